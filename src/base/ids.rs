@@ -1,0 +1,99 @@
+//! Small numbers with a type each, so that two of them cannot be swapped.
+
+use std::fmt;
+
+/// One pinned thread with its reactor, sockets and channels, counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// Its place in a table of shards.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// An app's place in the table of apps (`auth::Apps`), counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AppIndex(pub u16);
+
+/// A lane's place in the table of lanes, below [`LANES_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(pub u8);
+
+/// How many lanes there may be: a set of them is one machine word.
+pub const LANES_MAX: usize = 64;
+
+/// An event's position in its channel, from 1; 0 is "before the first".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Serial(pub u64);
+
+/// Which life of a channel its serials count in; a new one means older positions are void.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Epoch(pub u64);
+
+/// What a session calls one of its asks; the reply carries it back. Unique per session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(pub u32);
+
+/// Connections a shard can hold: a slot must fit 24 bits of a [`ConnectionId`]'s first number.
+pub const CONNECTIONS_PER_SHARD_MAX: usize = 1 << 24;
+/// Shards there can be: a shard must fit the 8 bits above the slot.
+pub const SHARDS_MAX: usize = 1 << 8;
+
+/// One connection, for as long as the process runs: the generation of a slot never repeats
+/// within 2^32 uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId {
+    /// The shard that holds its socket (its edge).
+    pub shard: ShardId,
+    /// Its slot in that shard's slab, below [`CONNECTIONS_PER_SHARD_MAX`].
+    pub slot: u32,
+    /// Which use of the slot.
+    pub generation: u32,
+}
+
+impl ConnectionId {
+    /// Two decimal integers that name this connection on the wire: `shard << 24 | slot` and the
+    /// generation. Both stay below 10^10, as Pusher's socket ids must.
+    pub fn to_pair(self) -> (u32, u32) {
+        (u32::from(self.shard.0) << 24 | self.slot, self.generation)
+    }
+
+    /// The inverse of [`ConnectionId::to_pair`]; any two numbers name some (perhaps absent) connection.
+    pub fn from_pair(first: u32, second: u32) -> Self {
+        Self { shard: ShardId((first >> 24) as u16), slot: first & 0x00ff_ffff, generation: second }
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    /// The two integers joined by a dot: Pusher's `socket_id`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, second) = self.to_pair();
+        write!(f, "{first}.{second}")
+    }
+}
+
+impl std::str::FromStr for ConnectionId {
+    type Err = std::num::ParseIntError;
+
+    /// Reads what [`fmt::Display`] wrote; fails on anything but two `u32` joined by one dot.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (first, second) = text.split_once('.').unwrap_or((text, ""));
+        Ok(Self::from_pair(first.parse()?, second.parse()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_id_reads_back() {
+        let id = ConnectionId { shard: ShardId(3), slot: 77, generation: 4_000_000_000 };
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", ".", "1", "1.", ".1", "1.2.3", "-1.2", "1.99999999999"] {
+            assert!(bad.parse::<ConnectionId>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Nouns and structures that every other room may use: ids, time as a value, frames, names.
+//!
+//! Nothing here opens a socket or reads a clock. Start with [`ids`].
+
+pub mod frame;
+pub mod ids;
+pub mod name;
+pub mod time;

@@ -1,0 +1,277 @@
+//! Channels: who listens, who is present, what was published, in which order.
+//!
+//! Sans-io: mail comes in, mail goes out. A channel's home ([`home`]) orders its events and answers
+//! asks; a connection's edge ([`edge`]) holds its subscriptions and fans deliveries out. This file
+//! is the whole vocabulary between them; dialects see no more of the broker than this.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::ids::{AppIndex, ConnectionId, LaneId, Serial, Ticket};
+use crate::base::name::{Channel, Name};
+use crate::base::time::{Millis, Nanos, UnixMillis};
+
+/// A set of lanes, one bit each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneSet(pub u64);
+
+/// The data of a published event: one JSON value, as the bytes that came.
+///
+/// Validated as JSON and UTF-8 at the door, never re-encoded; a dialect splices it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload(pub Bytes);
+
+/// A user in a channel, counted once however many connections they have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who: unique within the channel.
+    pub user_id: Name,
+    /// What others may know about them: one JSON value, if any was given.
+    pub info: Option<Payload>,
+}
+
+/// Who published, where a subscriber may be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The publishing connection.
+    pub connection: ConnectionId,
+    /// Its user in the channel, on presence channels.
+    pub user_id: Option<Name>,
+}
+
+/// What happened in a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A back end or a peer published.
+    Message {
+        /// The event's name.
+        name: Name,
+        /// Its data.
+        data: Payload,
+        /// The peer that published; absent for a back end.
+        sender: Option<Sender>,
+    },
+    /// A user's first connection joined.
+    MemberAdded(Arc<Member>),
+    /// A user's last connection left.
+    MemberRemoved(Name),
+    /// How many subscriptions there are now.
+    SubscriptionCount(u64),
+    /// Not for the wire: a request to the sessions subscribed here. Delivered as `Input::Event`.
+    Control(Control),
+}
+
+/// What the sessions of a channel are asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// End the connection for good.
+    Terminate,
+    /// End the connection; the peer should come back at once.
+    Reconnect,
+}
+
+/// One thing that happened, ordered: what the home renders and the edges deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Where.
+    pub channel: Channel,
+    /// Its position; 0 for what is not a message.
+    pub serial: Serial,
+    /// When the home took it.
+    pub at: UnixMillis,
+    /// When its publisher's bytes arrived, on the steady clock.
+    pub arrived: Nanos,
+    /// What.
+    pub happening: Happening,
+}
+
+/// What a session asks of the broker. Each is answered by exactly one [`Reply`] with its ticket,
+/// unless it says otherwise.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Subscribe this connection: [`Reply::Subscribed`] or [`Reply::Refused`]. Events follow the
+    /// reply without a gap or a duplicate. A connection subscribes a channel once at a time.
+    Subscribe(Box<Subscribe>),
+    /// Unsubscribe this connection, at once. Not answered. Unknown channels are ignored.
+    Unsubscribe(Channel),
+    /// Publish: [`Reply::Published`], unless `quiet`.
+    Publish(Box<Publish>),
+    /// Ask about one channel: [`Reply::Described`].
+    Describe(Channel),
+    /// Ask who is in a channel: [`Reply::Members`].
+    Members(Channel),
+    /// Ask every shard for its occupied channels: one [`Reply::Channels`] from each shard.
+    Survey {
+        /// Of which app.
+        app: AppIndex,
+        /// Names that start so; empty for all.
+        prefix: Name,
+    },
+    /// Hand a control to every session subscribed as a member: [`Reply::Done`].
+    Control(Channel, Control),
+}
+
+/// A subscription, as asked for.
+#[derive(Clone, Debug)]
+pub struct Subscribe {
+    /// To which channel.
+    pub channel: Channel,
+    /// In which lane this connection takes its events.
+    pub lane: LaneId,
+    /// Joins the channel's members as this user, on channels that have members.
+    pub member: Option<Arc<Member>>,
+    /// Members the channel may have; a further user is refused.
+    pub members_max: u32,
+    /// Listens without being counted: makes no channel occupied and is in no subscription count.
+    pub silent: bool,
+    /// Subscribers of this channel are told its subscription count when it changes.
+    pub announce_count: bool,
+}
+
+/// An event, as published.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// To which channel.
+    pub channel: Channel,
+    /// The event's name.
+    pub name: Name,
+    /// Its data.
+    pub data: Payload,
+    /// Who published, if a peer did.
+    pub sender: Option<Sender>,
+    /// The one connection that does not receive it.
+    pub exclude: Option<ConnectionId>,
+    /// Keep it as the channel's last event for this long, for those who subscribe later.
+    pub keep_last: Option<Millis>,
+    /// When its bytes arrived, on the steady clock.
+    pub arrived: Nanos,
+    /// Do not answer.
+    pub quiet: bool,
+}
+
+/// What a channel looks like at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Description {
+    /// Counted subscriptions.
+    pub subscription_count: u64,
+    /// Users present.
+    pub user_count: u64,
+    /// The kept last event and how much longer it is kept, on channels that keep one.
+    pub last: Option<(Arc<Event>, Millis)>,
+}
+
+/// The broker's answer to a [`Command`].
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// The subscription stands from here on: everything later arrives.
+    Subscribed(Box<Subscribed>),
+    /// The command was refused; nothing changed.
+    Refused(Refusal),
+    /// The event has its place.
+    Published {
+        /// Its position.
+        serial: Serial,
+        /// Counted subscriptions when it was published.
+        subscription_count: u64,
+        /// Users present when it was published.
+        user_count: u64,
+    },
+    /// What the channel looks like.
+    Described(Box<Description>),
+    /// Who is in it.
+    Members(Vec<Arc<Member>>),
+    /// One shard's occupied channels: name, counted subscriptions, users.
+    Channels(Vec<(Name, u64, u64)>),
+    /// Carried out.
+    Done,
+}
+
+/// What a new subscriber is told.
+#[derive(Clone, Debug)]
+pub struct Subscribed {
+    /// Which channel; shared with everyone else who subscribes it here.
+    pub channel: Channel,
+    /// The position it starts after.
+    pub after: Serial,
+    /// What the channel looks like, this subscription included.
+    pub description: Description,
+    /// Everyone present, this subscription's user included; empty without members.
+    pub members: Vec<Arc<Member>>,
+}
+
+/// Why the broker refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The channel has as many members as it may have.
+    MembersFull {
+        /// How many it may have.
+        members_max: u32,
+    },
+    /// This shard holds as many channels as it may hold.
+    ChannelsFull {
+        /// How many it may hold.
+        channels_max: usize,
+    },
+}
+
+/// Turns an event into finished frames, once per lane. The dialects stand behind it.
+pub trait Render {
+    /// The whole frame for `lane`, transport header included, or none if that lane does not show
+    /// such events.
+    fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes>;
+}
+
+/// Asks on their way to a channel's home.
+#[derive(Clone, Debug)]
+pub enum Up {
+    /// A session asks.
+    Ask {
+        /// Which connection; the answer goes back to its shard.
+        from: ConnectionId,
+        /// What the session calls it.
+        ticket: Ticket,
+        /// What it asks.
+        command: Command,
+    },
+    /// A subscription ended. Carries what its home counted, so that the home keeps no connections.
+    Detach(Box<Subscribe>),
+}
+
+/// Answers and deliveries on their way to an edge.
+#[derive(Clone, Debug)]
+pub enum Down {
+    /// The answer to an ask.
+    Answer {
+        /// For which connection.
+        to: ConnectionId,
+        /// What its session called the ask.
+        ticket: Ticket,
+        /// The answer.
+        reply: Reply,
+    },
+    /// A subscription was granted: the edge attaches it here, then answers `Subscribed`.
+    Attach {
+        /// For which connection.
+        to: ConnectionId,
+        /// What its session called the ask.
+        ticket: Ticket,
+        /// What was granted, as asked; goes straight back as `Up::Detach` if nobody wants it any more.
+        granted: Box<Subscribe>,
+        /// The answer.
+        reply: Box<Subscribed>,
+    },
+    /// An event for this shard's subscribers.
+    Deliver(Arc<Delivery>),
+}
+
+/// An event with its frames, one per lane that has a subscriber anywhere.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What happened.
+    pub event: Event,
+    /// The one connection that does not receive it.
+    pub exclude: Option<ConnectionId>,
+    /// Finished frames, transport header included.
+    pub frames: Vec<(LaneId, Bytes)>,
+}

@@ -1,0 +1,178 @@
+//! One folder per protocol, sans-io. A dialect is a stateless [`Dialect`] and, per connection, a
+//! [`Session`] with one method.
+//!
+//! Dialects see the broker's nouns, commands and replies, never its machinery.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::base::ids::{ConnectionId, LaneId, Ticket};
+use crate::base::time::{Millis, Now};
+use crate::broker::{Command, Event, Reply};
+use crate::observe::{CloseReason, Counter};
+
+/// One wire protocol, all of it; shared by every shard.
+pub trait Dialect: Send + Sync {
+    /// What logs, metrics and settings call it.
+    fn name(&self) -> &'static str;
+
+    /// Its lanes. The table of lanes gives them consecutive [`LaneId`]s, in this order.
+    fn lanes(&self) -> &'static [LaneKind];
+
+    /// Looks at a request head. None: not ours, ask the next dialect.
+    fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening>;
+
+    /// Appends the payload of `event` for this dialect's lane number `lane`, without a transport
+    /// header; false (and nothing appended) if the lane does not show it.
+    fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool;
+
+    /// How to say goodbye when the shard, not the session, ends a WebSocket connection.
+    fn farewell(&self, reason: CloseReason) -> Farewell;
+}
+
+/// How a lane's payload travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneKind {
+    /// One WebSocket text message.
+    Text,
+    /// One WebSocket text message, compressed with permessage-deflate, no context takeover.
+    TextDeflate,
+}
+
+/// A request head, checked by `wire::http`.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method, as it came (upper case by the grammar of all known ones).
+    pub method: &'a str,
+    /// The path, percent-encoding left as it is, without the query.
+    pub path: &'a str,
+    /// What followed `?`, if there was one, without it.
+    pub query: Option<&'a str>,
+    /// The header fields in order, names as they came, values trimmed.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// The head is a well-formed WebSocket handshake (RFC 6455, section 4.2.1).
+    pub is_websocket: bool,
+}
+
+impl<'a> Request<'a> {
+    /// The first value of a header field, by its name in any case; none if it is absent or not UTF-8.
+    pub fn header(&self, name: &str) -> Option<&'a str> {
+        let (_, value) = self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(value).ok()
+    }
+}
+
+/// What a session should know about where it lives.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The connection.
+    pub connection: ConnectionId,
+    /// The time.
+    pub now: Now,
+    /// How many shards answer a survey.
+    pub shards: u16,
+    /// No new work is taken: the process is about to stop.
+    pub draining: bool,
+    /// The lane id of this dialect's lane 0.
+    pub lane_first: LaneId,
+    /// The peer offered permessage-deflate and the server takes it.
+    pub deflate: bool,
+}
+
+/// What becomes of a request.
+pub enum Opening {
+    /// Answered at once; the body, if any, is read and dropped.
+    Respond(Response),
+    /// Read the body (up to `body_bytes_max`, else 413), hand it to `session` as `Input::Body`,
+    /// and wait for its one `Output::Respond`.
+    Exchange {
+        /// What answers.
+        session: Box<dyn Session>,
+        /// How much body there may be.
+        body_bytes_max: usize,
+    },
+    /// Switch to WebSocket. The session's first input is `Input::Opened`.
+    WebSocket {
+        /// What talks.
+        session: Box<dyn Session>,
+        /// How long an inbound message may be, assembled (and inflated).
+        message_bytes_max: usize,
+    },
+}
+
+/// An HTTP answer. The shard adds `Content-Length`, `Date`, `Connection` where needed.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// Header fields beside those.
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// How a WebSocket connection is ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// A last text message, if the protocol has one for this.
+    pub message: Option<Cow<'static, str>>,
+    /// The close code.
+    pub code: u16,
+    /// The close frame's reason, at most 123 bytes.
+    pub text: Cow<'static, str>,
+}
+
+/// What a session hears.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The WebSocket is open: greet.
+    Opened,
+    /// A whole text message; UTF-8 was checked.
+    Text(&'a str),
+    /// A whole binary message.
+    Binary(&'a [u8]),
+    /// The whole body of the request; empty if it had none.
+    Body(&'a [u8]),
+    /// The answer to an ask.
+    Reply(Ticket, Reply),
+    /// An event that this session takes part in itself (a control).
+    Event(&'a Event),
+    /// A timer it armed has come.
+    Timer(TimerKind),
+    /// The connection is gone. Outputs are ignored; the broker is told by the shard.
+    Closed,
+}
+
+/// Which of a session's timers; arming one again moves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerKind(pub u8);
+
+/// Timers one session may have armed at once: kinds are below this.
+pub const TIMERS_MAX: u8 = 4;
+
+/// What a session wants done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a text message.
+    Text(Vec<u8>),
+    /// Answer the request. Once, and only in an exchange.
+    Respond(Response),
+    /// Ask the broker.
+    Ask(Ticket, Command),
+    /// Send `Input::Timer(kind)` after this long.
+    Arm(TimerKind, Millis),
+    /// Say goodbye and end the connection; what was sent before still leaves.
+    Close(Farewell, CloseReason),
+    /// Move a counter.
+    Count(Counter),
+}
+
+/// A dialect's state for one connection.
+pub trait Session {
+    /// Takes an input and appends what follows from it. The caller drains `out` before the next input.
+    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>);
+}
