@@ -157,8 +157,10 @@ pub const TIMERS_MAX: u8 = 4;
 /// What a session wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a text message.
+    /// Send a text message; must be UTF-8.
     Text(Vec<u8>),
+    /// Send a binary message.
+    Binary(Vec<u8>),
     /// Answer the request. Once, and only in an exchange.
     Respond(Response),
     /// Ask the broker.
