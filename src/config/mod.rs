@@ -43,6 +43,8 @@ pub struct Config {
     pub websocket: WebSocket,
     /// Pusher protocol settings.
     pub pusher: Pusher,
+    /// Health, metrics and the console.
+    pub admin: Admin,
     /// How the process stops.
     pub drain: Drain,
     /// The apps, at least one.
@@ -118,6 +120,13 @@ pub struct Pusher {
     pub signature_window: Millis,
     /// How long a cache channel keeps its last event.
     pub cache_ttl: Millis,
+}
+
+/// Health, metrics and the console.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// Peers on other machines may read metrics and statistics, too.
+    pub remote: bool,
 }
 
 /// How the process stops.
