@@ -2,19 +2,63 @@
 //!
 //! Sans-io: mail comes in, mail goes out. A channel's home ([`home`]) orders its events and answers
 //! asks; a connection's edge ([`edge`]) holds its subscriptions and fans deliveries out. This file
-//! is the whole vocabulary between them; dialects see no more of the broker than this.
+//! is the whole vocabulary between them; dialects see no more of the broker than this. Read it first,
+//! then [`home`].
+
+pub mod edge;
+mod few;
+pub mod home;
+mod interest;
+mod members;
+mod pool;
+pub mod slots;
+mod table;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::ids::{AppIndex, ConnectionId, LaneId, Serial, Ticket};
+use crate::base::ids::{AppIndex, ConnectionId, LANES_MAX, LaneId, Serial, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, UnixMillis};
 
 /// A set of lanes, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LaneSet(pub u64);
+
+impl LaneSet {
+    /// Adds a lane, which is below [`LANES_MAX`].
+    pub fn insert(&mut self, lane: LaneId) {
+        debug_assert!(usize::from(lane.0) < LANES_MAX, "a set of lanes is one machine word");
+        self.0 |= 1 << lane.0;
+    }
+
+    /// Whether a lane is in it.
+    pub fn contains(self, lane: LaneId) -> bool {
+        usize::from(lane.0) < LANES_MAX && self.0 >> lane.0 & 1 == 1
+    }
+
+    /// How many lanes are in it.
+    pub fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// Whether no lane is in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Its lanes, lowest first.
+    pub fn iter(self) -> impl Iterator<Item = LaneId> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            let lane = (rest != 0).then(|| LaneId(rest.trailing_zeros() as u8));
+            // Clears the lowest bit.
+            rest &= rest.wrapping_sub(1);
+            lane
+        })
+    }
+}
 
 /// The data of a published event: one JSON value, as the bytes that came.
 ///
@@ -93,7 +137,8 @@ pub enum Command {
     /// Subscribe this connection: [`Reply::Subscribed`] or [`Reply::Refused`]. Events follow the
     /// reply without a gap or a duplicate. A connection subscribes a channel once at a time.
     Subscribe(Box<Subscribe>),
-    /// Unsubscribe this connection, at once. Not answered. Unknown channels are ignored.
+    /// Unsubscribe this connection, at once. Not answered. Unknown channels are ignored. A subscribe
+    /// still on its way is answered [`Refusal::Cancelled`].
     Unsubscribe(Channel),
     /// Publish: [`Reply::Published`], unless `quiet`.
     Publish(Box<Publish>),
@@ -213,6 +258,8 @@ pub enum Refusal {
         /// How many it may hold.
         channels_max: usize,
     },
+    /// The connection unsubscribed before the answer came.
+    Cancelled,
 }
 
 /// Turns an event into finished frames, once per lane. The dialects stand behind it.
