@@ -4,5 +4,10 @@
 
 pub mod frame;
 pub mod ids;
+#[allow(unsafe_code)]
+pub mod mailbox;
 pub mod name;
+pub mod prng;
+pub mod slab;
 pub mod time;
+pub mod wheel;
