@@ -1,12 +1,20 @@
 //! The settings, declared once each; file, environment and flags become one checked [`Config`].
 //!
-//! Everything here is plain checked values; how they are spelled and bounded is in the table of
-//! settings, and nowhere else.
+//! [`Config`] is plain checked values; how they are spelled and bounded is in the table of settings
+//! ([`table`], read it first) and nowhere else. [`load`] turns texts into a `Config` or says what is
+//! wrong with them; it reads no environment by itself, only files that a setting names.
+
+mod machine;
+pub mod table;
+pub mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::base::time::Millis;
+
+pub use machine::Machine;
+pub use value::{Applies, Kind, Unit};
 
 /// Which driver a shard should use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,8 +59,110 @@ pub struct Config {
     pub apps: Vec<App>,
 }
 
+impl Config {
+    /// What runs when nothing was configured, on a small machine of one core: the development app
+    /// and every default. Cannot fail; meant for tests and as a start for [`Config`] by hand.
+    pub fn development() -> Self {
+        let mut config = Self::from_defaults();
+        config.development = true;
+        config.apps.push(App::development());
+        config.resolve(&Machine::small());
+        config
+    }
+
+    /// The defaults of the table, without an app and with what depends on the machine still 0.
+    pub(crate) fn from_defaults() -> Self {
+        let mut config = Self {
+            development: false,
+            listen: Vec::new(),
+            shards: 0,
+            pin: false,
+            driver: DriverChoice::Auto,
+            data: PathBuf::new(),
+            limits: Limits::default(),
+            http: Http::default(),
+            websocket: WebSocket::default(),
+            pusher: Pusher::default(),
+            admin: Admin::default(),
+            drain: Drain::default(),
+            apps: Vec::new(),
+        };
+        for setting in table::SETTINGS {
+            setting.kind.put_default(&mut config);
+        }
+        config
+    }
+
+    /// Replaces the zeros that mean "as the machine allows" by numbers.
+    pub(crate) fn resolve(&mut self, machine: &Machine) {
+        if self.shards == 0 {
+            self.shards = machine.shards();
+        }
+        if self.limits.connections_max == 0 {
+            self.limits.connections_max = machine.connections_max(self.shards, self.listen.len());
+        }
+        if self.limits.outbox_bytes_per_shard_max == 0 {
+            self.limits.outbox_bytes_per_shard_max = machine
+                .outbox_bytes_per_shard_max(self.shards, self.limits.outbox_bytes_high_water);
+        }
+    }
+}
+
+impl App {
+    /// The app that is in force while none is configured.
+    pub fn development() -> Self {
+        Self {
+            id: DEVELOPMENT_ID.to_owned(),
+            key: DEVELOPMENT_KEY.to_owned(),
+            secret: Secret(DEVELOPMENT_SECRET.to_owned()),
+            client_events: true,
+            user_authentication: true,
+            watchlist: true,
+            subscription_counts: true,
+            ..Self::from_defaults()
+        }
+    }
+
+    /// The defaults of the table; id, key and secret still empty.
+    pub(crate) fn from_defaults() -> Self {
+        let mut app = Self {
+            id: String::new(),
+            key: String::new(),
+            secret: Secret(String::new()),
+            enabled: false,
+            client_events: false,
+            client_events_per_second_max: 0,
+            client_events_terminate: false,
+            user_authentication: false,
+            watchlist: false,
+            watchlist_users_max: 0,
+            subscription_counts: false,
+            connections_max: 0,
+            presence_members_max: 0,
+            presence_member_bytes_max: 0,
+            channel_name_bytes_max: 0,
+            event_name_bytes_max: 0,
+            event_payload_bytes_max: 0,
+            event_channels_max: 0,
+            event_batch_max: 0,
+            allowed_origins: Vec::new(),
+        };
+        for setting in table::APP_SETTINGS {
+            setting.kind.put_default(&mut app);
+        }
+        app
+    }
+}
+
+/// The id of the development app.
+pub const DEVELOPMENT_ID: &str = "app-id";
+/// The key of the development app.
+pub const DEVELOPMENT_KEY: &str = "app-key";
+/// The secret of the development app, known to everyone.
+pub const DEVELOPMENT_SECRET: &str = "app-secret";
+
 /// Bounds of the process and its shards.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Limits {
     /// Connections in the whole process.
     pub connections_max: u32,
@@ -76,7 +186,7 @@ pub struct Limits {
 }
 
 /// HTTP bounds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Http {
     /// A request line's target; above it 414.
     pub target_bytes_max: usize,
@@ -95,7 +205,7 @@ pub struct Http {
 }
 
 /// WebSocket bounds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct WebSocket {
     /// An inbound message, assembled and inflated; above it close 1009.
     pub message_bytes_max: usize,
@@ -108,7 +218,7 @@ pub struct WebSocket {
 }
 
 /// Pusher protocol settings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pusher {
     /// Silence after which the server pings; told to clients.
     pub activity_timeout: Millis,
@@ -130,7 +240,7 @@ pub struct Admin {
 }
 
 /// How the process stops.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Drain {
     /// From the signal to the exit, at most.
     pub deadline: Millis,
@@ -190,5 +300,41 @@ pub struct Secret(pub String);
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("***")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_within_its_own_range() {
+        fn check<T>(settings: &[table::Setting<T>], target: &mut T) {
+            for setting in settings {
+                let text = match setting.kind {
+                    Kind::Number { unit, default, .. } => unit.spell(default),
+                    Kind::Word { .. } | Kind::Texts { .. } | Kind::Secret { .. } => continue,
+                    _ => setting.kind.default_text(),
+                };
+                let given = value::Given::One(text.clone());
+                assert!(setting.kind.try_put(target, &given), "{} = {text}", setting.key);
+            }
+        }
+        check(table::SETTINGS, &mut Config::from_defaults());
+        check(table::APP_SETTINGS, &mut App::from_defaults());
+    }
+
+    #[test]
+    fn development_is_ready_to_run() {
+        let config = Config::development();
+        assert!(config.development && config.pin);
+        assert_eq!(config.listen, [SocketAddr::from(([127, 0, 0, 1], 6001))]);
+        assert_eq!((config.shards, config.apps.len()), (1, 1));
+        assert!(config.limits.connections_max > 0 && config.limits.outbox_bytes_per_shard_max > 0);
+        assert_eq!(config.http.head_timeout, Millis(10_000));
+        let app = &config.apps[0];
+        assert!(app.enabled && app.client_events && app.watchlist && app.subscription_counts);
+        assert_eq!((app.key.as_str(), app.secret.0.as_str()), ("app-key", "app-secret"));
+        assert!(!format!("{config:?}").contains("app-secret"));
     }
 }
