@@ -10,6 +10,8 @@ mod few;
 pub mod home;
 mod interest;
 mod members;
+#[cfg(test)]
+mod model;
 mod pool;
 pub mod slots;
 mod table;
