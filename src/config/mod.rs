@@ -4,7 +4,9 @@
 //! ([`table`], read it first) and nowhere else. [`load`] turns texts into a `Config` or says what is
 //! wrong with them; it reads no environment by itself, only files that a setting names.
 
+pub mod load;
 mod machine;
+pub mod problem;
 pub mod table;
 pub mod value;
 

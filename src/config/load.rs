@@ -1,0 +1,463 @@
+//! From texts to a checked [`Config`]: file, then environment, then flags, each over the one before.
+//!
+//! Every value is checked, also one that a stronger source replaces, and all problems are told at once.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Fault, Origin, Problem, nearest};
+use super::table::{APP_SETTINGS, SETTINGS, Setting};
+use super::value::{Given, Kind, SecretFrom};
+use super::{App, Config, DEVELOPMENT_SECRET, Machine};
+
+/// Everything a configuration is made from. Not printable: an environment holds secrets.
+pub struct Sources {
+    /// The file's name and text, if there is one.
+    pub file: Option<(PathBuf, String)>,
+    /// The whole environment.
+    pub environment: Vec<(String, String)>,
+    /// Settings given as flags, in order; the last of a key counts.
+    pub flags: Vec<Flag>,
+    /// Facts that defaults are derived from.
+    pub machine: Machine,
+}
+
+/// A setting given as a flag.
+#[derive(Clone, Debug)]
+pub struct Flag {
+    /// As it was spelled, for messages.
+    pub spelled: String,
+    /// The setting's key; `app.` and an app's setting for the first app.
+    pub key: String,
+    /// Its values; several only for lists.
+    pub values: Vec<String>,
+}
+
+/// A checked configuration and where it comes from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// Where each setting was given last; absent if it is the default.
+    pub origins: HashMap<&'static str, Origin>,
+}
+
+/// The name of a setting's environment variable.
+pub fn variable(key: &str) -> String {
+    format!("RINGMAIN_{}", key.replace('.', "_").to_ascii_uppercase())
+}
+
+/// The environment variable that names the file. It is no setting: a file cannot name itself.
+pub const CONFIG_VARIABLE: &str = "RINGMAIN_CONFIG";
+
+/// Makes the configuration, or says everything that is wrong.
+///
+/// Reads the files that `secret_file` names, and nothing else from the world.
+pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+    let mut loader = Loader {
+        config: Config::from_defaults(),
+        origins: HashMap::new(),
+        problems: Vec::new(),
+        environment: &sources.environment,
+        app_first: Table::default(),
+        apps: Vec::new(),
+    };
+    if let Some((path, text)) = &sources.file {
+        loader.take_file(path, text);
+    }
+    loader.take_environment();
+    for flag in &sources.flags {
+        loader.take_flag(flag);
+    }
+    loader.make_apps();
+    loader.check(&sources.machine);
+    if loader.problems.is_empty() {
+        Ok(Loaded { config: loader.config, origins: loader.origins })
+    } else {
+        Err(loader.problems)
+    }
+}
+
+/// What was given for one app.
+#[derive(Default)]
+struct Table {
+    origin: Option<Origin>,
+    given: Vec<(String, Given, Origin)>,
+}
+
+struct Loader<'a> {
+    config: Config,
+    origins: HashMap<&'static str, Origin>,
+    problems: Vec<Problem>,
+    environment: &'a [(String, String)],
+    app_first: Table,
+    apps: Vec<Table>,
+}
+
+impl Loader<'_> {
+    fn refuse(&mut self, origin: impl Into<Option<Origin>>, fault: Fault) {
+        self.problems.push(Problem { origin: origin.into(), fault });
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn take_file(&mut self, path: &std::path::Path, text: &str) {
+        let file = File { path, text };
+        let table = match DeTable::parse(text) {
+            Ok(table) => table,
+            Err(error) => {
+                let origin = file.origin(&error.span().unwrap_or(0..0));
+                return self.refuse(origin, Fault::Syntax(error.message().to_owned()));
+            }
+        };
+        for (key, value) in table.get_ref() {
+            if key.get_ref() == "apps" {
+                self.take_apps(&file, value);
+            } else {
+                let mut leaves = Vec::new();
+                self.flatten(&file, key.get_ref().to_string(), key.span(), value, &mut leaves);
+                for (key, given, origin) in leaves {
+                    self.take(&key, &given, origin);
+                }
+            }
+        }
+    }
+
+    fn take_apps(&mut self, file: &File<'_>, value: &Spanned<DeValue<'_>>) {
+        let tables = value.get_ref().as_array().map(|array| {
+            array.iter().map(|item| (item.span(), item.get_ref().as_table())).collect::<Vec<_>>()
+        });
+        for (span, table) in tables.unwrap_or_else(|| vec![(value.span(), None)]) {
+            let Some(table) = table else {
+                let fault = Fault::NotAllowed {
+                    key: "apps".to_owned(),
+                    value: file.slice(&span).to_owned(),
+                    allowed: "one [[apps]] table for each app".to_owned(),
+                };
+                self.refuse(file.origin(&span), fault);
+                continue;
+            };
+            let mut given = Vec::new();
+            for (key, value) in table {
+                self.flatten(file, key.get_ref().to_string(), key.span(), value, &mut given);
+            }
+            self.apps.push(Table { origin: Some(file.origin(&span)), given });
+        }
+    }
+
+    /// Appends `key = value` with its place, or what a table holds, each with its dotted key.
+    fn flatten(
+        &mut self,
+        file: &File<'_>,
+        key: String,
+        span: Range<usize>,
+        value: &Spanned<DeValue<'_>>,
+        leaves: &mut Vec<(String, Given, Origin)>,
+    ) {
+        let origin = file.origin(&span);
+        let given = match value.get_ref() {
+            DeValue::Table(table) => {
+                let group = format!("{key}.");
+                if table.is_empty() && !SETTINGS.iter().any(|it| it.key.starts_with(&group)) {
+                    return self.refuse(origin, Fault::UnknownKey { key, nearest: None });
+                }
+                for (name, value) in table {
+                    let key = format!("{group}{}", name.get_ref());
+                    self.flatten(file, key, name.span(), value, leaves);
+                }
+                return;
+            }
+            DeValue::Array(array) => {
+                let texts = array.iter().map(|item| self.text(file, &key, item)).collect();
+                let Some(texts) = texts else { return };
+                Given::Many(texts)
+            }
+            _ => match self.text(file, &key, value) {
+                Some(text) => Given::One(text),
+                None => return,
+            },
+        };
+        leaves.push((key, given, origin));
+    }
+
+    /// A scalar as text, variables replaced; refuses what is none.
+    fn text(&mut self, file: &File<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
+        let origin = file.origin(&value.span());
+        match value.get_ref() {
+            DeValue::String(text) => match replace(text, |name| self.variable(name)) {
+                Ok(text) => Some(text),
+                Err(variable) => {
+                    self.refuse(origin, Fault::VariableUnset { key: key.to_owned(), variable });
+                    None
+                }
+            },
+            DeValue::Array(_) | DeValue::Table(_) => {
+                let value = file.slice(&value.span()).to_owned();
+                let allowed = "a list of plain values".to_owned();
+                self.refuse(origin, Fault::NotAllowed { key: key.to_owned(), value, allowed });
+                None
+            }
+            _ => Some(file.slice(&value.span()).to_owned()),
+        }
+    }
+
+    fn take_environment(&mut self) {
+        let environment = self.environment;
+        for (name, value) in environment {
+            if !name.starts_with("RINGMAIN_") || name == CONFIG_VARIABLE || is_link(name) {
+                continue;
+            }
+            let origin = Origin::Environment(name.clone());
+            let given = Given::One(value.clone());
+            let app_key = APP_SETTINGS.iter().find(|it| variable(&app_key(it.key)) == *name);
+            if let Some(setting) = app_key {
+                self.app_first.given.push((setting.key.to_owned(), given, origin));
+            } else if let Some(setting) = SETTINGS.iter().find(|it| variable(it.key) == *name) {
+                self.take(setting.key, &given, origin);
+            } else {
+                let nearest = nearest(name, all_keys().map(|key| variable(&key)));
+                self.refuse(origin, Fault::UnknownKey { key: name.clone(), nearest });
+            }
+        }
+    }
+
+    fn take_flag(&mut self, flag: &Flag) {
+        let origin = Origin::Flag(flag.spelled.clone());
+        let given = match flag.values.as_slice() {
+            [one] => Given::One(one.clone()),
+            many => Given::Many(many.to_vec()),
+        };
+        match flag.key.strip_prefix("app.") {
+            Some("secret") => {
+                self.refuse(origin, Fault::SecretFlag { key: flag.key.clone() });
+            }
+            Some(key) => {
+                // A flag replaces what the environment said.
+                self.app_first.given.retain(|(earlier, ..)| earlier != key);
+                self.app_first.given.push((key.to_owned(), given, origin));
+            }
+            None => self.take(&flag.key, &given, origin),
+        }
+    }
+
+    /// Checks and takes one setting of the process.
+    fn take(&mut self, key: &str, given: &Given, origin: Origin) {
+        let Some(setting) = SETTINGS.iter().find(|it| it.key == key) else {
+            let nearest = nearest(key, all_keys());
+            return self.refuse(origin, Fault::UnknownKey { key: key.to_owned(), nearest });
+        };
+        if setting.kind.try_put(&mut self.config, given) {
+            self.origins.insert(setting.key, origin);
+        } else {
+            self.refuse(origin, not_allowed(setting, setting.key, given));
+        }
+    }
+
+    /// Makes the apps, the environment's first; or the development app if there is none.
+    fn make_apps(&mut self) {
+        let first = std::mem::take(&mut self.app_first);
+        if !first.given.is_empty() {
+            self.make_app(first, |key| variable(&app_key(key)));
+        }
+        for table in std::mem::take(&mut self.apps) {
+            self.make_app(table, |key| format!("apps.{key}"));
+        }
+        if self.config.apps.is_empty() {
+            self.config.development = true;
+            self.config.apps.push(App::development());
+        }
+    }
+
+    fn make_app(&mut self, table: Table, spell: impl Fn(&str) -> String) {
+        let mut app = App::from_defaults();
+        let mut secrets = 0;
+        for (key, given, origin) in &table.given {
+            let Some(setting) = APP_SETTINGS.iter().find(|it| it.key == key) else {
+                let nearest = nearest(key, APP_SETTINGS.iter().map(|it| it.key.to_owned()));
+                self.refuse(origin.clone(), Fault::UnknownKey { key: spell(key), nearest });
+                continue;
+            };
+            let given = match setting.kind {
+                Kind::Secret { from, .. } => {
+                    secrets += 1;
+                    match self.secret(from, &spell(key), given) {
+                        Ok(secret) => &Given::One(secret),
+                        Err(fault) => {
+                            self.refuse(origin.clone(), fault);
+                            continue;
+                        }
+                    }
+                }
+                _ => given,
+            };
+            if !setting.kind.try_put(&mut app, given) {
+                self.refuse(origin.clone(), not_allowed(setting, &spell(key), given));
+            }
+        }
+        let origin = || {
+            let given = table.given.first().map(|(_, _, origin)| origin.clone());
+            table.origin.clone().or(given)
+        };
+        for (key, is_given) in [
+            ("id", table.given.iter().any(|(key, ..)| key == "id")),
+            ("key", table.given.iter().any(|(key, ..)| key == "key")),
+            ("secret", secrets > 0),
+        ] {
+            if !is_given {
+                self.refuse(origin(), Fault::AppLacks { key: spell(key) });
+            }
+        }
+        if secrets > 1 {
+            self.refuse(origin(), Fault::SecretTwice);
+        }
+        for (what, same) in [
+            ("id", self.config.apps.iter().any(|it| it.id == app.id && !it.id.is_empty())),
+            ("key", self.config.apps.iter().any(|it| it.key == app.key && !it.key.is_empty())),
+        ] {
+            if same {
+                let value = if what == "id" { app.id.clone() } else { app.key.clone() };
+                self.refuse(origin(), Fault::AppTwice { what, value });
+            }
+        }
+        self.config.apps.push(app);
+    }
+
+    /// The secret that a setting names.
+    fn secret(&self, from: SecretFrom, key: &str, given: &Given) -> Result<String, Fault> {
+        let key = key.to_owned();
+        match from {
+            SecretFrom::Text => Ok(given.spelled()),
+            SecretFrom::File => {
+                let path = given.spelled();
+                match std::fs::read_to_string(&path) {
+                    Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+                    Ok(_) => Err(Fault::SecretFile { key, path, why: "it is empty".to_owned() }),
+                    Err(error) => Err(Fault::SecretFile { key, path, why: error.to_string() }),
+                }
+            }
+            SecretFrom::Environment => {
+                let variable = given.spelled();
+                match self.variable(&variable) {
+                    Some(secret) => Ok(secret.to_owned()),
+                    None => Err(Fault::VariableUnset { key, variable }),
+                }
+            }
+        }
+    }
+
+    /// What no single setting can know.
+    fn check(&mut self, machine: &Machine) {
+        let asked = self.config.limits.connections_max;
+        self.config.resolve(machine);
+        let config = &self.config;
+        let reserved = Machine::descriptors_reserved(config.shards, config.listen.len());
+        let needed = u64::from(asked).saturating_add(reserved);
+        let mut faults = Vec::new();
+        if asked > 0 && needed > machine.descriptors_max {
+            faults.push((
+                "limits.connections_max",
+                Fault::Descriptors {
+                    connections: asked.into(),
+                    needed,
+                    allowed: machine.descriptors_max,
+                },
+            ));
+        }
+        let all = config.limits.outbox_bytes_per_shard_max;
+        let one = config.limits.outbox_bytes_high_water;
+        if all < one {
+            faults
+                .push(("limits.outbox_bytes_per_shard_max", Fault::OutboxesBelowOne { all, one }));
+        }
+        if config.apps.iter().any(|app| app.secret.0 == DEVELOPMENT_SECRET) {
+            let exposed = config.listen.iter().find(|it| !it.ip().to_canonical().is_loopback());
+            if let Some(&address) = exposed {
+                faults.push(("listen", Fault::DevelopmentExposed { address }));
+            }
+        }
+        for (key, fault) in faults {
+            self.refuse(self.origins.get(key).cloned(), fault);
+        }
+    }
+}
+
+/// A file's text and name, to tell where something stands.
+struct File<'a> {
+    path: &'a std::path::Path,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn slice(&self, span: &Range<usize>) -> &str {
+        self.text.get(span.clone()).unwrap_or_default()
+    }
+
+    fn origin(&self, span: &Range<usize>) -> Origin {
+        let before = self.text.as_bytes().get(..span.start).unwrap_or_default();
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        Origin::File { path: self.path.to_owned(), line }
+    }
+}
+
+fn app_key(key: &str) -> String {
+    format!("app.{key}")
+}
+
+fn all_keys() -> impl Iterator<Item = String> {
+    let apps = APP_SETTINGS.iter().map(|it| app_key(it.key));
+    SETTINGS.iter().map(|it| it.key.to_owned()).chain(apps)
+}
+
+fn not_allowed<T>(setting: &Setting<T>, key: &str, given: &Given) -> Fault {
+    let value = match setting.kind {
+        Kind::Secret { .. } => "***".to_owned(),
+        _ => given.spelled(),
+    };
+    Fault::NotAllowed { key: key.to_owned(), value, allowed: setting.kind.range_text() }
+}
+
+/// True for the variables that Kubernetes sets in every container for a service called `ringmain`:
+/// they are nobody's settings. Source: Kubernetes documentation, "Environment variables" of services.
+fn is_link(name: &str) -> bool {
+    name.starts_with("RINGMAIN_SERVICE_")
+        || name == "RINGMAIN_PORT"
+        || name.starts_with("RINGMAIN_PORT_")
+}
+
+/// Replaces `${NAME}` and `${NAME:-default}`; `$$` is a dollar sign. The error is the name that is unset.
+fn replace<'a>(text: &str, value: impl Fn(&str) -> Option<&'a str>) -> Result<String, String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('$') {
+        out.push_str(before);
+        rest = after;
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+        } else if let Some((inner, after)) =
+            rest.strip_prefix('{').and_then(|it| it.split_once('}'))
+        {
+            let (name, default) = match inner.split_once(":-") {
+                Some((name, default)) => (name, Some(default)),
+                None => (inner, None),
+            };
+            // As in a shell, `:-` also replaces what is set but empty.
+            let found = value(name).filter(|found| !found.is_empty() || default.is_none());
+            out.push_str(found.or(default).ok_or(name)?);
+            rest = after;
+        } else {
+            out.push('$');
+        }
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;
