@@ -13,6 +13,7 @@ use crate::base::ids::ShardId;
 
 pub mod catalog;
 mod histogram;
+pub mod log;
 
 pub use catalog::{Counter, Gauge, Histogram};
 pub use histogram::Snapshot;
