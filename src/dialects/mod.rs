@@ -3,6 +3,13 @@
 //!
 //! Dialects see the broker's nouns, commands and replies, never its machinery.
 
+pub mod lanes;
+pub mod list;
+pub mod pusher;
+
+pub use self::lanes::Lanes;
+pub use self::list::all;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 

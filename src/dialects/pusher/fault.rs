@@ -1,0 +1,304 @@
+//! What a peer can do wrong on a connection, and the code and words it is told.
+
+use std::fmt;
+
+use super::names::NameError;
+use crate::base::ids::ConnectionId;
+
+/// A peer's mistake, or a limit it met; told in an error frame, the connection stays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The message is not a JSON object.
+    NotJson,
+    /// The message is binary.
+    Binary,
+    /// The message has no `event`, or it is not a string.
+    EventMissing,
+    /// The event's `data` is not an object, nor a string that holds one.
+    DataMalformed {
+        /// The event.
+        event: &'static str,
+    },
+    /// A member of the event's `data` is missing or not a string.
+    FieldMissing {
+        /// The event.
+        event: &'static str,
+        /// The member.
+        field: &'static str,
+    },
+    /// The channel's name is none.
+    Name(NameError),
+    /// The channel is one that nobody subscribes by name.
+    NotAllowed(String),
+    /// The channel needs a signature and there is none.
+    AuthMissing,
+    /// The signature is not the one expected.
+    AuthWrong {
+        /// The connection it must name.
+        socket_id: ConnectionId,
+        /// The channel it must name.
+        channel: String,
+        /// It must cover the `channel_data`, too.
+        with_data: bool,
+    },
+    /// A presence channel was asked for without a user.
+    ChannelDataMissing,
+    /// `channel_data` is not a JSON object.
+    ChannelDataNotJson,
+    /// `channel_data` has no `user_id`.
+    UserIdMissing,
+    /// `channel_data` is too large.
+    MemberTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// How large it may be.
+        bytes_max: usize,
+    },
+    /// The presence channel is full.
+    MembersFull {
+        /// Its name.
+        channel: String,
+        /// How many members it may have.
+        members_max: u32,
+    },
+    /// The server holds as many channels as it may.
+    ChannelsFull,
+    /// The connection has as many subscriptions as it may have.
+    SubscriptionsFull {
+        /// How many it may have.
+        max: usize,
+    },
+    /// The app's peers may not publish.
+    ClientEventsDisabled,
+    /// The channel is not one that peers publish on.
+    ClientEventChannel {
+        /// It is one whose payloads are encrypted.
+        is_encrypted: bool,
+    },
+    /// The peer is not subscribed to the channel it publishes on.
+    NotSubscribed {
+        /// The connection.
+        socket_id: ConnectionId,
+        /// The channel.
+        channel: String,
+    },
+    /// The event's name is too long.
+    EventNameLong {
+        /// How long it may be.
+        bytes_max: usize,
+    },
+    /// The event's data is too large.
+    EventTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// How large it may be.
+        bytes_max: usize,
+    },
+    /// The peer publishes faster than it may.
+    RateLimited,
+    /// The app's peers may not sign in.
+    SigninDisabled,
+    /// The sign-in's signature is not the one expected.
+    SigninAuthWrong {
+        /// The connection it must name.
+        socket_id: ConnectionId,
+    },
+    /// `user_data` is not an object with a string `id`.
+    UserDataMalformed {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Another user is signed in already.
+    SignedInAlready,
+    /// The watchlist is too long; the sign-in itself stands.
+    WatchlistLong {
+        /// How long it may be.
+        max: usize,
+    },
+}
+
+impl Fault {
+    /// The code of the error frame. Source: Pusher protocol, "Error codes".
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::NotJson
+            | Self::Binary
+            | Self::EventMissing
+            | Self::DataMalformed { .. }
+            | Self::FieldMissing { .. }
+            | Self::ChannelDataNotJson => 4000,
+            Self::NotAllowed(_)
+            | Self::AuthMissing
+            | Self::AuthWrong { .. }
+            | Self::SigninDisabled
+            | Self::SigninAuthWrong { .. }
+            | Self::UserDataMalformed { .. }
+            | Self::SignedInAlready => 4009,
+            Self::MembersFull { .. } | Self::ChannelsFull => 4100,
+            Self::Name(_)
+            | Self::ChannelDataMissing
+            | Self::UserIdMissing
+            | Self::MemberTooLarge { .. } => 4300,
+            Self::SubscriptionsFull { .. }
+            | Self::ClientEventsDisabled
+            | Self::ClientEventChannel { .. }
+            | Self::NotSubscribed { .. }
+            | Self::EventNameLong { .. }
+            | Self::EventTooLarge { .. }
+            | Self::RateLimited => 4301,
+            Self::WatchlistLong { .. } => 4302,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson => f.write_str("Invalid message: not a JSON object"),
+            Self::Binary => f.write_str("Invalid message: binary messages are not understood here"),
+            Self::EventMissing => f.write_str("Invalid message: no event name"),
+            Self::DataMalformed { event } => {
+                write!(f, "Invalid message: data of {event} is not an object")
+            }
+            Self::FieldMissing { event, field } => {
+                write!(f, "Invalid message: data of {event} has no string '{field}'")
+            }
+            Self::Name(error) => error.fmt(f),
+            Self::NotAllowed(channel) => {
+                write!(f, "Connection is not allowed to subscribe channel '{channel}'")
+            }
+            Self::AuthMissing => f.write_str(
+                "Authentication error: Authentication signature required for this channel",
+            ),
+            Self::AuthWrong { socket_id, channel, with_data } => {
+                let data = if *with_data { ":<channel_data>" } else { "" };
+                write!(
+                    f,
+                    "Authentication error: Invalid signature: expected <app key>:<HMAC SHA256 hex digest of \
+                     '{socket_id}:{channel}{data}'>"
+                )
+            }
+            Self::ChannelDataMissing => f.write_str(
+                "Channel error: a presence channel needs channel_data, or a signed-in user",
+            ),
+            Self::ChannelDataNotJson => f.write_str("Invalid message: channel_data is not JSON"),
+            Self::UserIdMissing => f.write_str("Missing user_id in channel_data"),
+            Self::MemberTooLarge { bytes, bytes_max } => {
+                write!(f, "Presence member data size ({bytes} B) exceeds limit ({bytes_max} B)")
+            }
+            Self::MembersFull { channel, members_max } => {
+                write!(f, "Presence channel '{channel}' is full: it may have {members_max} members")
+            }
+            Self::ChannelsFull => f.write_str("Over capacity: the server holds no more channels"),
+            Self::SubscriptionsFull { max } => {
+                write!(f, "Too many subscriptions: one connection may have {max}")
+            }
+            Self::ClientEventsDisabled => {
+                f.write_str("Client event error: Client events are disabled for this app")
+            }
+            Self::ClientEventChannel { is_encrypted: true } => f.write_str(
+                "Client event error: Client events cannot be sent to encrypted channels",
+            ),
+            Self::ClientEventChannel { is_encrypted: false } => f.write_str(
+                "Client event error: Client events can only be sent to private or presence channels",
+            ),
+            Self::NotSubscribed { socket_id, channel } => write!(
+                f,
+                "Client event error: Socket {socket_id} is not subscribed to channel {channel}"
+            ),
+            Self::EventNameLong { bytes_max } => {
+                write!(f, "Client event error: Event name exceeds limit ({bytes_max} B)")
+            }
+            Self::EventTooLarge { bytes, bytes_max } => write!(
+                f,
+                "Client event error: Event payload size ({bytes} B) exceeds limit ({bytes_max} B)"
+            ),
+            Self::RateLimited => f.write_str("Client event rejected due to rate limit"),
+            Self::SigninDisabled => f.write_str("User authentication is disabled for this app"),
+            Self::SigninAuthWrong { socket_id } => write!(
+                f,
+                "Authentication error: Invalid signature: expected <app key>:<HMAC SHA256 hex digest of \
+                 '{socket_id}::user::<user_data>'>"
+            ),
+            Self::UserDataMalformed { what } => {
+                write!(f, "Authentication error: user_data {what}")
+            }
+            Self::SignedInAlready => {
+                f.write_str("Authentication error: another user is signed in on this connection")
+            }
+            Self::WatchlistLong { max } => {
+                write!(f, "The watchlist limit has been exceeded: it may name {max} users")
+            }
+        }
+    }
+}
+
+/// Why a connection ends by this protocol's own rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The key is no app's.
+    AppUnknown(String),
+    /// The app is disabled.
+    AppDisabled,
+    /// The app has as many connections as it may have.
+    AppFull,
+    /// No connection is made here.
+    PathUnknown,
+    /// `protocol` is not a number.
+    VersionMalformed,
+    /// `protocol` is a version not spoken here.
+    VersionUnsupported(u32),
+    /// `protocol` is there and empty.
+    VersionMissing,
+    /// The page's origin is not on the app's list.
+    Origin,
+    /// The app ended the user's connections.
+    Terminated,
+    /// The app asked the user's connections to come back.
+    Reconnect,
+    /// The pong did not come.
+    PongMissing,
+    /// The peer published faster than it may.
+    RateLimited,
+}
+
+impl Ending {
+    /// The close code. Clients do not come back after 4000-4099, with a delay after 4100-4199, at once
+    /// after 4200-4299. Source: Pusher protocol, "Error codes".
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::AppUnknown(_) => 4001,
+            Self::AppDisabled => 4003,
+            Self::AppFull => 4004,
+            Self::PathUnknown => 4005,
+            Self::VersionMalformed => 4006,
+            Self::VersionUnsupported(_) => 4007,
+            Self::VersionMissing => 4008,
+            Self::Origin | Self::Terminated => 4009,
+            Self::Reconnect => 4200,
+            Self::PongMissing => 4201,
+            Self::RateLimited => 4301,
+        }
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AppUnknown(key) => write!(f, "App key {key} does not exist"),
+            Self::AppDisabled => f.write_str("Application disabled"),
+            Self::AppFull => f.write_str("Application is over connection quota"),
+            Self::PathUnknown => f.write_str("Path not found: connect to /app/<app key>"),
+            Self::VersionMalformed => f.write_str("Invalid version string format"),
+            Self::VersionUnsupported(version) => {
+                write!(f, "Unsupported protocol version: {version}; 7 is spoken here")
+            }
+            Self::VersionMissing => f.write_str("No protocol version supplied"),
+            Self::Origin => f.write_str("Origin not allowed"),
+            Self::Terminated => f.write_str("You got disconnected by the app."),
+            Self::Reconnect => f.write_str("Force reconnect requested by the app."),
+            Self::PongMissing => f.write_str("Pong reply not received in time"),
+            Self::RateLimited => f.write_str("Connection closed due to client event rate limit"),
+        }
+    }
+}

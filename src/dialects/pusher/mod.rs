@@ -1,0 +1,250 @@
+//! The Pusher protocol, version 7: WebSocket connections at `/app/<key>` and the signed HTTP API
+//! under `/apps/<id>`.
+//!
+//! Never here: who is in a channel and in which order events come, which is the broker's. Start with
+//! [`session`] for connections and [`http`] for the API. Source: the Pusher documentation, "Pusher
+//! Channels Protocol" and "HTTP API Reference", and what its published clients send.
+
+pub mod fault;
+mod frames;
+pub mod http;
+mod json;
+pub mod names;
+pub mod session;
+mod user;
+
+use std::sync::Arc;
+
+use self::fault::Ending;
+use self::session::{PusherSession, Refusing};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request};
+use crate::auth::{Apps, Seat};
+use crate::broker::Event;
+use crate::config::{self, Config};
+use crate::observe::CloseReason;
+
+/// Everyone who speaks this protocol.
+const LANE_TEXT: usize = 0;
+/// The same, compressed.
+const LANE_DEFLATE: usize = 1;
+/// Those who watch a user: subscribed to the user's channel, told when the user comes and goes.
+const LANE_WATCH: usize = 2;
+
+/// Inbound messages of a connection that is only told why it is ended.
+const REFUSED_MESSAGE_BYTES_MAX: usize = 4096;
+
+/// What every session of this dialect shares.
+pub(crate) struct Shared {
+    /// The apps.
+    pub apps: Arc<Apps>,
+    /// The protocol's settings.
+    pub settings: config::Pusher,
+    /// How long an inbound message may be.
+    pub message_bytes_max: usize,
+    #[allow(dead_code)]
+    /// How long a request's body may be.
+    pub body_bytes_max: usize,
+}
+
+/// The dialect.
+pub struct Pusher(Arc<Shared>);
+
+impl Pusher {
+    /// The dialect for these apps.
+    pub fn new(config: &Config, apps: Arc<Apps>) -> Self {
+        Self(Arc::new(Shared {
+            apps,
+            settings: config.pusher.clone(),
+            message_bytes_max: config.websocket.message_bytes_max,
+            body_bytes_max: config.http.body_bytes_max,
+        }))
+    }
+
+    /// The session of a connection to an app, or why there is none.
+    fn connect(
+        &self,
+        key: &str,
+        request: &Request<'_>,
+        facts: &Facts,
+    ) -> Result<PusherSession, Ending> {
+        if key.is_empty() || key.contains('/') {
+            return Err(Ending::PathUnknown);
+        }
+        check_version(request.query.unwrap_or_default())?;
+        let Some(app) = self.0.apps.with_key(key) else {
+            return Err(Ending::AppUnknown(key.chars().take(64).collect()));
+        };
+        if !app.settings.enabled {
+            return Err(Ending::AppDisabled);
+        }
+        if !origin_is_allowed(&app.settings.allowed_origins, request.header("origin")) {
+            return Err(Ending::Origin);
+        }
+        let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
+        Ok(PusherSession::new(self.0.clone(), seat, facts))
+    }
+}
+
+impl Dialect for Pusher {
+    fn name(&self) -> &'static str {
+        "pusher"
+    }
+
+    fn lanes(&self) -> &'static [LaneKind] {
+        &[LaneKind::Text, LaneKind::TextDeflate, LaneKind::Text]
+    }
+
+    fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+        let Some(rest) = request.path.strip_prefix("/app").filter(|it| !it.starts_with('s')) else {
+            return http::open(&self.0, request, facts);
+        };
+        let key = match rest.strip_prefix('/') {
+            None if !rest.is_empty() => return None,
+            None => "",
+            Some(key) => key.strip_suffix('/').unwrap_or(key),
+        };
+        if !request.is_websocket {
+            return Some(Opening::Respond(http::upgrade_required()));
+        }
+        if facts.draining {
+            return Some(Opening::Respond(http::draining()));
+        }
+        Some(match self.connect(key, request, facts) {
+            Ok(session) => Opening::WebSocket {
+                session: Box::new(session),
+                message_bytes_max: self.0.message_bytes_max,
+            },
+            // Browsers show a page no more than the close code, and that only once it is open.
+            Err(ending) => Opening::WebSocket {
+                session: Box::new(Refusing(ending)),
+                message_bytes_max: REFUSED_MESSAGE_BYTES_MAX,
+            },
+        })
+    }
+
+    fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
+        match lane {
+            LANE_WATCH => frames::render_watched(event, out),
+            _ => frames::render(event, out),
+        }
+    }
+
+    fn farewell(&self, reason: CloseReason) -> Farewell {
+        let (code, text) = match reason {
+            CloseReason::Drain => (4200, "Server shutting down"),
+            CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
+            CloseReason::Overload => (4100, "Over capacity"),
+            CloseReason::TooLarge => (1009, "Message too large"),
+            CloseReason::Utf8 => (1007, "Text is not UTF-8"),
+            CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
+            CloseReason::Timeout => (4201, "Not heard of in time"),
+            CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+        };
+        let message = (code >= 4000)
+            .then(|| frames::error(code, &text))
+            .and_then(|frame| String::from_utf8(frame).ok())
+            .map(Into::into);
+        Farewell { message, code, text: text.into() }
+    }
+}
+
+/// Checks the `protocol` parameter: absent means 7, as does anything but 2, which is another server's
+/// own protocol and whose clients would not understand this one.
+fn check_version(query: &str) -> Result<(), Ending> {
+    let mut versions = query.split('&').filter_map(|pair| pair.strip_prefix("protocol="));
+    match versions.next() {
+        None => Ok(()),
+        Some("") => Err(Ending::VersionMissing),
+        Some(version) => match version.parse::<u32>() {
+            Ok(2) => Err(Ending::VersionUnsupported(2)),
+            Ok(version @ 256..) => Err(Ending::VersionUnsupported(version)),
+            Ok(_) => Ok(()),
+            Err(_) => Err(Ending::VersionMalformed),
+        },
+    }
+}
+
+/// Whether a page from `origin` may connect: on the list exactly, by `*` or by `*.example.com`, with
+/// or without scheme. An empty list allows everyone; a list refuses who does not say.
+fn origin_is_allowed(allowed: &[String], origin: Option<&str>) -> bool {
+    if allowed.is_empty() || allowed.iter().any(|it| it == "*") {
+        return true;
+    }
+    let Some(origin) = origin else { return false };
+    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+    allowed.iter().any(|pattern| {
+        let (scheme, of_pattern) = match pattern.split_once("://") {
+            Some((scheme, host)) => (Some(scheme), host),
+            None => (None, pattern.as_str()),
+        };
+        let of_scheme = scheme.is_none_or(|it| {
+            origin.split_once("://").is_some_and(|(of, _)| of.eq_ignore_ascii_case(it))
+        });
+        // A pattern without a port is for every port.
+        let host = if of_pattern.contains(':') {
+            host
+        } else {
+            host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host)
+        };
+        let of_host = match of_pattern.strip_prefix('*') {
+            Some(suffix) => {
+                let at = host.len().checked_sub(suffix.len());
+                let tail = at.and_then(|at| host.get(at..));
+                suffix.starts_with('.')
+                    && host.len() > suffix.len()
+                    && tail.is_some_and(|tail| tail.eq_ignore_ascii_case(suffix))
+            }
+            None => host.eq_ignore_ascii_case(of_pattern),
+        };
+        of_scheme && of_host
+    })
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_taken_leniently() {
+        for query in ["", "client=js", "protocol=7&client=js", "a=b&protocol=5", "protocol=1"] {
+            assert_eq!(check_version(query), Ok(()), "{query}");
+        }
+        assert_eq!(check_version("protocol="), Err(Ending::VersionMissing));
+        assert_eq!(check_version("protocol=x"), Err(Ending::VersionMalformed));
+        assert_eq!(check_version("protocol=7.0"), Err(Ending::VersionMalformed));
+        assert_eq!(check_version("protocol=2"), Err(Ending::VersionUnsupported(2)));
+        assert_eq!(check_version("protocol=700"), Err(Ending::VersionUnsupported(700)));
+    }
+
+    #[test]
+    fn origins_match_as_listed() {
+        let listed = |patterns: &[&str], origin| {
+            let patterns: Vec<_> = patterns.iter().map(|it| it.to_string()).collect();
+            origin_is_allowed(&patterns, origin)
+        };
+        for (patterns, origin, allowed) in [
+            (&[][..], None, true),
+            (&["*"][..], None, true),
+            (&["example.com"][..], None, false),
+            (&["example.com"][..], Some("https://example.com"), true),
+            (&["example.com"][..], Some("http://EXAMPLE.com:8080"), true),
+            (&["example.com"][..], Some("https://a.example.com"), false),
+            (&["example.com"][..], Some("https://example.com.evil"), false),
+            (&["https://example.com"][..], Some("http://example.com"), false),
+            (&["https://example.com"][..], Some("https://example.com"), true),
+            (&["http://localhost:3000"][..], Some("http://localhost:3000"), true),
+            (&["http://localhost:3000"][..], Some("http://localhost:3001"), false),
+            (&["*.example.com"][..], Some("https://a.b.example.com"), true),
+            (&["*.example.com"][..], Some("https://example.com"), false),
+            (&["*.example.com"][..], Some("https://evilexample.com"), false),
+            (&["https://*.example.com"][..], Some("http://a.example.com"), false),
+            (&["a.com", "*.example.com"][..], Some("null"), false),
+        ] {
+            assert_eq!(listed(patterns, origin), allowed, "{patterns:?} {origin:?}");
+        }
+    }
+}

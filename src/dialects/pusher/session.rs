@@ -1,0 +1,586 @@
+//! One Pusher connection: what the peer may do, in which order, and what it is told.
+//!
+//! An idle session holds its subscriptions and no buffer. Subscriptions are sorted by name, so that
+//! thousands on one connection are still found quickly.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::fault::{Ending, Fault};
+use super::frames;
+use super::json::Raw;
+use super::names::{self, Access, Kind, USER_PREFIX};
+use super::user::User;
+use super::{LANE_DEFLATE, LANE_TEXT, Shared};
+use crate::auth::{App, Seat, sign};
+use crate::base::ids::{ConnectionId, LaneId, Ticket};
+use crate::base::name::{Channel, Name};
+use crate::base::time::{Millis, Nanos, Now};
+use crate::broker::{
+    Command, Control, Event, Happening, Member, Payload, Publish, Refusal, Reply, Sender,
+    Subscribe, Subscribed,
+};
+use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
+use crate::observe::CloseReason;
+
+/// The keep-alive timer: a period of silence, or the wait for a pong.
+const KEEP_ALIVE: TimerKind = TimerKind(0);
+
+/// Acknowledgements one pending subscribe is owed at most; a peer that repeats itself more often than
+/// that while it waits hears no more of them.
+const ACKNOWLEDGEMENTS_MAX: u8 = 16;
+
+/// Members that were asked for and have not come, at most.
+const ROSTERS_MAX: usize = 64;
+
+/// One peer's side of the protocol.
+pub struct PusherSession {
+    pub(super) shared: Arc<Shared>,
+    /// The app, and this connection's place in it.
+    seat: Seat,
+    pub(super) connection: ConnectionId,
+    lane_first: LaneId,
+    lane: LaneId,
+    /// The ping was sent and nothing came since.
+    is_pinged: bool,
+    ticket_next: u32,
+    /// When anything last came.
+    heard: Nanos,
+    /// When the next client event would be due, were they evenly spaced.
+    client_event_due: Nanos,
+    /// Sorted by name.
+    subscriptions: Vec<Subscription>,
+    /// Acknowledgements that wait for the members of a channel; unallocated when there are none.
+    rosters: Vec<(Ticket, Name)>,
+    /// Who is signed in.
+    pub(super) user: Option<Box<User>>,
+}
+
+/// A subscription, asked for or standing.
+struct Subscription {
+    name: Name,
+    /// Who the peer is in it, on presence channels.
+    member: Option<Arc<Member>>,
+    ticket: Ticket,
+    /// Acknowledgements to send when it stands; 0 once it does.
+    owed: u8,
+}
+
+/// What a message is, once its envelope is read.
+struct Envelope<'a> {
+    event: Cow<'a, str>,
+    channel: Option<Cow<'a, str>>,
+    data: Option<Raw<'a>>,
+}
+
+impl PusherSession {
+    /// A session for a connection that is about to be greeted.
+    pub(super) fn new(shared: Arc<Shared>, seat: Seat, facts: &Facts) -> Self {
+        let lane = if facts.deflate { LANE_DEFLATE } else { LANE_TEXT };
+        Self {
+            shared,
+            seat,
+            connection: facts.connection,
+            lane_first: facts.lane_first,
+            lane: LaneId(facts.lane_first.0 + lane as u8),
+            is_pinged: false,
+            ticket_next: 0,
+            heard: facts.now.steady,
+            client_event_due: Nanos::default(),
+            subscriptions: Vec::new(),
+            rosters: Vec::new(),
+            user: None,
+        }
+    }
+
+    /// The app this connection belongs to.
+    pub(super) fn app(&self) -> &App {
+        &self.seat
+    }
+
+    /// A name for the next ask.
+    pub(super) fn ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.ticket_next);
+        self.ticket_next = self.ticket_next.wrapping_add(1);
+        ticket
+    }
+
+    /// A channel of this connection's app.
+    pub(super) fn channel(&self, name: Name) -> Channel {
+        Channel { app: self.seat.index, name }
+    }
+
+    /// The id of one of this dialect's lanes.
+    pub(super) fn lane_id(&self, lane: usize) -> LaneId {
+        LaneId(self.lane_first.0 + lane as u8)
+    }
+
+    /// The lane this peer takes its events in.
+    pub(super) fn lane(&self) -> LaneId {
+        self.lane
+    }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.subscriptions.binary_search_by(|it| (*it.name).cmp(name))
+    }
+
+    fn opened(&mut self, now: Now, out: &mut Vec<Output>) {
+        let timeout = self.shared.settings.activity_timeout;
+        out.push(Output::Text(frames::connection_established(self.connection, timeout)));
+        self.heard = now.steady;
+        out.push(Output::Arm(KEEP_ALIVE, timeout));
+    }
+
+    /// One lazy timer: input only notes the time, and the timer looks at the note when it comes.
+    fn keep_alive(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.is_pinged {
+            return out.push(end(&Ending::PongMissing));
+        }
+        let timeout = self.shared.settings.activity_timeout;
+        let silent = Millis(now.steady.since(self.heard).as_millis() as u64);
+        if silent < timeout {
+            return out.push(Output::Arm(KEEP_ALIVE, Millis(timeout.0 - silent.0)));
+        }
+        self.is_pinged = true;
+        out.push(Output::Text(frames::PING.to_vec()));
+        out.push(Output::Arm(KEEP_ALIVE, self.shared.settings.pong_timeout));
+    }
+
+    /// Anything that came is a sign of life.
+    fn hear(&mut self, now: Now, out: &mut Vec<Output>) {
+        self.heard = now.steady;
+        if std::mem::take(&mut self.is_pinged) {
+            out.push(Output::Arm(KEEP_ALIVE, self.shared.settings.activity_timeout));
+        }
+    }
+
+    fn text(&mut self, text: &str, now: Now, out: &mut Vec<Output>) -> Result<(), Fault> {
+        let message = Envelope::read(text)?;
+        if message.event.starts_with("client-") {
+            return self.client_event(&message, now, out);
+        }
+        let prefixed = |prefix| message.event.strip_prefix(prefix);
+        match prefixed("pusher:").or_else(|| prefixed("sockudo:")) {
+            Some("ping") => out.push(Output::Text(frames::PONG.to_vec())),
+            Some("subscribe") => return self.subscribe(message.data, out),
+            Some("unsubscribe") => return self.unsubscribe(message.data, out),
+            Some("signin") => return self.signin(message.data, out),
+            // A pong has done its work by coming. What is not known is not answered: clients send
+            // things of their own that other servers understand.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn subscribe(&mut self, data: Option<Raw<'_>>, out: &mut Vec<Output>) -> Result<(), Fault> {
+        let mut buffer = String::new();
+        let data = object("subscribe", data, &mut buffer)?;
+        let name = field(data, "subscribe", "channel")?;
+        let auth = optional(data, "subscribe", "auth")?;
+        let channel_data = optional(data, "subscribe", "channel_data")?;
+        if names::is_internal(&name) {
+            return self.subscribe_internal(&name, out);
+        }
+        names::check(&name, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        let kind = Kind::of(&name);
+        if kind.access != Access::Public {
+            self.authorize(&name, auth.as_deref(), channel_data.as_deref(), kind.access)?;
+        }
+        let member = match kind.access {
+            Access::Presence => Some(self.member(channel_data.as_deref())?),
+            Access::Public | Access::Private => None,
+        };
+        let at = match self.find(&name) {
+            Ok(at) => {
+                self.acknowledge_again(at, out);
+                return Ok(());
+            }
+            Err(at) => at,
+        };
+        let max = self.shared.settings.subscriptions_per_connection_max;
+        if self.subscriptions.len() >= max {
+            return Err(Fault::SubscriptionsFull { max });
+        }
+        let (name, ticket) = (Name::from(&*name), self.ticket());
+        let settings = &self.app().settings;
+        let subscribe = Subscribe {
+            channel: self.channel(name.clone()),
+            lane: self.lane,
+            members_max: settings.presence_members_max,
+            silent: false,
+            // Members tell a presence channel's count already.
+            announce_count: settings.subscription_counts && member.is_none(),
+            member: member.clone(),
+        };
+        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1 });
+        out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
+        Ok(())
+    }
+
+    /// `pusher-js` asks for the user's own channel after a sign-in; the sign-in subscribed it.
+    fn subscribe_internal(&mut self, name: &str, out: &mut Vec<Output>) -> Result<(), Fault> {
+        match (name.strip_prefix(USER_PREFIX), &self.user) {
+            (Some(user_id), Some(user)) if user_id == &*user.member.user_id => {
+                out.push(Output::Text(frames::subscribed(name)));
+                Ok(())
+            }
+            _ => Err(Fault::NotAllowed(name.chars().take(200).collect())),
+        }
+    }
+
+    fn authorize(
+        &self,
+        name: &str,
+        auth: Option<&str>,
+        channel_data: Option<&str>,
+        access: Access,
+    ) -> Result<(), Fault> {
+        let auth = auth.filter(|auth| !auth.is_empty()).ok_or(Fault::AuthMissing)?;
+        // Only a member's data is signed along.
+        let signed_data = channel_data.filter(|_| access == Access::Presence);
+        let socket_id = self.connection.to_string();
+        if sign::verify_channel(self.app(), auth, &socket_id, name, signed_data) {
+            return Ok(());
+        }
+        Err(Fault::AuthWrong {
+            socket_id: self.connection,
+            channel: name.into(),
+            with_data: signed_data.is_some(),
+        })
+    }
+
+    /// Who the peer is in a presence channel: as the signed `channel_data` says, else as it signed in.
+    fn member(&self, channel_data: Option<&str>) -> Result<Arc<Member>, Fault> {
+        let Some(text) = channel_data else {
+            let user = self.user.as_ref().ok_or(Fault::ChannelDataMissing)?;
+            return Ok(user.member.clone());
+        };
+        let bytes_max = self.app().settings.presence_member_bytes_max;
+        if text.len() > bytes_max {
+            return Err(Fault::MemberTooLarge { bytes: text.len(), bytes_max });
+        }
+        let data = Raw::parse(text.as_bytes()).map_err(|_| Fault::ChannelDataNotJson)?;
+        let (mut user_id, mut info) = (None, None);
+        for (key, value) in data.members().ok_or(Fault::UserIdMissing)? {
+            match &*key {
+                "user_id" => user_id = Some(value),
+                "user_info" => info = Some(value),
+                _ => {}
+            }
+        }
+        let user_id = user_id.and_then(user_id_of).ok_or(Fault::UserIdMissing)?;
+        let info = info.map(|info| Payload(Bytes::copy_from_slice(info.as_bytes())));
+        Ok(Arc::new(Member { user_id: Name::from(&*user_id), info }))
+    }
+
+    /// The peer subscribes what it has subscribed: it hears so, again.
+    fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
+        let subscription = &mut self.subscriptions[at];
+        if subscription.owed > 0 {
+            subscription.owed = (subscription.owed + 1).min(ACKNOWLEDGEMENTS_MAX);
+        } else if subscription.member.is_none() {
+            out.push(Output::Text(frames::subscribed(&subscription.name)));
+        } else if self.rosters.len() < ROSTERS_MAX {
+            let name = subscription.name.clone();
+            let ticket = self.ticket();
+            self.rosters.push((ticket, name.clone()));
+            out.push(Output::Ask(ticket, Command::Members(self.channel(name))));
+        }
+    }
+
+    fn unsubscribe(&mut self, data: Option<Raw<'_>>, out: &mut Vec<Output>) -> Result<(), Fault> {
+        let mut buffer = String::new();
+        let data = object("unsubscribe", data, &mut buffer)?;
+        let name = field(data, "unsubscribe", "channel")?;
+        // Unknown is fine: the peer wants it gone and it is.
+        if let Ok(at) = self.find(&name) {
+            let gone = self.subscriptions.remove(at);
+            let channel = self.channel(gone.name);
+            let ticket = self.ticket();
+            out.push(Output::Ask(ticket, Command::Unsubscribe(channel)));
+        }
+        Ok(())
+    }
+
+    fn client_event(
+        &mut self,
+        message: &Envelope<'_>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Fault> {
+        let settings = &self.seat.settings;
+        if !settings.client_events {
+            return Err(Fault::ClientEventsDisabled);
+        }
+        let Some(channel) = &message.channel else {
+            return Err(Fault::FieldMissing { event: "client event", field: "channel" });
+        };
+        let kind = Kind::of(channel);
+        if kind.access == Access::Public || kind.is_encrypted {
+            return Err(Fault::ClientEventChannel { is_encrypted: kind.is_encrypted });
+        }
+        let standing = self.find(channel).ok().map(|at| &self.subscriptions[at]);
+        let Some(subscription) = standing.filter(|it| it.owed == 0) else {
+            return Err(Fault::NotSubscribed {
+                socket_id: self.connection,
+                channel: channel.chars().take(200).collect(),
+            });
+        };
+        if message.event.len() > settings.event_name_bytes_max {
+            return Err(Fault::EventNameLong { bytes_max: settings.event_name_bytes_max });
+        }
+        let data = message.data.map_or(&b"null"[..], Raw::as_bytes);
+        let bytes_max = settings.event_payload_bytes_max;
+        if data.len() > bytes_max {
+            return Err(Fault::EventTooLarge { bytes: data.len(), bytes_max });
+        }
+        if !may_send(&mut self.client_event_due, now.steady, settings.client_events_per_second_max)
+        {
+            if settings.client_events_terminate {
+                out.push(end(&Ending::RateLimited));
+                return Ok(());
+            }
+            return Err(Fault::RateLimited);
+        }
+        let publish = Publish {
+            channel: Channel { app: self.seat.index, name: subscription.name.clone() },
+            name: Name::from(&*message.event),
+            data: Payload(Bytes::copy_from_slice(data)),
+            sender: Some(Sender {
+                connection: self.connection,
+                user_id: subscription.member.as_ref().map(|member| member.user_id.clone()),
+            }),
+            exclude: Some(self.connection),
+            keep_last: None,
+            arrived: now.steady,
+            quiet: true,
+        };
+        let ticket = self.ticket();
+        out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
+        Ok(())
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply, out: &mut Vec<Output>) {
+        if self.user_reply(ticket, &reply, out) {
+            return;
+        }
+        match reply {
+            Reply::Subscribed(subscribed) => self.subscribed(ticket, &subscribed, out),
+            Reply::Refused(refusal) => self.refused(ticket, refusal, out),
+            Reply::Members(members) => {
+                let Some(at) = self.rosters.iter().position(|(it, _)| *it == ticket) else {
+                    return;
+                };
+                let (_, name) = self.rosters.swap_remove(at);
+                if self.rosters.is_empty() {
+                    self.rosters = Vec::new();
+                }
+                // Unless it unsubscribed while the members were on their way.
+                if self.find(&name).is_ok() {
+                    let members = members.iter().map(|it| &**it);
+                    out.push(Output::Text(frames::subscribed_presence(&name, members)));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn subscribed(&mut self, ticket: Ticket, subscribed: &Subscribed, out: &mut Vec<Output>) {
+        let name = &subscribed.channel.name;
+        let Ok(at) = self.find(name) else { return };
+        let subscription = &mut self.subscriptions[at];
+        // The answer to one that was given up since, while a newer one is on its way.
+        if subscription.ticket != ticket {
+            return;
+        }
+        subscription.name = name.clone();
+        let owed = std::mem::take(&mut subscription.owed);
+        let frame = if subscription.member.is_some() {
+            let members = subscribed.members.iter().map(|it| &**it);
+            frames::subscribed_presence(name, members)
+        } else {
+            frames::subscribed(name)
+        };
+        for _ in 1..owed {
+            out.push(Output::Text(frame.clone()));
+        }
+        out.push(Output::Text(frame));
+        if Kind::of(name).is_cache {
+            let mut frame = Vec::new();
+            match &subscribed.description.last {
+                Some((event, _)) if frames::render(event, &mut frame) => {}
+                _ => frame = frames::cache_miss(name),
+            }
+            out.push(Output::Text(frame));
+        }
+    }
+
+    fn refused(&mut self, ticket: Ticket, refusal: Refusal, out: &mut Vec<Output>) {
+        let pending = |it: &Subscription| it.ticket == ticket && it.owed > 0;
+        let Some(at) = self.subscriptions.iter().position(pending) else { return };
+        let gone = self.subscriptions.remove(at);
+        match refusal {
+            Refusal::MembersFull { members_max } => {
+                let channel = gone.name.to_string();
+                out.push(fault(&Fault::MembersFull { channel, members_max }));
+            }
+            Refusal::ChannelsFull { .. } => out.push(fault(&Fault::ChannelsFull)),
+            Refusal::Cancelled => {}
+        }
+    }
+
+    fn event(&mut self, event: &Event, out: &mut Vec<Output>) {
+        match event.happening {
+            Happening::Control(Control::Terminate) => out.push(end(&Ending::Terminated)),
+            Happening::Control(Control::Reconnect) => out.push(end(&Ending::Reconnect)),
+            _ => {}
+        }
+    }
+}
+
+impl Session for PusherSession {
+    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
+        match input {
+            Input::Opened => self.opened(now, out),
+            Input::Text(text) => {
+                self.hear(now, out);
+                if let Err(error) = self.text(text, now, out) {
+                    out.push(fault(&error));
+                }
+            }
+            Input::Binary(_) => {
+                self.hear(now, out);
+                out.push(fault(&Fault::Binary));
+            }
+            Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
+            Input::Event(event) => self.event(event, out),
+            Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
+            Input::Timer(_) | Input::Body(_) | Input::Closed => {}
+        }
+    }
+}
+
+/// A connection that is told why it may not be, and ended.
+pub struct Refusing(pub(super) Ending);
+
+impl Session for Refusing {
+    fn handle(&mut self, input: Input<'_>, _: Now, out: &mut Vec<Output>) {
+        if let Input::Opened = input {
+            out.push(end(&self.0));
+        }
+    }
+}
+
+/// The error frame of a mistake.
+pub(super) fn fault(fault: &Fault) -> Output {
+    Output::Text(frames::error(fault.code(), fault))
+}
+
+fn end(ending: &Ending) -> Output {
+    Output::Close(farewell(ending), CloseReason::Session)
+}
+
+/// The error frame and the close frame of an ending.
+fn farewell(ending: &Ending) -> Farewell {
+    let mut text = ending.to_string();
+    // A close frame's reason has 123 bytes. Source: RFC 6455, section 5.5.
+    while text.len() > 123 {
+        text.pop();
+    }
+    let frame = frames::error(ending.code(), ending);
+    let message = String::from_utf8(frame).ok().map(Cow::Owned);
+    Farewell { message, code: ending.code(), text: Cow::Owned(text) }
+}
+
+/// Whether one more event is within `per_second` (0: any number), allowing a second's worth at once.
+///
+/// `due` is when the next event would be due were they evenly spaced; the bucket is full while that is
+/// in the past.
+fn may_send(due: &mut Nanos, now: Nanos, per_second: u32) -> bool {
+    const SECOND: u64 = 1_000_000_000;
+    let Some(interval) = SECOND.checked_div(u64::from(per_second)) else { return true };
+    let next = Nanos((*due).max(now).0.saturating_add(interval));
+    let is_within = next.0.saturating_sub(now.0) <= SECOND;
+    if is_within {
+        *due = next;
+    }
+    is_within
+}
+
+/// A user's id: a string that is not empty or, as the documentation's own example has it, a number.
+pub(super) fn user_id_of(value: Raw<'_>) -> Option<Cow<'_, str>> {
+    if let Some(text) = value.as_str() {
+        return (!text.is_empty()).then_some(text);
+    }
+    let text = std::str::from_utf8(value.as_bytes()).ok()?;
+    let is_whole = text.bytes().all(|byte| byte.is_ascii_digit());
+    is_whole.then_some(Cow::Borrowed(text))
+}
+
+impl<'a> Envelope<'a> {
+    fn read(text: &'a str) -> Result<Self, Fault> {
+        let message = Raw::parse(text.as_bytes()).map_err(|_| Fault::NotJson)?;
+        let (mut event, mut channel, mut data) = (None, None, None);
+        for (key, value) in message.members().ok_or(Fault::NotJson)? {
+            match &*key {
+                "event" => event = value.as_str(),
+                "channel" => channel = value.as_str(),
+                "data" => data = Some(value),
+                _ => {}
+            }
+        }
+        Ok(Self { event: event.ok_or(Fault::EventMissing)?, channel, data })
+    }
+}
+
+/// An event's `data` as an object: the object itself, or the string that holds one, decoded into
+/// `buffer`.
+pub(super) fn object<'a>(
+    event: &'static str,
+    data: Option<Raw<'a>>,
+    buffer: &'a mut String,
+) -> Result<Raw<'a>, Fault> {
+    let malformed = || Fault::DataMalformed { event };
+    let data = data.ok_or_else(malformed)?;
+    let data = match data.as_str() {
+        Some(text) => {
+            *buffer = text.into_owned();
+            Raw::parse(buffer.as_bytes()).map_err(|_| malformed())?
+        }
+        None => data,
+    };
+    if data.members().is_none() {
+        return Err(malformed());
+    }
+    Ok(data)
+}
+
+/// A string member that must be there.
+pub(super) fn field<'a>(
+    data: Raw<'a>,
+    event: &'static str,
+    field: &'static str,
+) -> Result<Cow<'a, str>, Fault> {
+    optional(data, event, field)?.ok_or(Fault::FieldMissing { event, field })
+}
+
+/// A string member that may be absent or null, but not anything else.
+pub(super) fn optional<'a>(
+    data: Raw<'a>,
+    event: &'static str,
+    field: &'static str,
+) -> Result<Option<Cow<'a, str>>, Fault> {
+    let mut found = None;
+    for (key, value) in data.members().ok_or(Fault::DataMalformed { event })? {
+        if key == field {
+            found = Some(value);
+        }
+    }
+    match found {
+        None => Ok(None),
+        Some(value) if value.as_bytes() == b"null" => Ok(None),
+        Some(value) => value.as_str().map(Some).ok_or(Fault::FieldMissing { event, field }),
+    }
+}
