@@ -133,7 +133,7 @@ impl Dialect for Pusher {
         let (code, text) = match reason {
             CloseReason::Drain => (4200, "Server shutting down"),
             CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
-            CloseReason::Overload => (4100, "Over capacity"),
+            CloseReason::Overload | CloseReason::Failed => (4100, "Over capacity"),
             CloseReason::TooLarge => (1009, "Message too large"),
             CloseReason::Utf8 => (1007, "Text is not UTF-8"),
             CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
