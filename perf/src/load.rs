@@ -1,0 +1,690 @@
+//! One thread that plays thousands of subscribers and a few publishers.
+//!
+//! It has to cost far less per frame than the server it measures: one `recv(2)` takes all a socket has,
+//! frames are walked by their headers only, and the mark in the payload is read at the place where the first
+//! frame had it. It never sleeps while it measures: a sleeping receiver would make the server pay for
+//! waking it.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use crate::histogram::Histogram;
+use crate::publish::{self, Credentials, MARK, MARKED_BYTES, Marked, Signer};
+use crate::sys::{self, Epoll};
+use crate::wire;
+
+const BUFFER_BYTES: usize = 512 << 10;
+const EVENTS_MAX: usize = 1024;
+const PUBLISHER: u64 = 1 << 40;
+/// How long to let events gather when there were none, so that two threads do not fight over one epoll.
+const PAUSE_NS: u64 = 4_000;
+/// Without any progress for this long, what is missing is lost.
+const STALL_NS: u64 = 5_000_000_000;
+/// Connections per source address, well below the ephemeral port range.
+const PER_SOURCE: usize = 12_000;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Connecting,
+    Upgrading,
+    Subscribing,
+    Live,
+    Closed,
+}
+
+struct Connection {
+    fd: Option<OwnedFd>,
+    phase: Phase,
+    answers_left: u32,
+    started_ns: u64,
+    /// The start of a frame whose end has not come.
+    left: Vec<u8>,
+    /// Folds the order in which events came; equal everywhere if all saw one order.
+    order: u64,
+}
+
+/// What one subscriber has seen of one stream.
+#[derive(Clone, Default)]
+struct Stream {
+    next: u64,
+    /// Bit n: sequence `next - 1 - n` has come.
+    seen: u64,
+}
+
+struct Publisher {
+    fd: OwnedFd,
+    answered: bool,
+    remaining: u32,
+    /// The next sequence of this publisher (one channel) or its place in the round over its channels.
+    next: u64,
+    intended_ns: u64,
+    held: Vec<u8>,
+    /// Bytes of a request that the socket did not take at once.
+    unsent: Vec<u8>,
+}
+
+/// How channels and subscribers relate.
+#[derive(Clone)]
+pub enum Shape {
+    /// One channel, every connection on it; one stream per publisher.
+    Fanout,
+    /// Channel c is subscribed by connection c modulo their number only and published by publisher c modulo
+    /// theirs, `batch` events a request.
+    Channels { channels: usize, batch: usize },
+}
+
+/// What was counted since the last [`Load::mark`].
+#[derive(Clone, Default)]
+pub struct Counts {
+    pub delivered: u64,
+    pub bytes: u64,
+    pub published: u64,
+    pub receives: u64,
+    pub work_ns: u64,
+}
+
+/// Everything that went wrong, over the whole run.
+#[derive(Clone, Default, Debug)]
+pub struct Faults {
+    pub lost: u64,
+    pub duplicated: u64,
+    pub out_of_order: u64,
+    pub closed: u64,
+    pub refused: u64,
+    pub errors: u64,
+}
+
+/// When to publish.
+#[derive(Clone, Copy)]
+pub enum Pace {
+    /// A publisher goes on as soon as its last publish is answered and has reached everyone.
+    InFlight,
+    /// This many publishes a second, whatever the server does.
+    Rate(f64),
+}
+
+/// The generator.
+pub struct Load {
+    epoll: Epoll,
+    to: SocketAddrV4,
+    key: String,
+    signer: Signer,
+    shape: Shape,
+    size: usize,
+    connections: Vec<Connection>,
+    streams: Vec<Stream>,
+    streams_each: usize,
+    publishers: Vec<Publisher>,
+    ready: VecDeque<usize>,
+    mark_at: usize,
+    buffer: Vec<u8>,
+    live: usize,
+    opening: usize,
+    pub counts: Counts,
+    pub faults: Faults,
+    pub each: Histogram,
+    pub last: Histogram,
+    pub answer: Histogram,
+    pub handshake: Histogram,
+    progress_ns: u64,
+    last_error: String,
+}
+
+impl Load {
+    pub fn new(
+        to: SocketAddrV4,
+        credentials: &Credentials,
+        shape: Shape,
+        size: usize,
+    ) -> io::Result<Self> {
+        sys::raise_descriptors();
+        Ok(Self {
+            epoll: Epoll::new()?,
+            to,
+            key: credentials.key.clone(),
+            signer: Signer::new(credentials.clone()),
+            shape,
+            size,
+            connections: Vec::new(),
+            streams: Vec::new(),
+            streams_each: 0,
+            publishers: Vec::new(),
+            ready: VecDeque::new(),
+            mark_at: 0,
+            buffer: vec![0; BUFFER_BYTES],
+            live: 0,
+            opening: 0,
+            counts: Counts::default(),
+            faults: Faults::default(),
+            each: Histogram::default(),
+            last: Histogram::default(),
+            answer: Histogram::default(),
+            handshake: Histogram::default(),
+            progress_ns: sys::now_ns(),
+            last_error: String::new(),
+        })
+    }
+
+    /// The last error a server reported to any peer, empty if none.
+    pub fn last_error(&self) -> &str {
+        &self.last_error
+    }
+
+    fn channel_of(&self, channel: usize) -> String {
+        format!("perf-{channel:05}")
+    }
+
+    /// Opens and subscribes `count` connections, at most `at_once` on their way at a time.
+    pub fn open(&mut self, count: usize, at_once: usize, publishers: usize) -> io::Result<()> {
+        self.streams_each = match self.shape {
+            Shape::Fanout => publishers,
+            Shape::Channels { channels, .. } => channels.div_ceil(count),
+        };
+        self.streams = vec![Stream::default(); count * self.streams_each];
+        let mut report = sys::now_ns();
+        self.progress_ns = report;
+        while self.live < count {
+            while self.opening < at_once && self.connections.len() < count {
+                self.start_connection()?;
+            }
+            self.turn()?;
+            let now = sys::now_ns();
+            if now - report > 1_000_000_000 {
+                report = now;
+                eprintln!("  {} of {count} subscribed", self.live);
+            }
+            if now - self.progress_ns > STALL_NS || self.faults.closed > 0 {
+                return Err(io::Error::other(format!(
+                    "{} of {count} subscribed, {} closed by the server; last error: {:?}",
+                    self.live, self.faults.closed, self.last_error
+                )));
+            }
+        }
+        for at in 0..publishers {
+            self.open_publisher(at)?;
+        }
+        Ok(())
+    }
+
+    fn start_connection(&mut self) -> io::Result<()> {
+        let at = self.connections.len();
+        let source = Ipv4Addr::new(127, 0, 0, 1 + (at / PER_SOURCE) as u8);
+        let started_ns = sys::now_ns();
+        let fd = sys::connect(source, self.to)?;
+        self.epoll.add(fd.as_raw_fd(), at as u64, sys::READ_EDGE | sys::WRITE)?;
+        self.opening += 1;
+        self.connections.push(Connection {
+            fd: Some(fd),
+            phase: Phase::Connecting,
+            answers_left: 0,
+            started_ns,
+            left: Vec::new(),
+            order: 0,
+        });
+        Ok(())
+    }
+
+    fn open_publisher(&mut self, at: usize) -> io::Result<()> {
+        let stream = std::net::TcpStream::connect(self.to)?;
+        stream.set_nonblocking(true)?;
+        let fd: OwnedFd = stream.into();
+        sys::no_delay(fd.as_raw_fd())?;
+        sys::reset_on_close(fd.as_raw_fd())?;
+        self.epoll.add(fd.as_raw_fd(), PUBLISHER | at as u64, sys::READ)?;
+        if let Some(publisher) = self.publishers.get_mut(at) {
+            publisher.fd = fd;
+            publisher.held.clear();
+            return Ok(());
+        }
+        self.publishers.push(Publisher {
+            fd,
+            answered: true,
+            remaining: 0,
+            next: 0,
+            intended_ns: 0,
+            held: Vec::new(),
+            unsent: Vec::new(),
+        });
+        self.ready.push_back(at);
+        Ok(())
+    }
+
+    /// Publishes at `pace` until `stop` says so; calls it about every millisecond with the time.
+    pub fn run(
+        &mut self,
+        pace: Pace,
+        mut stop: impl FnMut(&mut Self, u64) -> bool,
+    ) -> io::Result<()> {
+        let mut now = sys::now_ns();
+        let start = now;
+        let mut sent = 0u64;
+        let mut asked = now;
+        self.progress_ns = now;
+        loop {
+            match pace {
+                Pace::InFlight => {
+                    while let Some(at) = self.ready.pop_front() {
+                        self.publish(at, sys::now_ns())?;
+                    }
+                }
+                Pace::Rate(per_second) => loop {
+                    let due = start + (sent as f64 * 1e9 / per_second) as u64;
+                    if due > sys::now_ns() {
+                        break;
+                    }
+                    let Some(at) = self.ready.pop_front() else { break };
+                    self.publish(at, due)?;
+                    sent += 1;
+                },
+            }
+            self.turn()?;
+            now = sys::now_ns();
+            if now - asked > 1_000_000 {
+                asked = now;
+                if stop(self, now) || self.stalled(now) {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn stalled(&mut self, now: u64) -> bool {
+        let waiting =
+            self.publishers.iter().any(|publisher| publisher.remaining > 0 || !publisher.answered);
+        if !waiting {
+            self.progress_ns = now;
+        }
+        now - self.progress_ns > STALL_NS
+    }
+
+    /// Takes what is still on its way, then counts what never came as lost.
+    pub fn settle(&mut self) -> io::Result<()> {
+        self.progress_ns = sys::now_ns();
+        loop {
+            let waiting = self.publishers.iter().any(|one| one.remaining > 0 || !one.answered);
+            if !waiting || self.stalled(sys::now_ns()) {
+                break;
+            }
+            self.turn()?;
+        }
+        self.faults.lost = self.publishers.iter().map(|one| u64::from(one.remaining)).sum();
+        Ok(())
+    }
+
+    /// Answers pings for a while without publishing.
+    pub fn linger(&mut self, ns: u64) -> io::Result<()> {
+        let end = sys::now_ns() + ns;
+        while sys::now_ns() < end {
+            self.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Whether every subscriber of the one channel saw the same order.
+    pub fn one_order(&self) -> bool {
+        match self.shape {
+            Shape::Fanout => self.connections.windows(2).all(|pair| pair[0].order == pair[1].order),
+            Shape::Channels { .. } => true,
+        }
+    }
+
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Forgets what was counted and timed so far; faults stay.
+    pub fn reset_counts(&mut self) {
+        self.counts = Counts::default();
+        self.each = Histogram::default();
+        self.last = Histogram::default();
+        self.answer = Histogram::default();
+    }
+
+    fn publish(&mut self, at: usize, intended_ns: u64) -> io::Result<()> {
+        let mut body = Vec::with_capacity(self.size + 128);
+        let slot = at as u16;
+        let path;
+        let publisher_count = self.publishers.len();
+        match self.shape {
+            Shape::Fanout => {
+                path = "events";
+                let publisher = &mut self.publishers[at];
+                let marked =
+                    Marked { sequence: publisher.next, stream: slot, slot, sent_ns: intended_ns };
+                publisher.next += 1;
+                publisher.remaining = self.live as u32;
+                publish::event(&mut body, "perf-00000", marked, self.size);
+                self.counts.published += 1;
+            }
+            Shape::Channels { channels, batch } => {
+                path = "batch_events";
+                body.extend_from_slice(br#"{"batch":["#);
+                // Channels at, at + publishers, at + 2 publishers ... are this publisher's own.
+                let own = (channels - at).div_ceil(publisher_count) as u64;
+                for index in 0..batch {
+                    let next = self.publishers[at].next;
+                    let channel = at + (next % own) as usize * publisher_count;
+                    let marked = Marked {
+                        sequence: next / own,
+                        stream: (channel / self.connections.len()) as u16,
+                        slot,
+                        sent_ns: intended_ns,
+                    };
+                    if index > 0 {
+                        body.push(b',');
+                    }
+                    publish::event(&mut body, &self.channel_of(channel), marked, self.size);
+                    self.publishers[at].next += 1;
+                }
+                body.extend_from_slice(b"]}");
+                self.publishers[at].remaining = batch as u32;
+                self.counts.published += batch as u64;
+            }
+        }
+        let publisher = &mut self.publishers[at];
+        publisher.intended_ns = intended_ns;
+        publisher.answered = false;
+        let mut request = Vec::with_capacity(body.len() + 512);
+        self.signer.request(&mut request, path, &body);
+        let sent = match sys::send(publisher.fd.as_raw_fd(), &request) {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if sent < request.len() {
+            publisher.unsent = request.split_off(sent);
+            let token = PUBLISHER | at as u64;
+            self.epoll.modify(publisher.fd.as_raw_fd(), token, sys::READ | sys::WRITE)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let mut events = [sys::Event { events: 0, u64: 0 }; EVENTS_MAX];
+        let count = self.epoll.wait(&mut events, 0)?;
+        let start = sys::now_ns();
+        if count == 0 {
+            while sys::now_ns() - start < PAUSE_NS {
+                std::hint::spin_loop();
+            }
+            return Ok(());
+        }
+        for event in &events[..count] {
+            let sys::Event { events: what, u64: token } = *event;
+            if token & PUBLISHER != 0 {
+                self.publisher_event((token & !PUBLISHER) as usize, what)?;
+            } else {
+                self.connection_event(token as usize, what)?;
+            }
+        }
+        self.counts.work_ns += sys::now_ns() - start;
+        Ok(())
+    }
+
+    fn publisher_event(&mut self, at: usize, what: u32) -> io::Result<()> {
+        let publisher = &mut self.publishers[at];
+        if what & sys::WRITE != 0 && !publisher.unsent.is_empty() {
+            let sent = sys::send(publisher.fd.as_raw_fd(), &publisher.unsent)?;
+            publisher.unsent.drain(..sent);
+            if publisher.unsent.is_empty() {
+                let token = PUBLISHER | at as u64;
+                self.epoll.modify(publisher.fd.as_raw_fd(), token, sys::READ)?;
+            }
+        }
+        if what & (sys::READ | sys::BROKEN) == 0 {
+            return Ok(());
+        }
+        let count = match sys::recv(publisher.fd.as_raw_fd(), &mut self.buffer) {
+            Ok(0) => return self.open_publisher(at),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        publisher.held.extend_from_slice(&self.buffer[..count]);
+        let Some(answer) = wire::request(&publisher.held) else { return Ok(()) };
+        let now = sys::now_ns();
+        self.progress_ns = now;
+        self.answer.record(now.saturating_sub(publisher.intended_ns));
+        if !answer.head.starts_with(b"HTTP/1.1 200") {
+            self.faults.refused += 1;
+            self.last_error = String::from_utf8_lossy(&publisher.held).into_owned();
+            publisher.remaining = 0;
+        }
+        let len = answer.len;
+        publisher.held.drain(..len);
+        publisher.answered = true;
+        if publisher.remaining == 0 {
+            self.ready.push_back(at);
+        }
+        Ok(())
+    }
+
+    fn connection_event(&mut self, at: usize, what: u32) -> io::Result<()> {
+        let connection = &mut self.connections[at];
+        let Some(fd) = connection.fd.as_ref().map(AsRawFd::as_raw_fd) else { return Ok(()) };
+        if connection.phase == Phase::Connecting {
+            if let Err(error) = sys::connect_result(fd) {
+                self.last_error = error.to_string();
+                return self.close(at);
+            }
+            connection.phase = Phase::Upgrading;
+            self.epoll.modify(fd, at as u64, sys::READ_EDGE)?;
+            let request = format!(
+                "GET /app/{}?protocol=7&client=perf&version=1.0 HTTP/1.1\r\nHost: {}\r\n\
+                 Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                self.key, self.to
+            );
+            sys::send(fd, request.as_bytes())?;
+            return Ok(());
+        }
+        if what & (sys::READ | sys::BROKEN) == 0 {
+            return Ok(());
+        }
+        loop {
+            let connection = &mut self.connections[at];
+            let left = connection.left.len();
+            self.buffer[..left].copy_from_slice(&connection.left);
+            connection.left.clear();
+            let room = BUFFER_BYTES - left;
+            let count = match sys::recv(fd, &mut self.buffer[left..]) {
+                Ok(0) => return self.close(at),
+                Ok(count) => count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    connection.left.extend_from_slice(&self.buffer[..left]);
+                    return Ok(());
+                }
+                Err(_) => return self.close(at),
+            };
+            let now = sys::now_ns();
+            self.counts.receives += 1;
+            self.counts.bytes += count as u64;
+            self.progress_ns = now;
+            // The buffer leaves `self` for the walk, so that the walk may change the rest.
+            let buffer = std::mem::take(&mut self.buffer);
+            let used = self.walk(at, &buffer[..left + count], now);
+            self.connections[at].left.extend_from_slice(&buffer[used?..left + count]);
+            self.buffer = buffer;
+            if count < room {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes through the whole frames at the start of `bytes` and returns where the first unfinished one starts.
+    fn walk(&mut self, at: usize, bytes: &[u8], now: u64) -> io::Result<usize> {
+        let mut pos = 0;
+        if self.connections[at].phase == Phase::Upgrading {
+            let Some(end) = wire::find(bytes, b"\r\n\r\n") else { return Ok(0) };
+            if !bytes.starts_with(b"HTTP/1.1 101") {
+                self.last_error = String::from_utf8_lossy(bytes).into_owned();
+                self.close(at)?;
+                return Ok(bytes.len());
+            }
+            self.connections[at].phase = Phase::Subscribing;
+            pos = end + 4;
+        }
+        while let Some(&[first, second]) = bytes.get(pos..pos + 2) {
+            let (start, len) = match second {
+                126 => match bytes.get(pos + 2..pos + 4) {
+                    Some(&[high, low]) => (4, usize::from(u16::from_be_bytes([high, low]))),
+                    _ => break,
+                },
+                127 => match bytes.get(pos + 2..pos + 10) {
+                    Some(word) => {
+                        let mut wide = [0; 8];
+                        wide.copy_from_slice(word);
+                        (10, u64::from_be_bytes(wide) as usize)
+                    }
+                    None => break,
+                },
+                len => (2, usize::from(len)),
+            };
+            let Some(payload) = bytes.get(pos + start..pos + start + len) else { break };
+            pos += start + len;
+            if first == 0x81 {
+                self.text(at, payload, now)?;
+            } else {
+                self.control(at, first & 15, payload)?;
+            }
+        }
+        Ok(pos)
+    }
+
+    #[inline]
+    fn text(&mut self, at: usize, text: &[u8], now: u64) -> io::Result<()> {
+        let mut found = text.get(self.mark_at..self.mark_at + MARKED_BYTES);
+        if !found.is_some_and(|bytes| bytes.starts_with(MARK)) {
+            match wire::find(text, MARK) {
+                Some(start) => {
+                    self.mark_at = start;
+                    found = text.get(start..start + MARKED_BYTES);
+                }
+                None => return self.spoken(at, text, now),
+            }
+        }
+        let Some(marked) = found.and_then(|bytes| bytes.try_into().ok()).map(Marked::read) else {
+            self.faults.errors += 1;
+            return Ok(());
+        };
+        self.event(at, marked, now);
+        Ok(())
+    }
+
+    #[inline]
+    fn event(&mut self, at: usize, marked: Marked, now: u64) {
+        let index = at * self.streams_each + usize::from(marked.stream);
+        let (Some(stream), Some(publisher)) =
+            (self.streams.get_mut(index), self.publishers.get_mut(usize::from(marked.slot)))
+        else {
+            self.faults.errors += 1;
+            return;
+        };
+        if marked.sequence >= stream.next {
+            let step = marked.sequence - stream.next + 1;
+            stream.seen = if step < 64 { stream.seen << step | 1 } else { 1 };
+            stream.next = marked.sequence + 1;
+        } else {
+            let behind = stream.next - 1 - marked.sequence;
+            if behind < 64 && stream.seen >> behind & 1 == 0 {
+                self.faults.out_of_order += 1;
+                stream.seen |= 1 << behind;
+            } else {
+                self.faults.duplicated += 1;
+                return;
+            }
+        }
+        let connection = &mut self.connections[at];
+        connection.order = (connection.order ^ (marked.sequence << 16 | u64::from(marked.slot)))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .rotate_left(23);
+        self.counts.delivered += 1;
+        let took = now.saturating_sub(marked.sent_ns);
+        self.each.record(took);
+        publisher.remaining = publisher.remaining.saturating_sub(1);
+        if publisher.remaining == 0 {
+            self.last.record(took);
+            if publisher.answered {
+                self.ready.push_back(usize::from(marked.slot));
+            }
+        }
+    }
+
+    /// A text that carries no mark: the protocol itself.
+    fn spoken(&mut self, at: usize, text: &[u8], now: u64) -> io::Result<()> {
+        let has = |needle: &str| wire::find(text, needle.as_bytes()).is_some();
+        let fd = self.connections[at].fd.as_ref().map(AsRawFd::as_raw_fd);
+        let Some(fd) = fd else { return Ok(()) };
+        if has("pusher:connection_established") {
+            let mut out = Vec::new();
+            let mut asks = 0;
+            let mut ask = |channel: String| {
+                let text =
+                    format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
+                out.extend(wire::masked_frame(1, text.as_bytes()));
+                asks += 1;
+            };
+            match self.shape {
+                Shape::Fanout => ask(self.channel_of(0)),
+                Shape::Channels { channels, .. } => {
+                    // How many connections there will be is known from the streams.
+                    let count = self.streams.len() / self.streams_each;
+                    (at..channels).step_by(count).for_each(|channel| ask(self.channel_of(channel)));
+                }
+            }
+            self.connections[at].answers_left = asks;
+            sys::send(fd, &out)?;
+        } else if has("subscription_succeeded") {
+            let connection = &mut self.connections[at];
+            connection.answers_left = connection.answers_left.saturating_sub(1);
+            if connection.answers_left == 0 && connection.phase == Phase::Subscribing {
+                connection.phase = Phase::Live;
+                self.handshake.record(now - connection.started_ns);
+                self.live += 1;
+                self.opening -= 1;
+            }
+        } else if has("pusher:ping") {
+            sys::send(fd, &wire::masked_frame(1, br#"{"event":"pusher:pong","data":{}}"#))?;
+        } else if has("error") {
+            self.faults.errors += 1;
+            self.last_error = String::from_utf8_lossy(text).into_owned();
+        }
+        Ok(())
+    }
+
+    fn control(&mut self, at: usize, opcode: u8, payload: &[u8]) -> io::Result<()> {
+        match opcode {
+            8 => {
+                self.last_error = String::from_utf8_lossy(payload).into_owned();
+                self.close(at)
+            }
+            9 => {
+                if let Some(fd) = &self.connections[at].fd {
+                    sys::send(fd.as_raw_fd(), &wire::masked_frame(10, payload))?;
+                }
+                Ok(())
+            }
+            10 => Ok(()),
+            _ => {
+                self.faults.errors += 1;
+                self.last_error = format!("unexpected frame, opcode {opcode}");
+                Ok(())
+            }
+        }
+    }
+
+    fn close(&mut self, at: usize) -> io::Result<()> {
+        let connection = &mut self.connections[at];
+        if connection.phase == Phase::Live {
+            self.live -= 1;
+        } else if connection.phase != Phase::Closed {
+            self.opening -= 1;
+        }
+        connection.phase = Phase::Closed;
+        connection.fd = None;
+        self.faults.closed += 1;
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! The `ringmain-perf` command.
+
+use std::process::ExitCode;
+
+use ringmain_perf::args::Args;
+use ringmain_perf::scenarios::{self, SCENARIOS};
+use ringmain_perf::{compare, report, sys};
+
+const HELP: &str = "\
+usage: ringmain-perf SCENARIO --server \"PATH ARGS\" [options]
+       ringmain-perf SCENARIO --server-pid PID --address ADDR:PORT [options]
+       ringmain-perf compare --scenario SCENARIO [--ringmain PATH] [--with NAME=\"PATH ARGS\"]... [options]
+";
+
+const OPTIONS: &str = "
+every scenario
+  --json FILE         also write the figures as JSON
+  --server-core N     core of the server it starts (0; none)      --core N   core of the generator (1; none)
+  --nice N            nice value of both (0)                      --at-once N  connects on their way (64)
+  --app, --key, --secret   the app to publish to (the development app)
+fanout     --subscribers 1000 --size 128 --in-flight 1 --seconds 5 --warmup 1 [--count PUBLISHES]
+latency    --subscribers 1000 --size 128 --rate 50 --publishers 64 --seconds 5 --warmup 1
+channels   --channels 10000 --connections 10000 --count 1000000 --batch 10 --in-flight 16 --size 40
+idle       --subscribers 19000 --seconds 5
+connect    --connections 10000 --at-once 64
+compare    --rounds 3 --out perf/results --only NAME (repeatable)
+";
+
+fn run(words: &[String]) -> Result<(), String> {
+    let Some(name) =
+        words.first().filter(|name| !matches!(name.as_str(), "-h" | "--help" | "help"))
+    else {
+        print!("{HELP}\nscenarios\n");
+        for (name, what) in SCENARIOS {
+            println!("  {name:<10} {what}");
+        }
+        print!("{OPTIONS}");
+        return Ok(());
+    };
+    let args = Args::read(&words[1..])?;
+    if name == "compare" {
+        return compare::run(&args, &words[1..]);
+    }
+    let json = args.text("json");
+    let report = scenarios::run(name, "", &args)?;
+    print!("{}", report.table());
+    if let Some(path) = json {
+        let mut value = report.json();
+        value["machine"] = report::machine();
+        let text = serde_json::to_string_pretty(&value).map_err(|error| error.to_string())?;
+        std::fs::write(&path, text + "\n").map_err(|error| format!("--json {path}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = run(&words);
+    if words.iter().any(|word| word.starts_with("--nice")) {
+        // The session lives on; it should not keep our priority.
+        let _ = sys::nice(0);
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringmain-perf: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
