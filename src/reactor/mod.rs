@@ -10,6 +10,7 @@
 pub mod buffers;
 #[allow(unsafe_code)]
 pub mod machine;
+pub mod sim;
 #[allow(unsafe_code)]
 mod sockets;
 #[allow(unsafe_code)]
