@@ -4,9 +4,11 @@
 //! ([`table`], read it first) and nowhere else. [`load`] turns texts into a `Config` or says what is
 //! wrong with them; it reads no environment by itself, only files that a setting names.
 
+pub mod describe;
 pub mod load;
 mod machine;
 pub mod problem;
+pub mod reference;
 pub mod table;
 pub mod value;
 
@@ -16,7 +18,6 @@ use std::path::PathBuf;
 use crate::base::time::Millis;
 
 pub use machine::Machine;
-pub use value::{Applies, Kind, Unit};
 
 /// Which driver a shard should use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -307,6 +308,7 @@ impl std::fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
+    use super::value::Kind;
     use super::*;
 
     #[test]

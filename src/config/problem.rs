@@ -134,7 +134,7 @@ impl Problem {
                 format!("remove `{key}`{place}; `ringmain settings` lists what there is")
             }
             Fault::NotAllowed { key, allowed, .. } => {
-                format!("change {key}{place}; allowed: {allowed}")
+                format!("set {key} to another value{place}; allowed: {allowed}")
             }
             Fault::VariableUnset { variable, .. } => {
                 format!("set the environment variable {variable}{place}")
@@ -215,7 +215,7 @@ impl fmt::Display for Problem {
 
 /// The known name nearest to `key`, if it is near enough to be a slip of the finger.
 pub(super) fn nearest(key: &str, known: impl Iterator<Item = String>) -> Option<String> {
-    let allowance = (key.len() / 4).clamp(1, 4);
+    let allowance = (key.len() / 3).clamp(1, 4);
     // Another group or a missing one is a common slip as well: `spin_us` for `limits.spin_us`.
     let tail = key.rsplit('.').next().unwrap_or(key);
     known
@@ -276,6 +276,7 @@ mod tests {
             ("limits.mailbox_slot", Some("limits.mailbox_slots")),
             ("colour", None),
             ("x", None),
+            ("limits.colour", None),
         ];
         for (key, expected) in cases {
             let found = nearest(key, known.iter().map(|name| (*name).to_owned()));

@@ -1,0 +1,140 @@
+//! The command line: arguments in, an exit code out.
+//!
+//! 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration, 3 the machine
+//! refuses. The last line on stderr says what to change.
+
+mod settings;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use ringmain::config::{Config, describe::describe, reference};
+use ringmain::server;
+
+/// Why a command ended badly, and what to do about it.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    /// Lines for stderr, the last of which says what to change.
+    lines: Vec<String>,
+}
+
+impl Failure {
+    /// What went wrong, and what to change.
+    fn new(code: u8, what: impl std::fmt::Display, change: impl std::fmt::Display) -> Self {
+        Self { code, lines: vec![format!("error: {what}"), format!("  change: {change}")] }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// Printing failed: whoever reads our output is gone.
+    fn from(error: io::Error) -> Self {
+        Self::new(1, format_args!("cannot write to stdout: {error}"), "keep its reader open")
+    }
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help goes to stdout with 0, mistakes to stderr with 2; if nobody reads them, so be it.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let outcome = match matches.subcommand() {
+        None => serve(&matches),
+        Some(("serve", matches)) => serve(matches),
+        Some(("check", matches)) => check(matches),
+        Some(("settings", matches)) => print_settings(matches),
+        Some((_, _)) => version(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut stderr = io::stderr().lock();
+            for line in &failure.lines {
+                let _ = writeln!(stderr, "{line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ringmain                                     serve on 127.0.0.1:6001 with the development app
+  ringmain --listen 127.0.0.1:0 --shards 2     on a port of the kernel's choice, with two shards
+  ringmain check --config ringmain.toml        say what would run
+  ringmain settings                            list every setting
+
+Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration,
+3 the machine refuses.";
+
+fn command() -> Command {
+    Command::new("ringmain")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Self-hosted realtime event engine: one publish reaches every subscriber")
+        .after_help(EXAMPLES)
+        .args(settings::arguments())
+        .args_conflicts_with_subcommands(true)
+        .subcommand(
+            Command::new("serve")
+                .about("Run the server (also without a command)")
+                .args(settings::arguments())
+                .after_help("Example:\n  ringmain serve --listen 127.0.0.1:7000 --set limits.spin_us=0"),
+        )
+        .subcommand(
+            Command::new("check")
+                .about("Check the configuration and say what would run")
+                .args(settings::arguments())
+                .after_help("Example:\n  ringmain check --config ringmain.toml && echo good"),
+        )
+        .subcommand(
+            Command::new("settings")
+                .about("List every setting: default, range, what it does")
+                .arg(
+                    Arg::new("markdown")
+                        .long("markdown")
+                        .action(ArgAction::SetTrue)
+                        .help("As docs/settings.md has it"),
+                )
+                .after_help(
+                    "Examples:\n  ringmain settings\n  ringmain settings --markdown > docs/settings.md",
+                ),
+        )
+        .subcommand(
+            Command::new("version")
+                .about("Print the version")
+                .after_help("Example:\n  ringmain version"),
+        )
+}
+
+fn serve(matches: &ArgMatches) -> Result<(), Failure> {
+    let config: Config = settings::load(matches)?.config;
+    server::run(config, &mut io::stdout()).map_err(|error| Failure {
+        code: error.exit_code(),
+        lines: vec![format!("error: {error}")],
+    })
+}
+
+fn check(matches: &ArgMatches) -> Result<(), Failure> {
+    let loaded = settings::load(matches)?;
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(describe(&loaded).as_bytes())?;
+    writeln!(stdout, "The configuration is good.")?;
+    Ok(())
+}
+
+fn print_settings(matches: &ArgMatches) -> Result<(), Failure> {
+    let text = if matches.get_flag("markdown") { reference::markdown() } else { reference::text() };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn version() -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "ringmain {}", env!("CARGO_PKG_VERSION"))?;
+    Ok(())
+}
