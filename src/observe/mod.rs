@@ -4,16 +4,20 @@
 //! The path of an event is counted, never logged. Nothing here locks. Start with [`catalog`], which
 //! declares every metric; [`Metrics`] holds their values; [`exposition`] and [`stats`] print them.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use crate::base::ids::ShardId;
+use crate::base::time::UnixMillis;
 
 pub mod catalog;
+pub mod exposition;
 mod histogram;
 pub mod log;
+pub mod stats;
 
 pub use catalog::{Counter, Gauge, Histogram};
 pub use histogram::Snapshot;
@@ -228,6 +232,39 @@ impl ShardMetrics {
     }
 }
 
+/// The process as the kernel sees it; read elsewhere, printed here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// The program's version.
+    pub version: &'static str,
+    /// When it started.
+    pub started: UnixMillis,
+    /// CPU time spent, user and system.
+    pub cpu: Duration,
+    /// Memory in RAM.
+    pub resident_bytes: u64,
+    /// Descriptors open.
+    pub descriptors_open: u64,
+    /// Descriptors that may be open.
+    pub descriptors_max: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// Nanoseconds, printed as seconds with as many digits as they need.
+struct Seconds(u64);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, nanos) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000);
+        if nanos == 0 {
+            return write!(f, "{seconds}");
+        }
+        let digits = format!("{nanos:09}");
+        write!(f, "{seconds}.{}", digits.trim_end_matches('0'))
+    }
+}
+
 /// Adds to a value that only the calling thread writes.
 #[inline]
 fn add(value: &AtomicU64, n: u64) {
@@ -271,6 +308,19 @@ mod tests {
         assert_eq!(shard.closed_count(CloseReason::Peer, None), 2, "an unknown dialect is none");
         assert_eq!(metrics.total_closed(CloseReason::Peer), 4);
         assert_eq!(metrics.total_closed(CloseReason::Done), 0);
+    }
+
+    #[test]
+    fn seconds_have_the_digits_they_need() {
+        for (nanos, text) in [
+            (0, "0"),
+            (1, "0.000000001"),
+            (1_500_000_000, "1.5"),
+            (60_000_000_000, "60"),
+            (u64::MAX, "18446744073.709551615"),
+        ] {
+            assert_eq!(Seconds(nanos).to_string(), text);
+        }
     }
 
     #[test]
