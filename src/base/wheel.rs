@@ -263,7 +263,7 @@ mod tests {
                 let deadline = start + span;
                 wheel.arm(Nanos(deadline), 1);
                 if let Some(before) = deadline.checked_sub(1).filter(|&before| before >= start) {
-                    assert_eq!(expired(&mut wheel, before), [], "{start} + {span}");
+                    assert!(expired(&mut wheel, before).is_empty(), "{start} + {span}");
                 }
                 assert_eq!(expired(&mut wheel, deadline + BEAT), [1], "{start} + {span}");
                 assert_eq!(wheel.next_due(), None);
@@ -275,7 +275,7 @@ mod tests {
     fn the_last_moment_can_be_armed() {
         let mut wheel = Wheel::new(Nanos(3));
         wheel.arm(Nanos(u64::MAX), 9);
-        assert_eq!(expired(&mut wheel, u64::MAX - BEAT), []);
+        assert!(expired(&mut wheel, u64::MAX - BEAT).is_empty());
         assert_eq!(expired(&mut wheel, u64::MAX), [9]);
     }
 
