@@ -63,17 +63,26 @@ fn message(channel: &str, name: &str, data: &Payload, sender: Option<&Sender>, o
     out.extend_from_slice(b",\"channel\":");
     json::write_str(channel, out);
     out.extend_from_slice(b",\"data\":");
-    // Peers' data keeps its type. A back end's is text: a value that is none becomes its own JSON.
-    if sender.is_some() || data.0.first() == Some(&b'"') {
+    // Peers' data keeps its type.
+    if sender.is_some() {
         out.extend_from_slice(&data.0);
     } else {
-        json::write_str_of_raw(&data.0, out);
+        write_data(data, out);
     }
     if let Some(user_id) = sender.and_then(|sender| sender.user_id.as_ref()) {
         out.extend_from_slice(b",\"user_id\":");
         json::write_str(user_id, out);
     }
     out.push(b'}');
+}
+
+/// Appends a back end's data, which is text: a value that is none becomes its own JSON.
+pub fn write_data(data: &Payload, out: &mut Vec<u8>) {
+    if data.0.first() == Some(&b'"') {
+        out.extend_from_slice(&data.0);
+    } else {
+        json::write_str_of_raw(&data.0, out);
+    }
 }
 
 /// What others may know about a member; never nothing, so that clients can look into it.

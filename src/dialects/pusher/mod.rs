@@ -41,7 +41,6 @@ pub(crate) struct Shared {
     pub settings: config::Pusher,
     /// How long an inbound message may be.
     pub message_bytes_max: usize,
-    #[allow(dead_code)]
     /// How long a request's body may be.
     pub body_bytes_max: usize,
 }

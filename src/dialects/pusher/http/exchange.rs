@@ -1,0 +1,385 @@
+//! One request of the HTTP API, from its body to its answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::frames;
+use super::super::json;
+use super::super::names::{self, Kind};
+use super::publish::{self, EventIn, Info};
+use super::{Refusal, Route, Shared, respond};
+use crate::auth::App;
+use crate::auth::sign::{self, Query, RequestError, SignedRequest};
+use crate::base::ids::Ticket;
+use crate::base::name::{Channel, Name};
+use crate::base::time::Now;
+use crate::broker::{self, Command, Control, Description, Happening, Member, Publish, Reply};
+use crate::dialects::{Facts, Input, Output, Request, Response, Session};
+use crate::observe::Counter;
+
+/// One request: what it is about, and what is still missing for its answer.
+pub(super) struct Exchange {
+    shared: Arc<Shared>,
+    app_id: Option<String>,
+    route: Route,
+    method: String,
+    path: String,
+    query: Option<String>,
+    shards: u16,
+    state: State,
+}
+
+enum State {
+    /// The body comes.
+    Reading,
+    /// Published; `outcomes` in the order of the asks, one per channel of each event.
+    Publishing { missing: usize, outcomes: Vec<Outcome>, batch: Option<usize> },
+    /// Every shard says what it holds.
+    Surveying { missing: u16, info: Info, found: Vec<(Name, u64, u64)> },
+    /// The broker describes a channel.
+    Describing(Info),
+    /// The broker lists members, or carries a control out.
+    Waiting,
+    /// Answered: what still comes is too late.
+    Answered,
+}
+
+/// What became of one event in one channel.
+struct Outcome {
+    /// Which event of the batch.
+    event: usize,
+    channel: Name,
+    info: Option<Info>,
+    subscription_count: u64,
+    user_count: u64,
+}
+
+impl Exchange {
+    pub fn new(
+        shared: Arc<Shared>,
+        app_id: Option<String>,
+        route: Route,
+        request: &Request<'_>,
+        facts: &Facts,
+    ) -> Self {
+        Self {
+            shared,
+            app_id,
+            route,
+            method: request.method.into(),
+            path: request.path.into(),
+            query: request.query.map(Into::into),
+            shards: facts.shards,
+            state: State::Reading,
+        }
+    }
+
+    /// Checks who asks and starts on what is asked; the answer at once if nothing is to be waited for.
+    fn begin(
+        &mut self,
+        body: &[u8],
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<Option<Response>, Refusal> {
+        let Some(query) = &self.query else {
+            return Err(Refusal::invalid("Missing authentication query parameters"));
+        };
+        let query = Query::parse(query);
+        let app = self.verify(&query, body, now, out)?;
+        if !app.settings.enabled {
+            return Err(Refusal::new(403, "forbidden", "the app is disabled"));
+        }
+        let info = query.value("info").map(Info::parse).transpose()?.unwrap_or_default();
+        let channel = |name: &str| Channel { app: app.index, name: Name::from(name) };
+        let (state, command) = match &self.route {
+            Route::Events => {
+                let event = publish::read_event(body, &app.settings)?;
+                return Ok(self.publish(&app, vec![event], None, now, out));
+            }
+            Route::BatchEvents => {
+                let events = publish::read_batch(body, &app.settings)?;
+                let count = events.len();
+                return Ok(self.publish(&app, events, Some(count), now, out));
+            }
+            Route::Channels => {
+                let prefix = query.value("filter_by_prefix").unwrap_or_default();
+                if info.user_count && !names::is_presence(prefix) {
+                    return Err(Refusal::invalid(
+                        "info=user_count needs filter_by_prefix to start with presence-",
+                    ));
+                }
+                let survey = Command::Survey { app: app.index, prefix: Name::from(prefix) };
+                let missing = self.shards;
+                (State::Surveying { missing, info, found: Vec::new() }, survey)
+            }
+            Route::Channel(name) => {
+                check_name(name, &app)?;
+                if info.user_count && !names::is_presence(name) {
+                    return Err(Refusal::invalid("info=user_count is for presence channels only"));
+                }
+                (State::Describing(info), Command::Describe(channel(name)))
+            }
+            Route::Users(name) => {
+                check_name(name, &app)?;
+                if !names::is_presence(name) {
+                    return Err(Refusal::invalid("users are listed for presence channels only"));
+                }
+                (State::Waiting, Command::Members(channel(name)))
+            }
+            Route::Terminate(user) | Route::Reconnect(user) => {
+                let control = match self.route {
+                    Route::Terminate(_) => Control::Terminate,
+                    _ => Control::Reconnect,
+                };
+                let name = frames::user_channel(user);
+                check_name(&name, &app)?;
+                (State::Waiting, Command::Control(channel(&name), control))
+            }
+        };
+        self.state = state;
+        out.push(Output::Ask(Ticket(0), command));
+        Ok(None)
+    }
+
+    fn verify(
+        &self,
+        query: &Query<'_>,
+        body: &[u8],
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<Arc<App>, Refusal> {
+        let request = SignedRequest {
+            method: &self.method,
+            path: &self.path,
+            app_id: self.app_id.as_deref(),
+            body,
+        };
+        let window = self.shared.settings.signature_window;
+        let verified = sign::verify_request(&self.shared.apps, request, query, now.wall, window);
+        verified.cloned().map_err(|error| {
+            if let RequestError::Signature | RequestError::BodyChanged = error {
+                out.push(Output::Count(Counter::SignatureFailures));
+            }
+            Refusal::new(401, "auth_failed", error.to_string())
+        })
+    }
+
+    fn publish(
+        &mut self,
+        app: &App,
+        events: Vec<EventIn>,
+        batch: Option<usize>,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Option<Response> {
+        let mut outcomes = Vec::new();
+        for (event, it) in events.into_iter().enumerate() {
+            for channel in it.channels {
+                let publish = Publish {
+                    channel: Channel { app: app.index, name: channel.clone() },
+                    name: it.name.clone(),
+                    data: it.data.clone(),
+                    sender: None,
+                    exclude: it.exclude,
+                    keep_last: Kind::of(&channel)
+                        .is_cache
+                        .then_some(self.shared.settings.cache_ttl),
+                    arrived: now.steady,
+                    quiet: false,
+                };
+                let ticket = Ticket(outcomes.len() as u32);
+                out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
+                let info = it.info;
+                outcomes.push(Outcome {
+                    event,
+                    channel,
+                    info,
+                    subscription_count: 0,
+                    user_count: 0,
+                });
+            }
+        }
+        let missing = outcomes.len();
+        if missing == 0 {
+            return Some(respond(200, Bytes::from_static(b"{}")));
+        }
+        self.state = State::Publishing { missing, outcomes, batch };
+        None
+    }
+
+    /// Takes an answer of the broker; the answer to the peer, once it is complete.
+    fn reply(&mut self, ticket: Ticket, reply: Reply) -> Option<Response> {
+        if let Reply::Refused(refusal) = reply {
+            return match self.state {
+                State::Reading | State::Answered => None,
+                _ => Some(refused(refusal)),
+            };
+        }
+        match (&mut self.state, reply) {
+            (
+                State::Publishing { missing, outcomes, batch },
+                Reply::Published { subscription_count, user_count, .. },
+            ) => {
+                let outcome = outcomes.get_mut(ticket.0 as usize)?;
+                (outcome.subscription_count, outcome.user_count) = (subscription_count, user_count);
+                *missing -= 1;
+                if *missing > 0 {
+                    return None;
+                }
+                Some(respond(200, Bytes::from(published(outcomes, *batch))))
+            }
+            (State::Surveying { missing, info, found }, Reply::Channels(channels)) => {
+                let channels = channels.into_iter();
+                found.extend(channels.filter(|(name, ..)| !names::is_internal(name)));
+                *missing = missing.saturating_sub(1);
+                if *missing > 0 {
+                    return None;
+                }
+                // One order, whatever the number of shards.
+                found.sort_unstable();
+                Some(respond(200, Bytes::from(surveyed(found, *info))))
+            }
+            (State::Describing(info), Reply::Described(description)) => {
+                Some(respond(200, Bytes::from(described(&description, *info))))
+            }
+            (State::Waiting, Reply::Members(members)) => {
+                Some(respond(200, Bytes::from(listed(&members))))
+            }
+            (State::Waiting, Reply::Done) => {
+                Some(respond(200, Bytes::from_static(b"{\"ok\":true}")))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Session for Exchange {
+    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
+        let response = match input {
+            Input::Body(body) if matches!(self.state, State::Reading) => {
+                self.begin(body, now, out).unwrap_or_else(|refusal| Some(refusal.response()))
+            }
+            Input::Reply(ticket, reply) => self.reply(ticket, reply),
+            _ => None,
+        };
+        if let Some(response) = response {
+            self.state = State::Answered;
+            out.push(Output::Respond(response));
+        }
+    }
+}
+
+fn check_name(name: &str, app: &App) -> Result<(), Refusal> {
+    // A user's channel may be longer by its prefix.
+    let bytes_max = app.settings.channel_name_bytes_max;
+    names::check_published(name, bytes_max).map_err(|error| Refusal::invalid(error.to_string()))
+}
+
+fn refused(refusal: broker::Refusal) -> Response {
+    let text = format!("over capacity: {refusal:?}");
+    let mut response = Refusal::new(503, "service_unavailable", text).response();
+    response.headers.push(("Retry-After", "1".into()));
+    response
+}
+
+/// `{}`, or what was asked about the channels, per channel or per event of a batch.
+fn published(outcomes: &[Outcome], batch: Option<usize>) -> Vec<u8> {
+    if outcomes.iter().all(|it| it.info.is_none()) {
+        return b"{}".to_vec();
+    }
+    let mut body = Vec::new();
+    match batch {
+        None => {
+            body.extend_from_slice(b"{\"channels\":{");
+            for (i, it) in outcomes.iter().enumerate() {
+                if i > 0 {
+                    body.push(b',');
+                }
+                json::write_str(&it.channel, &mut body);
+                body.push(b':');
+                counts(it, &mut body);
+            }
+            body.extend_from_slice(b"}}");
+        }
+        Some(events) => {
+            body.extend_from_slice(b"{\"batch\":");
+            for event in 0..events {
+                body.push(if event == 0 { b'[' } else { b',' });
+                match outcomes.iter().find(|it| it.event == event) {
+                    Some(it) => counts(it, &mut body),
+                    None => body.extend_from_slice(b"{}"),
+                }
+            }
+            body.extend_from_slice(b"]}");
+        }
+    }
+    body
+}
+
+fn counts(outcome: &Outcome, body: &mut Vec<u8>) {
+    let info = outcome.info.unwrap_or_default();
+    let users =
+        (info.user_count && names::is_presence(&outcome.channel)).then_some(outcome.user_count);
+    let subscriptions = info.subscription_count.then_some(outcome.subscription_count);
+    numbers(&[("user_count", users), ("subscription_count", subscriptions)], body);
+}
+
+/// Appends an object of the numbers that are there.
+fn numbers(members: &[(&str, Option<u64>)], body: &mut Vec<u8>) {
+    body.push(b'{');
+    let there = members.iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+    for (i, (name, value)) in there.enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        body.extend_from_slice(format!("{comma}\"{name}\":{value}").as_bytes());
+    }
+    body.push(b'}');
+}
+
+fn surveyed(found: &[(Name, u64, u64)], info: Info) -> Vec<u8> {
+    let mut body = b"{\"channels\":{".to_vec();
+    for (i, (name, subscriptions, users)) in found.iter().enumerate() {
+        if i > 0 {
+            body.push(b',');
+        }
+        json::write_str(name, &mut body);
+        body.push(b':');
+        let users = info.user_count.then_some(*users);
+        let subscriptions = info.subscription_count.then_some(*subscriptions);
+        numbers(&[("user_count", users), ("subscription_count", subscriptions)], &mut body);
+    }
+    body.extend_from_slice(b"}}");
+    body
+}
+
+fn described(description: &Description, info: Info) -> Vec<u8> {
+    let occupied = description.subscription_count > 0;
+    let mut body = format!("{{\"occupied\":{occupied}").into_bytes();
+    if info.user_count {
+        body.extend_from_slice(format!(",\"user_count\":{}", description.user_count).as_bytes());
+    }
+    if info.subscription_count {
+        let count = description.subscription_count;
+        body.extend_from_slice(format!(",\"subscription_count\":{count}").as_bytes());
+    }
+    if let (true, Some((event, left))) = (info.cache, &description.last)
+        && let Happening::Message { data, .. } = &event.happening
+    {
+        body.extend_from_slice(b",\"cache\":{\"data\":");
+        frames::write_data(data, &mut body);
+        body.extend_from_slice(format!(",\"ttl\":{}}}", left.0.div_ceil(1000)).as_bytes());
+    }
+    body.push(b'}');
+    body
+}
+
+fn listed(members: &[Arc<Member>]) -> Vec<u8> {
+    let mut body = b"{\"users\":[".to_vec();
+    for (i, member) in members.iter().enumerate() {
+        body.extend_from_slice(if i > 0 { b",{\"id\":" } else { b"{\"id\":" });
+        json::write_str(&member.user_id, &mut body);
+        body.push(b'}');
+    }
+    body.extend_from_slice(b"]}");
+    body
+}

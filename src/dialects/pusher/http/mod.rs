@@ -1,0 +1,231 @@
+//! The HTTP API: signed requests under `/apps/<id>`.
+//!
+//! A request is one [`exchange::Exchange`]: it takes the body, checks the signature, asks the broker
+//! and answers once, when the last answer it waits for has come. Which bytes are signed is
+//! `auth::sign`'s affair. Source: Pusher HTTP API reference.
+
+mod exchange;
+mod publish;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Shared;
+use super::json;
+use crate::auth::sign::percent_decode;
+use crate::dialects::{Facts, Opening, Request, Response};
+
+/// What a request is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// Publish one event.
+    Events,
+    /// Publish several.
+    BatchEvents,
+    /// Which channels are occupied.
+    Channels,
+    /// One channel.
+    Channel(String),
+    /// Who is in a presence channel.
+    Users(String),
+    /// End a user's connections for good.
+    Terminate(String),
+    /// End a user's connections; they come back.
+    Reconnect(String),
+}
+
+impl Route {
+    /// The app a path names, if it names one, and what of it. None: no path of this API.
+    fn of(path: &str) -> Option<(Option<String>, Self)> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let text = |segment: &str| percent_decode(segment).into_owned();
+        let user = |id: &str, verb: &str| match verb {
+            "terminate_connections" if !id.is_empty() => Some(Self::Terminate(text(id))),
+            "force_reconnect" if !id.is_empty() => Some(Self::Reconnect(text(id))),
+            _ => None,
+        };
+        let mut segments = path.strip_prefix('/')?.split('/');
+        let mut next = || segments.next();
+        let (app, first) = match next()? {
+            "apps" => (Some(text(next()?)), next()?),
+            // The Python SDK leaves the app out here; its key says which.
+            "users" => (None, "users"),
+            _ => return None,
+        };
+        let rest = (next(), next(), next());
+        let route = match (first, rest) {
+            ("events", (None, ..)) => Self::Events,
+            ("batch_events", (None, ..)) => Self::BatchEvents,
+            ("channels", (None, ..)) => Self::Channels,
+            ("channels", (Some(name), None, _)) if !name.is_empty() => Self::Channel(text(name)),
+            ("channels", (Some(name), Some("users"), None)) if !name.is_empty() => {
+                Self::Users(text(name))
+            }
+            ("users", (Some(id), Some(verb), None)) => user(id, verb)?,
+            _ => return None,
+        };
+        Some((app, route))
+    }
+
+    /// The methods it takes, as `Allow` lists them.
+    fn allow(&self) -> &'static str {
+        match self {
+            Self::Events | Self::BatchEvents | Self::Terminate(_) | Self::Reconnect(_) => {
+                "POST, OPTIONS"
+            }
+            Self::Channels | Self::Channel(_) | Self::Users(_) => "GET, HEAD, OPTIONS",
+        }
+    }
+
+    fn takes(&self, method: &str) -> bool {
+        self.allow().split(", ").any(|it| it == method)
+    }
+}
+
+/// Looks at a request of the API.
+pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+    let (app_id, route) = match Route::of(request.path) {
+        Some(found) => found,
+        None if request.path == "/apps" || request.path.starts_with("/apps/") => {
+            let refusal = Refusal::new(404, "not_found", "no such path in the HTTP API");
+            return Some(Opening::Respond(refusal.response()));
+        }
+        None => return None,
+    };
+    Some(if request.method == "OPTIONS" {
+        Opening::Respond(preflight(&route))
+    } else if !route.takes(request.method) {
+        let text = format!("{} is not allowed here; allowed: {}", request.method, route.allow());
+        let mut response = Refusal::new(405, "method_not_allowed", text).response();
+        response.headers.push(("Allow", route.allow().into()));
+        Opening::Respond(response)
+    } else if facts.draining {
+        Opening::Respond(draining())
+    } else {
+        Opening::Exchange {
+            session: Box::new(exchange::Exchange::new(
+                shared.clone(),
+                app_id,
+                route,
+                request,
+                facts,
+            )),
+            body_bytes_max: shared.body_bytes_max,
+        }
+    })
+}
+
+/// The answer to a browser that asks what it may ask.
+fn preflight(route: &Route) -> Response {
+    let mut response = respond(200, Bytes::new());
+    response.headers.push(("Allow", route.allow().into()));
+    response.headers.push(("Access-Control-Allow-Methods", route.allow().into()));
+    response.headers.push((
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, X-Requested-With, Accept, X-Pusher-Library".into(),
+    ));
+    response.headers.push(("Access-Control-Max-Age", "600".into()));
+    response
+}
+
+/// An answer in JSON, which pages of any origin may read.
+fn respond(status: u16, body: Bytes) -> Response {
+    Response {
+        status,
+        headers: vec![
+            ("Content-Type", "application/json".into()),
+            ("Access-Control-Allow-Origin", "*".into()),
+        ],
+        body,
+    }
+}
+
+/// The answer to who comes to a WebSocket's path without a WebSocket.
+pub(super) fn upgrade_required() -> Response {
+    let text = "this path is for WebSocket connections: send Upgrade: websocket";
+    let mut response = Refusal::new(426, "upgrade_required", text).response();
+    response.headers.push(("Upgrade", "websocket".into()));
+    response
+}
+
+/// The answer while the process is about to stop.
+pub(super) fn draining() -> Response {
+    let mut response =
+        Refusal::new(503, "draining", "the server is about to stop: try again").response();
+    response.headers.push(("Retry-After", "1".into()));
+    response
+}
+
+/// Why a request is refused: status, a word for programs, and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: u16,
+    code: &'static str,
+    text: Cow<'static, str>,
+}
+
+impl Refusal {
+    fn new(status: u16, code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, text: text.into() }
+    }
+
+    /// A value that does not make sense.
+    fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(400, "invalid_input", text)
+    }
+
+    /// More of something than is allowed.
+    fn limit(text: impl fmt::Display) -> Self {
+        Self::new(400, "limit_exceeded", text.to_string())
+    }
+
+    /// A member of the body that is missing or of the wrong type.
+    fn shape(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(422, "invalid_input", text)
+    }
+
+    fn response(&self) -> Response {
+        let mut body = b"{\"error\":".to_vec();
+        json::write_str(&self.text, &mut body);
+        body.extend_from_slice(b",\"code\":\"");
+        body.extend_from_slice(self.code.as_bytes());
+        body.extend_from_slice(format!("\",\"status\":{}}}", self.status).as_bytes());
+        respond(self.status, Bytes::from(body))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_name_what_they_are_about() {
+        let app = |route| Some((Some("a".to_owned()), route));
+        for (path, expected) in [
+            ("/apps/a/events", app(Route::Events)),
+            ("/apps/a/events/", app(Route::Events)),
+            ("/apps/a/batch_events", app(Route::BatchEvents)),
+            ("/apps/a/channels", app(Route::Channels)),
+            ("/apps/a/channels/presence-%40b", app(Route::Channel("presence-@b".into()))),
+            ("/apps/a/channels/c/users", app(Route::Users("c".into()))),
+            ("/apps/a/users/u%2F1/terminate_connections", app(Route::Terminate("u/1".into()))),
+            ("/apps/a/users/u/force_reconnect", app(Route::Reconnect("u".into()))),
+            ("/users/u/terminate_connections", Some((None, Route::Terminate("u".into())))),
+            ("/apps", None),
+            ("/apps/a", None),
+            ("/apps/a/events/x", None),
+            ("/apps/a/channels//users", None),
+            ("/apps/a/channels/c/users/x", None),
+            ("/apps/a/users/u", None),
+            ("/apps/a/users//terminate_connections", None),
+            ("/users/u", None),
+            ("/events", None),
+            ("", None),
+        ] {
+            assert_eq!(Route::of(path), expected, "{path}");
+        }
+    }
+}
