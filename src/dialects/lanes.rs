@@ -1,5 +1,6 @@
 //! The table of lanes: which dialect renders which, and the transport header in front.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,14 +9,22 @@ use super::{Dialect, LaneKind};
 use crate::base::ids::{LANES_MAX, LaneId};
 use crate::broker::{Event, Render};
 use crate::config::Config;
+use crate::wire::websocket::Opcode;
+use crate::wire::websocket::deflate::Compressor;
+use crate::wire::websocket::encode::{Builder, Compression};
 
-/// Room for the longest WebSocket header of a message to a peer. Source: RFC 6455, section 5.2.
-const HEADROOM: usize = 10;
+/// What a rendered event takes, mostly; a longer one grows its buffer.
+const PAYLOAD_BYTES_EXPECTED: usize = 500;
+
+/// Effort of the compressor, of 9: an event is compressed once, but while its subscribers wait.
+const DEFLATE_LEVEL: u32 = 3;
 
 /// Every dialect's lanes, numbered through in the order of the dialects.
 pub struct Lanes {
     lanes: Vec<Lane>,
     firsts: Vec<LaneId>,
+    /// Payloads shorter than this leave uncompressed in a compressed lane, too.
+    deflate_bytes_min: usize,
 }
 
 struct Lane {
@@ -27,7 +36,7 @@ struct Lane {
 
 impl Lanes {
     /// The lanes of these dialects.
-    pub fn new(dialects: &[Arc<dyn Dialect>], _config: &Config) -> Self {
+    pub fn new(dialects: &[Arc<dyn Dialect>], config: &Config) -> Self {
         let (mut lanes, mut firsts) = (Vec::new(), Vec::new());
         for dialect in dialects {
             firsts.push(LaneId(lanes.len() as u8));
@@ -39,7 +48,7 @@ impl Lanes {
             }));
             assert!(lanes.len() <= LANES_MAX, "a set of lanes is one machine word");
         }
-        Self { lanes, firsts }
+        Self { lanes, firsts, deflate_bytes_min: config.websocket.deflate_bytes_min }
     }
 
     /// The first lane of the dialect at this place in the list; what its sessions are told.
@@ -56,29 +65,27 @@ impl Lanes {
 impl Render for Lanes {
     fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {
         let lane = self.lanes.get(usize::from(lane.0))?;
-        let mut frame = Vec::with_capacity(512);
-        frame.resize(HEADROOM, 0);
-        if !lane.dialect.render(lane.number, event, &mut frame) {
+        let mut frame = Builder::with_capacity(PAYLOAD_BYTES_EXPECTED);
+        if !lane.dialect.render(lane.number, event, frame.payload()) {
             return None;
         }
-        let length = frame.len() - HEADROOM;
-        // One unfragmented text message. Source: RFC 6455, section 5.2.
-        let start = match length {
-            0..=125 => {
-                frame[8..10].copy_from_slice(&[0x81, length as u8]);
-                8
+        let is_worth_it = frame.as_payload().len() >= self.deflate_bytes_min;
+        if lane.kind == LaneKind::TextDeflate && is_worth_it {
+            let mut smaller = Builder::with_capacity(frame.as_payload().len() / 2);
+            if compress(frame.as_payload(), smaller.payload()) {
+                return Some(smaller.finish(Opcode::Text, Compression::Deflated));
             }
-            126..=0xffff => {
-                frame[6..8].copy_from_slice(&[0x81, 126]);
-                frame[8..10].copy_from_slice(&(length as u16).to_be_bytes());
-                6
-            }
-            _ => {
-                frame[..2].copy_from_slice(&[0x81, 127]);
-                frame[2..10].copy_from_slice(&(length as u64).to_be_bytes());
-                0
-            }
-        };
-        Some(Bytes::from(frame).slice(start..))
+        }
+        Some(frame.finish(Opcode::Text, Compression::Plain))
     }
+}
+
+thread_local! {
+    /// A compressor is large: one serves every lane of the shard that runs on this thread. It keeps
+    /// nothing from one message to the next.
+    static COMPRESSOR: RefCell<Compressor> = RefCell::new(Compressor::new(DEFLATE_LEVEL));
+}
+
+fn compress(payload: &[u8], out: &mut Vec<u8>) -> bool {
+    COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(payload, out))
 }

@@ -4,12 +4,13 @@ use std::fmt;
 
 use super::names::NameError;
 use crate::base::ids::ConnectionId;
+use crate::wire::json::JsonError;
 
 /// A peer's mistake, or a limit it met; told in an error frame, the connection stays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The message is not a JSON object.
-    NotJson,
+    NotJson(JsonError),
     /// The message is binary.
     Binary,
     /// The message has no `event`, or it is not a string.
@@ -121,7 +122,7 @@ impl Fault {
     /// The code of the error frame. Source: Pusher protocol, "Error codes".
     pub fn code(&self) -> u16 {
         match self {
-            Self::NotJson
+            Self::NotJson(_)
             | Self::Binary
             | Self::EventMissing
             | Self::DataMalformed { .. }
@@ -154,7 +155,7 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotJson => f.write_str("Invalid message: not a JSON object"),
+            Self::NotJson(error) => write!(f, "Invalid message: {error}"),
             Self::Binary => f.write_str("Invalid message: binary messages are not understood here"),
             Self::EventMissing => f.write_str("Invalid message: no event name"),
             Self::DataMalformed { event } => {

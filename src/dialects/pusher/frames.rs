@@ -6,12 +6,12 @@
 
 use std::fmt;
 
-use super::json;
 use super::names::{self, USER_PREFIX};
 use crate::base::ids::ConnectionId;
 use crate::base::name::Name;
 use crate::base::time::Millis;
 use crate::broker::{Event, Happening, Member, Payload, Sender};
+use crate::wire::json;
 
 /// Appends an event as every Pusher client takes it; false, and nothing appended, if they do not.
 pub fn render(event: &Event, out: &mut Vec<u8>) -> bool {
@@ -24,7 +24,7 @@ pub fn render(event: &Event, out: &mut Vec<u8>) -> bool {
         _ if names::is_internal(channel) => return false,
         Happening::MemberAdded(member) => {
             let mut inner = b"{\"user_id\":".to_vec();
-            json::write_str(&member.user_id, &mut inner);
+            json::write_str(&mut inner, &member.user_id);
             inner.extend_from_slice(b",\"user_info\":");
             inner.extend_from_slice(info(member));
             inner.push(b'}');
@@ -32,7 +32,7 @@ pub fn render(event: &Event, out: &mut Vec<u8>) -> bool {
         }
         Happening::MemberRemoved(user_id) => {
             let mut inner = b"{\"user_id\":".to_vec();
-            json::write_str(user_id, &mut inner);
+            json::write_str(&mut inner, user_id);
             inner.push(b'}');
             internal(b"member_removed", channel, &inner, out);
         }
@@ -59,9 +59,9 @@ pub fn render_watched(event: &Event, out: &mut Vec<u8>) -> bool {
 fn message(channel: &str, name: &str, data: &Payload, sender: Option<&Sender>, out: &mut Vec<u8>) {
     out.reserve(64 + name.len() + channel.len() + data.0.len());
     out.extend_from_slice(b"{\"event\":");
-    json::write_str(name, out);
+    json::write_str(out, name);
     out.extend_from_slice(b",\"channel\":");
-    json::write_str(channel, out);
+    json::write_str(out, channel);
     out.extend_from_slice(b",\"data\":");
     // Peers' data keeps its type.
     if sender.is_some() {
@@ -71,7 +71,7 @@ fn message(channel: &str, name: &str, data: &Payload, sender: Option<&Sender>, o
     }
     if let Some(user_id) = sender.and_then(|sender| sender.user_id.as_ref()) {
         out.extend_from_slice(b",\"user_id\":");
-        json::write_str(user_id, out);
+        json::write_str(out, user_id);
     }
     out.push(b'}');
 }
@@ -81,8 +81,14 @@ pub fn write_data(data: &Payload, out: &mut Vec<u8>) {
     if data.0.first() == Some(&b'"') {
         out.extend_from_slice(&data.0);
     } else {
-        json::write_str_of_raw(&data.0, out);
+        write_text(&data.0, out);
     }
+}
+
+/// Appends finished JSON as a JSON string.
+fn write_text(json: &[u8], out: &mut Vec<u8>) {
+    // It was checked where it came in or built here: nothing is ever replaced.
+    json::write_str(out, &String::from_utf8_lossy(json));
 }
 
 /// What others may know about a member; never nothing, so that clients can look into it.
@@ -96,9 +102,9 @@ fn internal(name: &[u8], channel: &str, inner: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"event\":\"pusher_internal:");
     out.extend_from_slice(name);
     out.extend_from_slice(b"\",\"channel\":");
-    json::write_str(channel, out);
+    json::write_str(out, channel);
     out.extend_from_slice(b",\"data\":");
-    json::write_str_of_raw(inner, out);
+    write_text(inner, out);
     out.push(b'}');
 }
 
@@ -116,7 +122,7 @@ pub fn connection_established(socket_id: ConnectionId, activity_timeout: Millis)
 pub fn error(code: u16, message: &dyn fmt::Display) -> Vec<u8> {
     let mut out = format!("{{\"event\":\"pusher:error\",\"data\":{{\"code\":{code},\"message\":")
         .into_bytes();
-    json::write_str(&message.to_string(), &mut out);
+    json::write_str(&mut out, &message.to_string());
     out.extend_from_slice(b"}}");
     out
 }
@@ -143,14 +149,14 @@ pub fn subscribed_presence<'a>(
         if i > 0 {
             inner.push(b',');
         }
-        json::write_str(&member.user_id, &mut inner);
+        json::write_str(&mut inner, &member.user_id);
     }
     inner.extend_from_slice(b"],\"hash\":{");
     for (i, member) in members.enumerate() {
         if i > 0 {
             inner.push(b',');
         }
-        json::write_str(&member.user_id, &mut inner);
+        json::write_str(&mut inner, &member.user_id);
         inner.push(b':');
         inner.extend_from_slice(info(member));
     }
@@ -163,7 +169,7 @@ pub fn subscribed_presence<'a>(
 /// A cache channel has no event to start with.
 pub fn cache_miss(channel: &str) -> Vec<u8> {
     let mut out = b"{\"event\":\"pusher:cache_miss\",\"channel\":".to_vec();
-    json::write_str(channel, &mut out);
+    json::write_str(&mut out, channel);
     out.extend_from_slice(b",\"data\":\"{}\"}");
     out
 }
@@ -171,7 +177,7 @@ pub fn cache_miss(channel: &str) -> Vec<u8> {
 /// The peer is signed in; `user_data` is the text it signed in with.
 pub fn signin_success(user_data: &str) -> Vec<u8> {
     let mut out = b"{\"event\":\"pusher:signin_success\",\"data\":{\"user_data\":".to_vec();
-    json::write_str(user_data, &mut out);
+    json::write_str(&mut out, user_data);
     out.extend_from_slice(b"}}");
     out
 }
@@ -187,7 +193,7 @@ pub fn watchlist<'a>(
     watchlist_event("offline", offline, &mut inner);
     inner.extend_from_slice(b"]}");
     out.extend_from_slice(b"{\"event\":\"pusher_internal:watchlist_events\",\"data\":");
-    json::write_str_of_raw(&inner, out);
+    write_text(&inner, out);
     out.push(b'}');
 }
 
@@ -205,7 +211,7 @@ fn watchlist_event<'a>(name: &str, users: impl Iterator<Item = &'a str>, inner: 
     let mut separator = b'[';
     for user_id in users {
         inner.push(separator);
-        json::write_str(user_id, inner);
+        json::write_str(inner, user_id);
         separator = b',';
     }
     inner.extend_from_slice(b"]}");

@@ -8,7 +8,6 @@
 pub mod fault;
 mod frames;
 pub mod http;
-mod json;
 pub mod names;
 pub mod session;
 mod user;

@@ -10,7 +10,6 @@ use bytes::Bytes;
 
 use super::fault::{Ending, Fault};
 use super::frames;
-use super::json::Raw;
 use super::names::{self, Access, Kind, USER_PREFIX};
 use super::user::User;
 use super::{LANE_DEFLATE, LANE_TEXT, Shared};
@@ -24,6 +23,7 @@ use crate::broker::{
 };
 use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
 use crate::observe::CloseReason;
+use crate::wire::json::{self, Kind as JsonKind, Raw};
 
 /// The keep-alive timer: a period of silence, or the wait for a pong.
 const KEEP_ALIVE: TimerKind = TimerKind(0);
@@ -261,9 +261,9 @@ impl PusherSession {
         if text.len() > bytes_max {
             return Err(Fault::MemberTooLarge { bytes: text.len(), bytes_max });
         }
-        let data = Raw::parse(text.as_bytes()).map_err(|_| Fault::ChannelDataNotJson)?;
+        let data = json::parse_str(text).map_err(|_| Fault::ChannelDataNotJson)?;
         let (mut user_id, mut info) = (None, None);
-        for (key, value) in data.members().ok_or(Fault::UserIdMissing)? {
+        for (key, value) in data.members() {
             match &*key {
                 "user_id" => user_id = Some(value),
                 "user_info" => info = Some(value),
@@ -271,7 +271,7 @@ impl PusherSession {
             }
         }
         let user_id = user_id.and_then(user_id_of).ok_or(Fault::UserIdMissing)?;
-        let info = info.map(|info| Payload(Bytes::copy_from_slice(info.as_bytes())));
+        let info = info.map(|info| Payload(Bytes::copy_from_slice(info.text().as_bytes())));
         Ok(Arc::new(Member { user_id: Name::from(&*user_id), info }))
     }
 
@@ -331,7 +331,7 @@ impl PusherSession {
         if message.event.len() > settings.event_name_bytes_max {
             return Err(Fault::EventNameLong { bytes_max: settings.event_name_bytes_max });
         }
-        let data = message.data.map_or(&b"null"[..], Raw::as_bytes);
+        let data = message.data.map_or("null", Raw::text);
         let bytes_max = settings.event_payload_bytes_max;
         if data.len() > bytes_max {
             return Err(Fault::EventTooLarge { bytes: data.len(), bytes_max });
@@ -347,7 +347,7 @@ impl PusherSession {
         let publish = Publish {
             channel: Channel { app: self.seat.index, name: subscription.name.clone() },
             name: Name::from(&*message.event),
-            data: Payload(Bytes::copy_from_slice(data)),
+            data: Payload(Bytes::copy_from_slice(data.as_bytes())),
             sender: Some(Sender {
                 connection: self.connection,
                 user_id: subscription.member.as_ref().map(|member| member.user_id.clone()),
@@ -514,23 +514,21 @@ pub(super) fn user_id_of(value: Raw<'_>) -> Option<Cow<'_, str>> {
     if let Some(text) = value.as_str() {
         return (!text.is_empty()).then_some(text);
     }
-    let text = std::str::from_utf8(value.as_bytes()).ok()?;
+    let text = value.text();
     let is_whole = text.bytes().all(|byte| byte.is_ascii_digit());
     is_whole.then_some(Cow::Borrowed(text))
 }
 
 impl<'a> Envelope<'a> {
     fn read(text: &'a str) -> Result<Self, Fault> {
-        let message = Raw::parse(text.as_bytes()).map_err(|_| Fault::NotJson)?;
         let (mut event, mut channel, mut data) = (None, None, None);
-        for (key, value) in message.members().ok_or(Fault::NotJson)? {
-            match &*key {
-                "event" => event = value.as_str(),
-                "channel" => channel = value.as_str(),
-                "data" => data = Some(value),
-                _ => {}
-            }
-        }
+        let read = json::read_object(text, |key, value| match &*key {
+            "event" => event = value.as_str(),
+            "channel" => channel = value.as_str(),
+            "data" => data = Some(value),
+            _ => {}
+        });
+        read.map_err(Fault::NotJson)?;
         Ok(Self { event: event.ok_or(Fault::EventMissing)?, channel, data })
     }
 }
@@ -547,11 +545,11 @@ pub(super) fn object<'a>(
     let data = match data.as_str() {
         Some(text) => {
             *buffer = text.into_owned();
-            Raw::parse(buffer.as_bytes()).map_err(|_| malformed())?
+            json::parse_str(buffer).map_err(|_| malformed())?
         }
         None => data,
     };
-    if data.members().is_none() {
+    if data.kind() != JsonKind::Object {
         return Err(malformed());
     }
     Ok(data)
@@ -572,15 +570,9 @@ pub(super) fn optional<'a>(
     event: &'static str,
     field: &'static str,
 ) -> Result<Option<Cow<'a, str>>, Fault> {
-    let mut found = None;
-    for (key, value) in data.members().ok_or(Fault::DataMalformed { event })? {
-        if key == field {
-            found = Some(value);
-        }
-    }
-    match found {
+    match data.member(field) {
         None => Ok(None),
-        Some(value) if value.as_bytes() == b"null" => Ok(None),
+        Some(value) if value.is_null() => Ok(None),
         Some(value) => value.as_str().map(Some).ok_or(Fault::FieldMissing { event, field }),
     }
 }

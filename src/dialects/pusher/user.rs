@@ -12,13 +12,13 @@ use bytes::Bytes;
 use super::LANE_WATCH;
 use super::fault::Fault;
 use super::frames;
-use super::json::Raw;
 use super::session::{PusherSession, fault, field, object, user_id_of};
 use crate::auth::sign;
 use crate::base::ids::Ticket;
 use crate::base::name::Name;
 use crate::broker::{Command, Member, Payload, Refusal, Reply, Subscribe};
 use crate::dialects::Output;
+use crate::wire::json::{self, Kind, Raw};
 
 /// Who a connection is signed in as.
 pub struct User {
@@ -237,9 +237,12 @@ impl PusherSession {
 /// The user and the watchlist, each user once, in the order given.
 fn read_user_data(text: &str) -> Result<(Member, Option<Vec<Name>>), Fault> {
     let malformed = |what| Fault::UserDataMalformed { what };
-    let data = Raw::parse(text.as_bytes()).map_err(|_| malformed("is not JSON"))?;
+    let data = json::parse_str(text).map_err(|_| malformed("is not JSON"))?;
+    if data.kind() != Kind::Object {
+        return Err(malformed("is not an object"));
+    }
     let (mut id, mut info, mut watchlist) = (None, None, None);
-    for (key, value) in data.members().ok_or(malformed("is not an object"))? {
+    for (key, value) in data.members() {
         match &*key {
             "id" => id = Some(value),
             "user_info" => info = Some(value),
@@ -251,15 +254,17 @@ fn read_user_data(text: &str) -> Result<(Member, Option<Vec<Name>>), Fault> {
     if id.len() > USER_ID_BYTES_MAX || id.chars().any(char::is_control) {
         return Err(malformed("has an id that is too long or holds control characters"));
     }
-    let info = info.map(|info| Payload(Bytes::copy_from_slice(info.as_bytes())));
+    let info = info.map(|info| Payload(Bytes::copy_from_slice(info.text().as_bytes())));
     let watchlist = match watchlist {
         None => None,
-        Some(value) if value.as_bytes() == b"null" => None,
+        Some(value) if value.is_null() => None,
         Some(value) => {
-            let entries = value.elements().ok_or(malformed("has a watchlist that is no list"))?;
+            if value.kind() != Kind::Array {
+                return Err(malformed("has a watchlist that is no list"));
+            }
             let mut seen = std::collections::HashSet::new();
             let mut list = Vec::new();
-            for entry in entries {
+            for entry in value.items() {
                 let user_id =
                     user_id_of(entry).ok_or(malformed("has a watchlist with other than ids"))?;
                 if user_id.len() > USER_ID_BYTES_MAX {

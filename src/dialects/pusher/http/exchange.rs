@@ -5,7 +5,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::frames;
-use super::super::json;
 use super::super::names::{self, Kind};
 use super::publish::{self, EventIn, Info};
 use super::{Refusal, Route, Shared, respond};
@@ -17,6 +16,7 @@ use crate::base::time::Now;
 use crate::broker::{self, Command, Control, Description, Happening, Member, Publish, Reply};
 use crate::dialects::{Facts, Input, Output, Request, Response, Session};
 use crate::observe::Counter;
+use crate::wire::json;
 
 /// One request: what it is about, and what is still missing for its answer.
 pub(super) struct Exchange {
@@ -296,7 +296,7 @@ fn published(outcomes: &[Outcome], batch: Option<usize>) -> Vec<u8> {
                 if i > 0 {
                     body.push(b',');
                 }
-                json::write_str(&it.channel, &mut body);
+                json::write_str(&mut body, &it.channel);
                 body.push(b':');
                 counts(it, &mut body);
             }
@@ -342,7 +342,7 @@ fn surveyed(found: &[(Name, u64, u64)], info: Info) -> Vec<u8> {
         if i > 0 {
             body.push(b',');
         }
-        json::write_str(name, &mut body);
+        json::write_str(&mut body, name);
         body.push(b':');
         let users = info.user_count.then_some(*users);
         let subscriptions = info.subscription_count.then_some(*subscriptions);
@@ -377,7 +377,7 @@ fn listed(members: &[Arc<Member>]) -> Vec<u8> {
     let mut body = b"{\"users\":[".to_vec();
     for (i, member) in members.iter().enumerate() {
         body.extend_from_slice(if i > 0 { b",{\"id\":" } else { b"{\"id\":" });
-        json::write_str(&member.user_id, &mut body);
+        json::write_str(&mut body, &member.user_id);
         body.push(b'}');
     }
     body.extend_from_slice(b"]}");

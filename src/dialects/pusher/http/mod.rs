@@ -14,9 +14,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shared;
-use super::json;
 use crate::auth::sign::percent_decode;
 use crate::dialects::{Facts, Opening, Request, Response};
+use crate::wire::json;
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +189,7 @@ impl Refusal {
 
     fn response(&self) -> Response {
         let mut body = b"{\"error\":".to_vec();
-        json::write_str(&self.text, &mut body);
+        json::write_str(&mut body, &self.text);
         body.extend_from_slice(b",\"code\":\"");
         body.extend_from_slice(self.code.as_bytes());
         body.extend_from_slice(format!("\",\"status\":{}}}", self.status).as_bytes());

@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::super::json::Raw;
 use super::super::names;
 use super::Refusal;
 use crate::base::ids::ConnectionId;
 use crate::base::name::Name;
 use crate::broker::Payload;
 use crate::config::App;
+use crate::wire::json::{self, Kind, Raw};
 
 /// What is to be told about the channels of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,18 +61,18 @@ pub(super) fn read_event(body: &[u8], app: &App) -> Result<EventIn, Refusal> {
 
 /// Reads the body of `batch_events`: all events, or the first reason against one.
 pub(super) fn read_batch(body: &[u8], app: &App) -> Result<Vec<EventIn>, Refusal> {
-    let mut batch = None;
-    for (key, value) in parse(body)?.members().ok_or(Refusal::shape("the body is not an object"))? {
-        if key == "batch" {
-            batch = Some(value);
-        }
+    let body = parse(body)?;
+    if body.kind() != Kind::Object {
+        return Err(Refusal::shape("the body is not an object"));
     }
-    let batch = batch.ok_or(Refusal::shape("batch is missing"))?;
-    let items = batch.elements().ok_or(Refusal::shape("batch is not a list"))?;
+    let batch = body.member("batch").ok_or(Refusal::shape("batch is missing"))?;
+    if batch.kind() != Kind::Array {
+        return Err(Refusal::shape("batch is not a list"));
+    }
     let mut events = Vec::new();
-    for (i, item) in items.enumerate() {
+    for (i, item) in batch.items().enumerate() {
         if i == app.event_batch_max {
-            let count = batch.elements().map_or(0, Iterator::count);
+            let count = batch.items().count();
             return Err(Refusal::limit(format_args!(
                 "Batch size ({count}) exceeds limit ({})",
                 app.event_batch_max
@@ -88,13 +88,16 @@ pub(super) fn read_batch(body: &[u8], app: &App) -> Result<Vec<EventIn>, Refusal
 }
 
 fn parse(body: &[u8]) -> Result<Raw<'_>, Refusal> {
-    Raw::parse(body).map_err(|_| Refusal::invalid("the body is not JSON"))
+    json::parse(body).map_err(|error| Refusal::invalid(format!("the body is {error}")))
 }
 
 fn event(item: Raw<'_>, app: &App) -> Result<EventIn, Refusal> {
     let (mut name, mut data, mut channels, mut channel) = (None, None, None, None);
     let (mut socket_id, mut info) = (None, None);
-    for (key, value) in item.members().ok_or(Refusal::shape("the event is not an object"))? {
+    if item.kind() != Kind::Object {
+        return Err(Refusal::shape("the event is not an object"));
+    }
+    for (key, value) in item.members() {
         match &*key {
             "name" => name = Some(value),
             "data" => data = Some(value),
@@ -115,7 +118,7 @@ fn event(item: Raw<'_>, app: &App) -> Result<EventIn, Refusal> {
             app.event_name_bytes_max
         )));
     }
-    let channels = match channels.filter(|it| it.as_bytes() != b"null") {
+    let channels = match channels.filter(|it| !it.is_null()) {
         Some(list) => channel_list(list, app)?,
         None => {
             let channel = text(channel, "channel")?.ok_or(Refusal::new(
@@ -126,8 +129,7 @@ fn event(item: Raw<'_>, app: &App) -> Result<EventIn, Refusal> {
             vec![channel_name(&channel, app)?]
         }
     };
-    let data = data.map_or(&b"null"[..], Raw::as_bytes);
-    let bytes = data_bytes(data, app.event_payload_bytes_max);
+    let bytes = data.map_or(0, |data| data_bytes(data, app.event_payload_bytes_max));
     if bytes > app.event_payload_bytes_max {
         let kilobytes = app.event_payload_bytes_max / 1024;
         return Err(Refusal::new(
@@ -145,33 +147,37 @@ fn event(item: Raw<'_>, app: &App) -> Result<EventIn, Refusal> {
         name: Name::from(&*name),
         channels,
         // The one copy of the payload: everyone downstream shares these bytes.
-        data: Payload(Bytes::copy_from_slice(data)),
+        data: Payload(data.map_or(Bytes::from_static(b"null"), |data| {
+            Bytes::copy_from_slice(data.text().as_bytes())
+        })),
         exclude,
         info,
     })
 }
 
 /// How large the data is as its subscribers see it: a string's text, anything else's JSON.
-fn data_bytes(data: &[u8], bytes_max: usize) -> usize {
+fn data_bytes(data: Raw<'_>, bytes_max: usize) -> usize {
     // A string is never longer than its JSON: nothing to count when that fits.
-    if data.len() <= bytes_max {
-        return data.len();
+    let bytes = data.text().len();
+    if bytes <= bytes_max {
+        return bytes;
     }
-    let text = Raw::parse(data).ok().and_then(|raw| raw.as_str().map(|text| text.len()));
-    text.unwrap_or(data.len())
+    data.as_str().map_or(bytes, |text| text.len())
 }
 
 fn channel_list(list: Raw<'_>, app: &App) -> Result<Vec<Name>, Refusal> {
-    let elements = list.elements().ok_or(Refusal::shape("channels is not a list"))?;
+    if list.kind() != Kind::Array {
+        return Err(Refusal::shape("channels is not a list"));
+    }
     let mut channels: Vec<Name> = Vec::new();
-    for (i, element) in elements.enumerate() {
+    for (i, item) in list.items().enumerate() {
         if i == app.event_channels_max {
             return Err(Refusal::limit(format_args!(
                 "Cannot publish to more than {} channels at once",
                 app.event_channels_max
             )));
         }
-        let name = element.as_str().ok_or(Refusal::shape("channels holds other than strings"))?;
+        let name = item.as_str().ok_or(Refusal::shape("channels holds other than strings"))?;
         channels.push(channel_name(&name, app)?);
     }
     if channels.is_empty() {
@@ -190,7 +196,7 @@ fn channel_name(name: &str, app: &App) -> Result<Name, Refusal> {
 
 /// A string member that may be absent or null.
 fn text<'a>(value: Option<Raw<'a>>, field: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-    match value.filter(|it| it.as_bytes() != b"null") {
+    match value.filter(|it| !it.is_null()) {
         None => Ok(None),
         Some(value) => match value.as_str() {
             Some(text) => Ok(Some(text)),
@@ -214,8 +220,8 @@ mod tests {
         let long_name = format!(r#"{{"name":"{}","channel":"c","data":""}}"#, "x".repeat(201));
         let long_channel = format!(r#"{{"name":"e","channel":"{}","data":""}}"#, "x".repeat(201));
         for (body, status, code, part) in [
-            ("", 400, "invalid_input", "not JSON"),
-            ("{", 400, "invalid_input", "not JSON"),
+            ("nope", 400, "invalid_input", "not JSON"),
+            ("{", 400, "invalid_input", "unfinished JSON"),
             ("[]", 422, "invalid_input", "not an object"),
             (r#"{"channel":"c","data":""}"#, 422, "invalid_input", "name is missing"),
             (r#"{"name":1,"channel":"c"}"#, 422, "invalid_input", "name is not a string"),
