@@ -20,6 +20,8 @@ const EVENTS_MAX: usize = 1024;
 const PUBLISHER: u64 = 1 << 40;
 /// How long to let events gather when there were none, so that two threads do not fight over one epoll.
 const PAUSE_NS: u64 = 4_000;
+/// With nothing on its way the generator may sleep until this long before the next publish is due.
+const SLEEP_MARGIN_NS: u64 = 200_000;
 /// Without any progress for this long, what is missing is lost.
 const STALL_NS: u64 = 5_000_000_000;
 /// Connections per source address, well below the ephemeral port range.
@@ -271,7 +273,12 @@ impl Load {
                 }
                 Pace::Rate(per_second) => loop {
                     let due = start + (sent as f64 * 1e9 / per_second) as u64;
-                    if due > sys::now_ns() {
+                    let now = sys::now_ns();
+                    if due > now {
+                        if due - now > 4 * SLEEP_MARGIN_NS && self.quiet() {
+                            let pause = due - now - SLEEP_MARGIN_NS;
+                            std::thread::sleep(std::time::Duration::from_nanos(pause));
+                        }
                         break;
                     }
                     let Some(at) = self.ready.pop_front() else { break };
@@ -290,10 +297,13 @@ impl Load {
         }
     }
 
+    /// Nothing is on its way.
+    fn quiet(&self) -> bool {
+        self.publishers.iter().all(|publisher| publisher.remaining == 0 && publisher.answered)
+    }
+
     fn stalled(&mut self, now: u64) -> bool {
-        let waiting =
-            self.publishers.iter().any(|publisher| publisher.remaining > 0 || !publisher.answered);
-        if !waiting {
+        if self.quiet() {
             self.progress_ns = now;
         }
         now - self.progress_ns > STALL_NS
@@ -303,8 +313,7 @@ impl Load {
     pub fn settle(&mut self) -> io::Result<()> {
         self.progress_ns = sys::now_ns();
         loop {
-            let waiting = self.publishers.iter().any(|one| one.remaining > 0 || !one.answered);
-            if !waiting || self.stalled(sys::now_ns()) {
+            if self.quiet() || self.stalled(sys::now_ns()) {
                 break;
             }
             self.turn()?;

@@ -16,7 +16,8 @@ const OPTIONS: &str = "
 every scenario
   --json FILE         also write the figures as JSON
   --server-core N     core of the server it starts (0; none)      --core N   core of the generator (1; none)
-  --nice N            nice value of both (0)                      --at-once N  connects on their way (64)
+  --nice N            nice value of both, their session's scheduling group included (0)
+  --at-once N         connects on their way (64)
   --app, --key, --secret   the app to publish to (the development app)
 fanout     --subscribers 1000 --size 128 --in-flight 1 --seconds 5 --warmup 1 [--count PUBLISHES]
 latency    --subscribers 1000 --size 128 --rate 50 --publishers 64 --seconds 5 --warmup 1

@@ -10,7 +10,7 @@ use ringmain_perf::fanout::{Frame, Hub, Queue};
 use ringmain_perf::sys;
 use ringmain_perf::wire::{self, Asked, Peer};
 
-const READ_BYTES: usize = 4096;
+const READ_BYTES: usize = 1024;
 
 struct Owned(Frame);
 

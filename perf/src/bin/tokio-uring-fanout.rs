@@ -11,7 +11,7 @@ use ringmain_perf::wire::{self, Asked, Peer};
 use tokio_uring::buf::IoBuf;
 use tokio_uring::net::{TcpListener, TcpStream};
 
-const READ_BYTES: usize = 4096;
+const READ_BYTES: usize = 1024;
 
 struct Owned(Frame);
 
