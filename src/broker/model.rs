@@ -74,6 +74,8 @@ struct World {
     /// By sender and receiver: to be taken by the home, and by the edge.
     up: BTreeMap<(u16, u16), VecDeque<Up>>,
     down: BTreeMap<(u16, u16), VecDeque<Down>>,
+    /// The last use of each slot.
+    generations: BTreeMap<(u16, u32), u32>,
     sessions: Sessions,
 }
 
@@ -272,6 +274,7 @@ impl World {
             edges: (0..shards).map(|n| Edge::new(ShardId(n as u16), slots.clone())).collect(),
             up: BTreeMap::new(),
             down: BTreeMap::new(),
+            generations: BTreeMap::new(),
             sessions: Sessions::default(),
             prng,
         }
@@ -290,7 +293,7 @@ impl World {
     }
 
     fn act(&mut self) {
-        let key = (self.prng.below(self.shards) as u16, self.prng.below(4) as u32);
+        let key = self.key();
         let Some(session) = self.sessions.open.get(&key) else { return self.open(key) };
         let n = self.prng.below(CHANNELS);
         let (id, subscribed) = (session.id, session.subscriptions.contains_key(&n));
@@ -309,7 +312,11 @@ impl World {
                 self.ask(key, Asked::Control, control);
             }
             _ => {
-                let exclude = self.prng.chance(1, 2).then_some(id);
+                let exclude = match self.prng.below(4) {
+                    0 => Some(id),
+                    1 => Some(self.anyone()),
+                    _ => None,
+                };
                 let keep_last = self.prng.chance(1, 5).then(|| Millis(self.prng.below(60)));
                 self.publish(key, n, exclude, keep_last);
             }
@@ -317,11 +324,20 @@ impl World {
     }
 
     fn open(&mut self, key: (u16, u32)) {
-        let id =
-            ConnectionId { shard: ShardId(key.0), slot: key.1, generation: self.prng.next_u32() };
+        let generation = self.generations.entry(key).or_default();
+        *generation += 1;
+        let id = ConnectionId { shard: ShardId(key.0), slot: key.1, generation: *generation };
         let session =
             Session { id, tickets: 0, asked: BTreeMap::new(), subscriptions: BTreeMap::new() };
         self.sessions.open.insert(key, session);
+    }
+
+    /// A connection that is, was or may yet be.
+    fn anyone(&mut self) -> ConnectionId {
+        let key = self.key();
+        let last = self.generations.get(&key).copied().unwrap_or_default();
+        let generation = last.saturating_sub(self.prng.below(2) as u32);
+        ConnectionId { shard: ShardId(key.0), slot: key.1, generation }
     }
 
     fn close(&mut self, key: (u16, u32)) {
@@ -413,6 +429,10 @@ impl World {
         for (to, down) in mail {
             self.down.entry((from, to.0)).or_default().push_back(down);
         }
+    }
+
+    fn key(&mut self) -> (u16, u32) {
+        (self.prng.below(self.shards) as u16, self.prng.below(4) as u32)
     }
 
     fn pair(&mut self) -> (u16, u16) {
