@@ -39,7 +39,7 @@ fn version_is_that_of_the_package() {
 
 #[test]
 fn help_has_an_example_everywhere() {
-    for command in ["", "serve", "check", "settings", "version"] {
+    for command in ["", "serve", "check", "publish", "listen", "settings", "version"] {
         let arguments: Vec<&str> =
             [command, "--help"].into_iter().filter(|it| !it.is_empty()).collect();
         let output = ringmain(&arguments, &[]);

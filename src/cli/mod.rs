@@ -3,6 +3,9 @@
 //! 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration, 3 the machine
 //! refuses. The last line on stderr says what to change.
 
+mod client;
+mod listen;
+mod publish;
 mod settings;
 
 use std::io::{self, Write};
@@ -48,6 +51,8 @@ pub fn main() -> ExitCode {
         None => serve(&matches),
         Some(("serve", matches)) => serve(matches),
         Some(("check", matches)) => check(matches),
+        Some(("publish", matches)) => publish::run(matches),
+        Some(("listen", matches)) => listen::run(matches),
         Some(("settings", matches)) => print_settings(matches),
         Some((_, _)) => version(),
     };
@@ -68,6 +73,8 @@ Examples:
   ringmain                                     serve on 127.0.0.1:6001 with the development app
   ringmain --listen 127.0.0.1:0 --shards 2     on a port of the kernel's choice, with two shards
   ringmain check --config ringmain.toml        say what would run
+  ringmain listen --channel news               print what is published there
+  ringmain publish --channel news --data hi    publish something
   ringmain settings                            list every setting
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration,
@@ -92,6 +99,8 @@ fn command() -> Command {
                 .args(settings::arguments())
                 .after_help("Example:\n  ringmain check --config ringmain.toml && echo good"),
         )
+        .subcommand(publish::command())
+        .subcommand(listen::command())
         .subcommand(
             Command::new("settings")
                 .about("List every setting: default, range, what it does")
