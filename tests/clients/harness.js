@@ -23,10 +23,10 @@ export const FEATURES = {
 const MASTER_KEY = Buffer.alloc(32, 7).toString('base64')
 
 function binary() {
-  if (process.env.RINGMAIN_BIN) return process.env.RINGMAIN_BIN
+  if (process.env.BINARY_UNDER_TEST) return process.env.BINARY_UNDER_TEST
   const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../target', import.meta.url))
   const built = ['release', 'debug'].map((profile) => join(target, profile, 'ringmain')).find(existsSync)
-  if (!built) throw new Error('no ringmain binary: build it, or name it in RINGMAIN_BIN')
+  if (!built) throw new Error('no ringmain binary: build it, or name it in BINARY_UNDER_TEST')
   return built
 }
 
@@ -59,8 +59,10 @@ export class Server {
   // Listens on `port`; resolves once the banner has named the address.
   async run(port) {
     const directory = join(this.directory, 'data')
+    // The variables of whoever runs the tests are none of the tests' settings.
+    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('RINGMAIN_')))
     const args = ['serve', '--config', this.file, '--listen', `127.0.0.1:${port}`, '--data', directory]
-    const child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(binary(), args, { stdio: ['ignore', 'pipe', 'pipe'], env })
     this.child = child
     this.exit = once(child, 'exit')
     this.text = ''

@@ -20,7 +20,7 @@ PATIENCE_S = 10
 
 
 def binary():
-    named = os.environ.get("RINGMAIN_BIN")
+    named = os.environ.get("BINARY_UNDER_TEST")
     if named:
         return named
     top = pathlib.Path(__file__).resolve().parents[3]
@@ -28,7 +28,7 @@ def binary():
     for profile in ("release", "debug"):
         if (target / profile / "ringmain").exists():
             return str(target / profile / "ringmain")
-    raise FileNotFoundError("no ringmain binary: build it, or name it in RINGMAIN_BIN")
+    raise FileNotFoundError("no ringmain binary: build it, or name it in BINARY_UNDER_TEST")
 
 
 class Server:
@@ -42,6 +42,8 @@ class Server:
         self.process = subprocess.Popen(
             [binary(), "serve", "--config", file, "--listen", "127.0.0.1:0", "--data", f"{self.directory}/data"],
             stdin=subprocess.DEVNULL,
+            # The variables of whoever runs the tests are none of the tests' settings.
+            env={name: value for name, value in os.environ.items() if not name.startswith("RINGMAIN_")},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
