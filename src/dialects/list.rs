@@ -3,14 +3,33 @@
 use std::sync::Arc;
 
 use super::Dialect;
+use super::admin::Admin;
 use super::pusher::Pusher;
 use crate::auth::Apps;
 use crate::config::Config;
 use crate::observe::Metrics;
 
+/// The names of [`all`] dialects, in the same order, for the metrics they are given.
+pub const NAMES: [&str; 2] = ["pusher", "admin"];
+
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
 /// else wants.
-pub fn all(config: &Config, _metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
+pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let apps = Arc::new(Apps::new(&config.apps));
-    vec![Arc::new(Pusher::new(config, apps))]
+    let pusher = Pusher::new(config, apps.clone());
+    let admin = Admin::new(config, apps, metrics);
+    vec![Arc::new(pusher), Arc::new(admin)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_in_the_order_of_the_list() {
+        let metrics = Arc::new(Metrics::new(1, &NAMES));
+        let names: Vec<_> =
+            all(&Config::development(), metrics).iter().map(|it| it.name()).collect();
+        assert_eq!(names, NAMES);
+    }
 }

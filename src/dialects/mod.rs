@@ -3,12 +3,13 @@
 //!
 //! Dialects see the broker's nouns, commands and replies, never its machinery.
 
+pub mod admin;
 pub mod lanes;
 pub mod list;
 pub mod pusher;
 
 pub use self::lanes::Lanes;
-pub use self::list::all;
+pub use self::list::{NAMES, all};
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

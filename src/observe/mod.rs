@@ -17,6 +17,7 @@ pub mod catalog;
 pub mod exposition;
 mod histogram;
 pub mod log;
+mod process;
 pub mod stats;
 
 pub use catalog::{Counter, Gauge, Histogram};
@@ -232,7 +233,7 @@ impl ShardMetrics {
     }
 }
 
-/// The process as the kernel sees it; read elsewhere, printed here.
+/// The process as the kernel sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     /// The program's version.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::names::NameError;
 use crate::base::ids::ConnectionId;
+use crate::observe::Counter;
 use crate::wire::json::JsonError;
 
 /// A peer's mistake, or a limit it met; told in an error frame, the connection stays.
@@ -148,6 +149,17 @@ impl Fault {
             | Self::EventTooLarge { .. }
             | Self::RateLimited => 4301,
             Self::WatchlistLong { .. } => 4302,
+        }
+    }
+
+    /// The counter it moves, if it has one.
+    pub fn counter(&self) -> Option<Counter> {
+        match self {
+            Self::AuthWrong { .. } | Self::SigninAuthWrong { .. } => {
+                Some(Counter::SignatureFailures)
+            }
+            Self::RateLimited => Some(Counter::ClientEventsLimited),
+            _ => None,
         }
     }
 }

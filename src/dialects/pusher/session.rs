@@ -22,7 +22,7 @@ use crate::broker::{
     Subscribe, Subscribed,
 };
 use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
-use crate::observe::CloseReason;
+use crate::observe::{CloseReason, Counter};
 use crate::wire::json::{self, Kind as JsonKind, Raw};
 
 /// The keep-alive timer: a period of silence, or the wait for a pong.
@@ -339,6 +339,7 @@ impl PusherSession {
         if !may_send(&mut self.client_event_due, now.steady, settings.client_events_per_second_max)
         {
             if settings.client_events_terminate {
+                out.push(Output::Count(Counter::ClientEventsLimited));
                 out.push(end(&Ending::RateLimited));
                 return Ok(());
             }
@@ -358,6 +359,7 @@ impl PusherSession {
             quiet: true,
         };
         let ticket = self.ticket();
+        out.push(Output::Count(Counter::ClientEvents));
         out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
         Ok(())
     }
@@ -447,6 +449,7 @@ impl Session for PusherSession {
             Input::Text(text) => {
                 self.hear(now, out);
                 if let Err(error) = self.text(text, now, out) {
+                    out.extend(error.counter().map(Output::Count));
                     out.push(fault(&error));
                 }
             }
