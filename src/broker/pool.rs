@@ -4,9 +4,13 @@ use std::ops::{Index, IndexMut};
 
 /// A list with holes. Whoever holds a number says when it is free; there are no generations, because
 /// numbers never leave the room.
+///
+/// It grows by a chunk at a time, so that a full pool of a million does not stop the shard to move
+/// house, and no more than a chunk is ever spare at its end.
 #[derive(Debug)]
 pub(crate) struct Pool<T> {
-    places: Vec<Place<T>>,
+    /// All full to capacity but the last.
+    chunks: Vec<Vec<Place<T>>>,
     /// The place freed last, [`NONE`] if all are taken.
     free: u32,
     len: usize,
@@ -19,12 +23,15 @@ enum Place<T> {
     Free(u32),
 }
 
+const CHUNK: usize = 256;
+const _: () = assert!(CHUNK.is_power_of_two(), "a number is masked, not divided");
+
 /// No place: ends the chain of free ones.
 const NONE: u32 = u32::MAX;
 
 impl<T> Pool<T> {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: NONE, len: 0 }
+        Self { chunks: Vec::new(), free: NONE, len: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -34,27 +41,29 @@ impl<T> Pool<T> {
     pub(crate) fn insert(&mut self, item: T) -> u32 {
         self.len += 1;
         let number = self.free;
-        match self.places.get_mut(number as usize) {
-            Some(place) => {
-                let Place::Free(before) = *place else {
-                    unreachable!("a free place holds an item")
-                };
-                self.free = before;
-                *place = Place::Taken(item);
-                number
-            }
-            None => {
-                assert!(self.places.len() < NONE as usize, "numbers are 32 bits wide");
-                self.places.push(Place::Taken(item));
-                (self.places.len() - 1) as u32
-            }
+        if number != NONE {
+            let place = self.place_mut(number);
+            let Place::Free(before) = std::mem::replace(place, Place::Taken(item)) else {
+                unreachable!("a free place holds an item")
+            };
+            self.free = before;
+            return number;
         }
+        if self.chunks.last().is_none_or(|chunk| chunk.len() == CHUNK) {
+            assert!(self.chunks.len() < NONE as usize / CHUNK, "numbers are 32 bits wide");
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let at = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[at];
+        chunk.push(Place::Taken(item));
+        (at * CHUNK + chunk.len() - 1) as u32
     }
 
     /// Frees a number that is taken.
     pub(crate) fn remove(&mut self, number: u32) -> T {
-        let place = &mut self.places[number as usize];
-        let Place::Taken(item) = std::mem::replace(place, Place::Free(self.free)) else {
+        let free = self.free;
+        let Place::Taken(item) = std::mem::replace(self.place_mut(number), Place::Free(free))
+        else {
             panic!("place {number} freed twice");
         };
         self.free = number;
@@ -63,17 +72,21 @@ impl<T> Pool<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.places.iter().filter_map(|place| match place {
+        self.chunks.iter().flatten().filter_map(|place| match place {
             Place::Taken(item) => Some(item),
             Place::Free(_) => None,
         })
+    }
+
+    fn place_mut(&mut self, number: u32) -> &mut Place<T> {
+        &mut self.chunks[number as usize / CHUNK][number as usize % CHUNK]
     }
 }
 
 impl<T> Index<u32> for Pool<T> {
     type Output = T;
     fn index(&self, number: u32) -> &T {
-        match &self.places[number as usize] {
+        match &self.chunks[number as usize / CHUNK][number as usize % CHUNK] {
             Place::Taken(item) => item,
             Place::Free(_) => panic!("place {number} is free"),
         }
@@ -82,7 +95,7 @@ impl<T> Index<u32> for Pool<T> {
 
 impl<T> IndexMut<u32> for Pool<T> {
     fn index_mut(&mut self, number: u32) -> &mut T {
-        match &mut self.places[number as usize] {
+        match self.place_mut(number) {
             Place::Taken(item) => item,
             Place::Free(_) => panic!("place {number} is free"),
         }
@@ -103,6 +116,18 @@ mod tests {
         assert_eq!((pool.insert("d"), pool.insert("e"), pool.insert("f")), (c, a, 3));
         pool[a] = "g";
         assert_eq!((pool[a], pool.len()), ("g", 4));
+    }
+
+    #[test]
+    fn it_grows_past_its_chunks() {
+        let mut pool = Pool::new();
+        let numbers: Vec<_> = (0..3 * CHUNK + 1).map(|n| pool.insert(n)).collect();
+        assert!(numbers.iter().enumerate().all(|(n, &number)| pool[number] == n));
+        assert!(pool.iter().copied().eq(0..3 * CHUNK + 1));
+        for (n, &number) in numbers.iter().enumerate() {
+            assert_eq!(pool.remove(number), n);
+        }
+        assert_eq!((pool.len(), pool.iter().count()), (0, 0));
     }
 
     #[test]

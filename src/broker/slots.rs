@@ -53,11 +53,6 @@ impl Slots {
         hasher.write(name.as_bytes());
         hasher.finish()
     }
-
-    /// The process's key, for other tables of names from outside.
-    pub(crate) fn key(&self) -> [u64; 2] {
-        self.key
-    }
 }
 
 #[cfg(test)]

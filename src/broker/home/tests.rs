@@ -1,0 +1,341 @@
+//! Tables of cases: mail in, mail out, in words.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::base::ids::LaneId;
+use crate::base::time::UnixMillis;
+use crate::broker::Payload;
+
+/// Lanes below 8 show everything; the others only messages.
+struct Lanes;
+
+impl Render for Lanes {
+    fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {
+        let shown = lane.0 < 8 || matches!(event.happening, Happening::Message { .. });
+        shown.then(|| Bytes::from(format!("{}", lane.0)))
+    }
+}
+
+struct Bench {
+    home: Home,
+    now: Now,
+    tickets: u32,
+}
+
+fn channel(name: &str) -> Channel {
+    Channel { app: AppIndex(0), name: name.into() }
+}
+
+/// A subscription to `c`, in words: `lane=2 member=ann max=1 silent announce`.
+fn subscription(words: &str) -> Box<Subscribe> {
+    let mut it = Subscribe {
+        channel: channel("c"),
+        lane: LaneId(0),
+        member: None,
+        members_max: 100,
+        silent: false,
+        announce_count: false,
+    };
+    for word in words.split_whitespace() {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("lane", n) => it.lane = LaneId(n.parse().unwrap()),
+            ("member", id) => it.member = Some(Arc::new(Member { user_id: id.into(), info: None })),
+            ("max", n) => it.members_max = n.parse().unwrap(),
+            ("silent", _) => it.silent = true,
+            ("announce", _) => it.announce_count = true,
+            ("in", name) => it.channel = channel(name),
+            other => panic!("{other:?}"),
+        }
+    }
+    Box::new(it)
+}
+
+/// A message to `c`, in words: `keep=1000 quiet`.
+fn message(words: &str) -> Box<Publish> {
+    let mut it = Publish {
+        channel: channel("c"),
+        name: "e".into(),
+        data: Payload(Bytes::from_static(b"1")),
+        sender: None,
+        exclude: None,
+        keep_last: None,
+        arrived: Nanos(0),
+        quiet: false,
+    };
+    for word in words.split_whitespace() {
+        match word.split_once('=').unwrap_or((word, "")) {
+            ("keep", n) => it.keep_last = Some(Millis(n.parse().unwrap())),
+            ("quiet", _) => it.quiet = true,
+            ("in", name) => it.channel = channel(name),
+            other => panic!("{other:?}"),
+        }
+    }
+    Box::new(it)
+}
+
+impl Bench {
+    fn new(channels_max: usize) -> Self {
+        let home = Home::new(Arc::new(Slots::new(2, [5, 6])), Limits { channels_max });
+        Self { home, now: Now { steady: Nanos(1_000_000_000), wall: UnixMillis(7) }, tickets: 0 }
+    }
+
+    fn mail(&mut self, shard: u16, up: Up) -> Vec<String> {
+        let mut out = Vec::new();
+        self.home.handle(up, ShardId(shard), self.now, &Lanes, &mut out);
+        out.iter().map(show).collect()
+    }
+
+    fn ask(&mut self, shard: u16, command: Command) -> Vec<String> {
+        self.tickets += 1;
+        let from = ConnectionId { shard: ShardId(shard), slot: 1, generation: 1 };
+        self.mail(shard, Up::Ask { from, ticket: Ticket(self.tickets), command })
+    }
+
+    /// `0 subscribe <words>`, `0 detach <words>`, `0 publish <words>`, `0 describe`, `0 members`,
+    /// `0 survey <prefix>`, `0 control`, or `wait <ms>` and what then falls due.
+    fn run(&mut self, line: &str) -> Vec<String> {
+        let (first, rest) = line.split_once(' ').unwrap();
+        if first == "wait" {
+            self.now.steady = self.now.steady + Millis(rest.parse().unwrap());
+            let mut out = Vec::new();
+            self.home.expire(self.now, &Lanes, &mut out);
+            return out.iter().map(show).collect();
+        }
+        let shard = first.parse().unwrap();
+        let (verb, words) = rest.split_once(' ').unwrap_or((rest, ""));
+        match verb {
+            "subscribe" => self.ask(shard, Command::Subscribe(subscription(words))),
+            "detach" => self.mail(shard, Up::Detach(subscription(words))),
+            "publish" => self.ask(shard, Command::Publish(message(words))),
+            "describe" => self.ask(shard, Command::Describe(channel("c"))),
+            "members" => self.ask(shard, Command::Members(channel("c"))),
+            "survey" => self.ask(shard, Command::Survey { app: AppIndex(0), prefix: words.into() }),
+            "control" => self.ask(shard, Command::Control(channel("c"), Control::Terminate)),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+fn names(members: &[Arc<Member>]) -> String {
+    members.iter().map(|m| m.user_id.to_string()).collect::<Vec<_>>().join("+")
+}
+
+fn description(it: &Description) -> String {
+    let last =
+        it.last.as_ref().map(|(event, left)| format!(" last {} for {}", event.serial.0, left.0));
+    format!("{}/{}{}", it.subscription_count, it.user_count, last.unwrap_or_default())
+}
+
+fn show((shard, down): &(ShardId, Down)) -> String {
+    let what = match down {
+        Down::Attach { reply, .. } => {
+            let (after, what) = (reply.after.0, description(&reply.description));
+            format!("attach after {after}: {what} {}", names(&reply.members))
+        }
+        Down::Answer { reply, .. } => match reply {
+            Reply::Published { serial, subscription_count, user_count } => {
+                format!("published {}: {subscription_count}/{user_count}", serial.0)
+            }
+            Reply::Refused(refusal) => format!("{refusal:?}"),
+            Reply::Described(it) => format!("described {}", description(it)),
+            Reply::Members(it) => format!("members {}", names(it)),
+            Reply::Channels(it) => format!("channels {it:?}"),
+            other => format!("{other:?}"),
+        },
+        Down::Deliver(delivery) => {
+            let what = match &delivery.event.happening {
+                Happening::Message { .. } => format!("message {}", delivery.event.serial.0),
+                Happening::MemberAdded(member) => format!("added {}", member.user_id),
+                Happening::MemberRemoved(user_id) => format!("removed {user_id}"),
+                Happening::SubscriptionCount(n) => format!("count {n}"),
+                Happening::Control(control) => format!("{control:?}"),
+            };
+            let lanes: Vec<_> = delivery.frames.iter().map(|(lane, _)| lane.0).collect();
+            format!("{what} {lanes:?}")
+        }
+    };
+    format!("{} {}", shard.0, what.trim_end())
+}
+
+/// Runs the steps and compares; then nothing must be left.
+fn check(steps: &[(&str, &[&str])]) {
+    let mut bench = Bench::new(100);
+    for (n, (line, expected)) in steps.iter().enumerate() {
+        assert_eq!(bench.run(line), *expected, "step {n}: {line}");
+    }
+    assert_eq!((bench.home.channels(), bench.home.next_due()), (0, None));
+}
+
+#[test]
+fn an_event_goes_once_to_each_shard_and_is_rendered_once_per_lane() {
+    check(&[
+        ("0 publish", &["0 published 1: 0/0"]),
+        ("0 subscribe lane=3", &["0 attach after 0: 1/0"]),
+        ("0 publish", &["0 message 1 [3]", "0 published 1: 1/0"]),
+        ("1 subscribe lane=1", &["1 attach after 1: 2/0"]),
+        ("1 subscribe lane=3", &["1 attach after 1: 3/0"]),
+        ("1 publish quiet", &["0 message 2 [1, 3]", "1 message 2 [1, 3]"]),
+        ("0 control", &["0 Terminate []", "1 Terminate []", "0 Done"]),
+        ("0 detach lane=3", &[]),
+        ("1 detach lane=3", &[]),
+        ("0 publish", &["1 message 3 [1]", "0 published 3: 1/0"]),
+        ("1 detach lane=1", &[]),
+        ("0 control", &["0 Done"]),
+    ]);
+}
+
+#[test]
+fn a_user_is_announced_with_the_first_and_last_connection_to_those_who_were_there() {
+    check(&[
+        ("0 subscribe member=ann", &["0 attach after 0: 1/1 ann"]),
+        ("1 subscribe member=bob", &["0 added bob [0]", "1 attach after 0: 2/2 ann+bob"]),
+        ("1 subscribe member=ann", &["1 attach after 0: 3/2 ann+bob"]),
+        ("0 members", &["0 members ann+bob"]),
+        ("0 detach member=ann", &[]),
+        ("0 publish", &["1 message 1 [0]", "0 published 1: 2/2"]),
+        ("1 detach member=ann", &["1 removed ann [0]"]),
+        ("0 describe", &["0 described 1/1"]),
+        ("1 detach member=bob", &[]),
+        ("0 members", &["0 members"]),
+    ]);
+}
+
+#[test]
+fn a_full_channel_takes_a_second_connection_of_a_member_but_no_new_user() {
+    check(&[
+        ("0 subscribe member=ann max=0", &["0 MembersFull { members_max: 0 }"]),
+        ("0 subscribe member=ann max=1", &["0 attach after 0: 1/1 ann"]),
+        ("1 subscribe member=bob max=1", &["1 MembersFull { members_max: 1 }"]),
+        ("1 subscribe member=ann max=1", &["1 attach after 0: 2/1 ann"]),
+        ("0 detach member=ann", &[]),
+        ("1 detach member=ann", &[]),
+    ]);
+}
+
+#[test]
+fn a_silent_subscription_hears_and_is_not_counted() {
+    check(&[
+        ("0 subscribe silent lane=2", &["0 attach after 0: 0/0"]),
+        ("0 survey ", &["0 channels []"]),
+        ("1 subscribe member=ann lane=9", &["0 added ann [2]", "1 attach after 0: 1/1 ann"]),
+        ("0 survey ", &["0 channels [(\"c\", 1, 1)]"]),
+        ("0 survey d", &["0 channels []"]),
+        ("0 publish", &["0 message 1 [2, 9]", "1 message 1 [2, 9]", "0 published 1: 1/1"]),
+        ("1 detach member=ann lane=9", &["0 removed ann [2]"]),
+        ("0 detach silent lane=2", &[]),
+    ]);
+}
+
+#[test]
+fn a_lane_that_shows_nothing_of_it_gets_no_mail() {
+    check(&[
+        ("0 subscribe lane=9", &["0 attach after 0: 1/0"]),
+        ("0 subscribe lane=9 member=ann", &["0 attach after 0: 2/1 ann"]),
+        ("0 detach lane=9 member=ann", &[]),
+        ("0 detach lane=9", &[]),
+    ]);
+}
+
+#[test]
+fn the_last_event_is_kept_as_long_as_asked() {
+    check(&[
+        ("0 publish keep=1000", &["0 published 1: 0/0"]),
+        ("0 describe", &["0 described 0/0 last 1 for 1000"]),
+        ("wait 400", &[]),
+        ("0 publish keep=1000 quiet", &[]),
+        ("0 publish", &["0 published 3: 0/0"]),
+        ("wait 700", &[]),
+        ("1 subscribe", &["1 attach after 3: 1/0 last 2 for 300"]),
+        ("wait 300", &[]),
+        ("0 describe", &["0 described 1/0"]),
+        ("1 detach", &[]),
+        ("0 publish keep=10", &["0 published 1: 0/0"]),
+        ("wait 9", &[]),
+        ("wait 1", &[]),
+        ("0 describe", &["0 described 0/0"]),
+    ]);
+}
+
+#[test]
+fn a_shorter_keep_is_not_held_up_by_a_longer_one() {
+    check(&[
+        ("0 publish keep=100000", &["0 published 1: 0/0"]),
+        ("0 publish keep=10", &["0 published 2: 0/0"]),
+        ("wait 10", &[]),
+    ]);
+}
+
+#[test]
+fn a_small_count_is_told_with_every_change_to_the_newcomer_too() {
+    check(&[
+        ("0 subscribe announce", &["0 attach after 0: 1/0", "0 count 1 [0]"]),
+        (
+            "1 subscribe announce lane=1",
+            &["1 attach after 0: 2/0", "0 count 2 [0, 1]", "1 count 2 [0, 1]"],
+        ),
+        ("1 subscribe announce silent", &["1 attach after 0: 2/0"]),
+        ("0 detach", &["1 count 1 [0, 1]"]),
+        ("1 detach silent", &[]),
+        ("1 detach lane=1", &[]),
+    ]);
+}
+
+#[test]
+fn a_large_count_is_told_once_in_a_while() {
+    let mut bench = Bench::new(1);
+    for _ in 0..100 {
+        assert_eq!(bench.run("0 subscribe announce").len(), 2);
+    }
+    for _ in 0..50 {
+        assert_eq!(bench.run("0 subscribe announce").len(), 1);
+    }
+    assert_eq!(bench.run("wait 4999"), [""; 0]);
+    assert_eq!(bench.run("wait 1"), ["0 count 150 [0]"]);
+    // A count that comes back to what was told needs no telling.
+    for line in ["0 subscribe", "0 detach", "wait 5000", "wait 5000"] {
+        assert!(bench.run(line).iter().all(|mail| !mail.contains("count")), "{line}");
+    }
+    // After a quiet time the first change is told at once, the next has to wait...
+    assert_eq!(bench.run("0 detach"), ["0 count 149 [0]"]);
+    for _ in 0..48 {
+        assert_eq!(bench.run("0 detach"), [""; 0]);
+    }
+    // ... unless few are left.
+    assert_eq!(bench.run("0 detach"), ["0 count 100 [0]"]);
+    for left in (0..100).rev() {
+        assert_eq!(bench.run("0 detach").len(), usize::from(left > 0));
+    }
+    assert_eq!((bench.home.channels(), bench.home.next_due()), (0, None));
+}
+
+#[test]
+fn a_full_home_refuses_new_channels_only() {
+    let mut bench = Bench::new(1);
+    let full = ["0 ChannelsFull { channels_max: 1 }"];
+    assert_eq!(bench.run("0 subscribe in=a"), ["0 attach after 0: 1/0"]);
+    assert_eq!(bench.run("0 subscribe in=b"), full);
+    assert_eq!(bench.run("0 publish in=b keep=5"), full);
+    assert_eq!(bench.run("0 publish in=b"), ["0 published 1: 0/0"]);
+    assert_eq!(bench.run("1 subscribe in=a"), ["1 attach after 0: 2/0"]);
+    assert_eq!((bench.run("0 detach in=a").len(), bench.run("1 detach in=a").len()), (0, 0));
+    assert_eq!(bench.run("0 subscribe in=b"), ["0 attach after 0: 1/0"]);
+}
+
+#[test]
+fn expiry_is_bounded_per_call() {
+    let mut bench = Bench::new(1000);
+    for n in 0..EXPIRE_MAX + 10 {
+        bench.run(&format!("0 publish in=c{n} keep=5"));
+    }
+    bench.run("wait 5");
+    assert_eq!(bench.home.channels(), 10);
+    assert!(bench.home.next_due().is_some_and(|due| due <= bench.now.steady));
+    bench.run("wait 0");
+    assert_eq!((bench.home.channels(), bench.home.next_due()), (0, None));
+}
+
+#[test]
+fn a_channel_is_small() {
+    assert!(size_of::<Held>() <= 72, "{}", size_of::<Held>());
+}
