@@ -66,8 +66,10 @@ pub fn run(name: &str, label: &str, args: &Args) -> Result<Report, String> {
     let nice: i32 = args.value("nice", 0)?;
     let own_core = core(args, "core", cores.min(2) - 1)?;
     let plan = Plan::read(name, args)?;
-    args.text("json");
-    args.text("address");
+    // Read later; named here so that they are known.
+    for name in ["json", "address", "server-pid"] {
+        args.text(name);
+    }
     args.finish()?;
 
     let server = server(args, &common, nice)?;
@@ -77,7 +79,13 @@ pub fn run(name: &str, label: &str, args: &Args) -> Result<Report, String> {
     if nice != 0 {
         sys::nice(nice).map_err(|error| format!("--nice {nice}: {error}"))?;
     }
-    let label = if label.is_empty() { without_folders(&common.server) } else { label.to_owned() };
+    let label = if label.is_empty() && common.server.is_empty() {
+        format!("pid {}", server.pid)
+    } else if label.is_empty() {
+        without_folders(&common.server)
+    } else {
+        label.to_owned()
+    };
     let mut report = Report::new(name, &label);
     for (name, value) in &plan.shown {
         report.setting(name, *value);
