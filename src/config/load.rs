@@ -2,7 +2,7 @@
 //!
 //! Every value is checked, also one that a stronger source replaces, and all problems are told at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -63,6 +63,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         origins: HashMap::new(),
         problems: Vec::new(),
         environment: &sources.environment,
+        named: HashSet::new(),
         app_first: Table::default(),
         apps: Vec::new(),
     };
@@ -94,6 +95,8 @@ struct Loader<'a> {
     origins: HashMap<&'static str, Origin>,
     problems: Vec<Problem>,
     environment: &'a [(String, String)],
+    /// Variables that the file refers to; they may begin as settings do.
+    named: HashSet<String>,
     app_first: Table,
     apps: Vec<Table>,
 }
@@ -147,6 +150,8 @@ impl Loader<'_> {
             for (key, value) in table {
                 self.flatten(file, key.get_ref().to_string(), key.span(), value, &mut given);
             }
+            let named = given.iter().filter(|(key, ..)| key == "secret_env");
+            self.named.extend(named.map(|(_, name, _)| name.spelled()));
             self.apps.push(Table { origin: Some(file.origin(&span)), given });
         }
     }
@@ -190,7 +195,7 @@ impl Loader<'_> {
     fn text(&mut self, file: &File<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<String> {
         let origin = file.origin(&value.span());
         match value.get_ref() {
-            DeValue::String(text) => match replace(text, |name| self.variable(name)) {
+            DeValue::String(text) => match self.replaced(text) {
                 Ok(text) => Some(text),
                 Err(variable) => {
                     self.refuse(origin, Fault::VariableUnset { key: key.to_owned(), variable });
@@ -207,10 +212,22 @@ impl Loader<'_> {
         }
     }
 
+    /// The text with its variables replaced, which are noted; or the name of one that is not set.
+    fn replaced(&mut self, text: &str) -> Result<String, String> {
+        let environment = self.environment;
+        let value = |name: &str| {
+            self.named.insert(name.to_owned());
+            environment.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        };
+        replace(text, value)
+    }
+
     fn take_environment(&mut self) {
         let environment = self.environment;
+        let secret = self.variable(&variable("app.secret_env")).map(str::to_owned);
+        self.named.extend(secret);
         for (name, value) in environment {
-            if !name.starts_with("RINGMAIN_") || name == CONFIG_VARIABLE || is_link(name) {
+            if !name.starts_with("RINGMAIN_") || is_no_setting(name) || self.named.contains(name) {
                 continue;
             }
             let origin = Origin::Environment(name.clone());
@@ -422,16 +439,20 @@ fn not_allowed<T>(setting: &Setting<T>, key: &str, given: &Given) -> Fault {
     Fault::NotAllowed { key: key.to_owned(), value, allowed: setting.kind.range_text() }
 }
 
-/// True for the variables that Kubernetes sets in every container for a service called `ringmain`:
-/// they are nobody's settings. Source: Kubernetes documentation, "Environment variables" of services.
-fn is_link(name: &str) -> bool {
-    name.starts_with("RINGMAIN_SERVICE_")
-        || name == "RINGMAIN_PORT"
-        || name.starts_with("RINGMAIN_PORT_")
+/// True for variables that begin as ours do and are nobody's settings: the one that names the file,
+/// those of our own tests, and those that Kubernetes sets in every container for a service called
+/// `ringmain` (Kubernetes documentation, "Environment variables" of services).
+fn is_no_setting(name: &str) -> bool {
+    let Some(rest) = name.strip_prefix("RINGMAIN_") else { return true };
+    matches!(rest, "CONFIG" | "BIN" | "SEED" | "SEEDS" | "PORT")
+        || ["SIM_", "PORT_", "SERVICE_"].iter().any(|family| rest.starts_with(family))
 }
 
 /// Replaces `${NAME}` and `${NAME:-default}`; `$$` is a dollar sign. The error is the name that is unset.
-fn replace<'a>(text: &str, value: impl Fn(&str) -> Option<&'a str>) -> Result<String, String> {
+fn replace<'a>(
+    text: &str,
+    mut value: impl FnMut(&str) -> Option<&'a str>,
+) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {

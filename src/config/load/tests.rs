@@ -198,8 +198,26 @@ fn variables_of_a_service_of_our_name_are_not_ours() {
         ("RINGMAIN_PORT", "tcp://10.0.0.1:6001"),
         ("RINGMAIN_PORT_6001_TCP_ADDR", "10.0.0.1"),
         ("RINGMAIN_CONFIG", "x.toml"),
+        ("RINGMAIN_SIM_SEEDS", "1"),
     ];
     assert!(load(&sources("", &environment, &[])).is_ok());
+}
+
+#[test]
+fn variables_that_the_file_names_may_begin_as_settings_do() {
+    let environment = [("RINGMAIN_ONE", "k"), ("RINGMAIN_TWO", "s")];
+    let file = "[[apps]]\nid = 1\nkey = \"${RINGMAIN_ONE}\"\nsecret_env = \"RINGMAIN_TWO\"\n";
+    assert!(load(&sources(file, &environment, &[])).is_ok());
+    let text = refused(APP, &environment, &[]);
+    assert!(text.contains("unknown setting `RINGMAIN_TWO`"), "{text}");
+    let environment = [
+        ("RINGMAIN_SHOP", "s"),
+        ("RINGMAIN_APP_ID", "i"),
+        ("RINGMAIN_APP_KEY", "k"),
+        ("RINGMAIN_APP_SECRET_ENV", "RINGMAIN_SHOP"),
+    ];
+    let config = load(&sources("", &environment, &[])).unwrap().config;
+    assert_eq!(config.apps[0].secret.0, "s");
 }
 
 #[test]
