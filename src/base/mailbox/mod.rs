@@ -10,7 +10,7 @@
 //! count for ever and wrap; a slot is the index masked.
 //!
 //! Shown by: a plain twin (property test), Miri, and Loom for every interleaving of small cases:
-//! `RUSTFLAGS="--cfg mailbox_loom" cargo test --release --lib --target-dir target/loom mailbox::loom_tests`.
+//! `RUSTFLAGS="--cfg mailbox_loom" cargo test --lib --target-dir target/loom mailbox::loom_tests`.
 
 mod parking;
 mod sync;
