@@ -240,11 +240,13 @@ impl Inflater {
             // A last block as the last thing; the sender owes one more byte, but nothing is in doubt.
             return Ok(out);
         }
-        // The tail that the sender left out, then an empty last block: the stream ends there if, and
-        // (but for a freak of bits) only if, the sender's blocks were whole.
-        let ended =
-            self.feed(&[0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff], &mut out, message_bytes_max)?;
-        if ended { Ok(out) } else { Err(InflateError::Malformed) }
+        // The tail that the sender left out, then an empty last block: if the sender's blocks were whole,
+        // and (but for a freak of bits) only then, they add nothing and end the stream.
+        let whole_len = out.len();
+        match self.feed(&[0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff], &mut out, whole_len) {
+            Ok(true) => Ok(out),
+            _ => Err(InflateError::Malformed),
+        }
     }
 
     /// True: the last byte of `input` ended a stream.
@@ -258,7 +260,7 @@ impl Inflater {
         loop {
             if out.len() == out.capacity() {
                 // One byte of room above the limit tells "just fits" from "too large".
-                out.reserve_exact(out.len().clamp(64, (max + 1 - out.len()).max(1)));
+                out.reserve_exact(out.len().max(64).min(max + 1 - out.len()).max(1));
             }
             let (in_before, out_before) = (self.0.total_in(), out.len());
             let status = self.0.decompress_vec(input, out, FlushDecompress::None);
@@ -289,5 +291,150 @@ impl Inflater {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::prng::Prng;
+
+    #[test]
+    fn offers_are_judged() {
+        // The fields' values, then the answer's parameters beside the two we always give.
+        let cases: &[(&[&str], Option<&str>)] = &[
+            (&[], None),
+            (&["x-webkit-deflate-frame"], None),
+            (&["permessage-deflate"], Some("")),
+            (&["Permessage-Deflate; Client_No_Context_Takeover"], Some("")),
+            (&["permessage-deflate; client_max_window_bits"], Some("")),
+            (&["permessage-deflate; client_max_window_bits=8"], Some("")),
+            (
+                &["permessage-deflate;server_no_context_takeover;client_no_context_takeover"],
+                Some(""),
+            ),
+            (
+                &["permessage-deflate; server_max_window_bits=10"],
+                Some("; server_max_window_bits=10"),
+            ),
+            (
+                &["permessage-deflate; server_max_window_bits=\"15\""],
+                Some("; server_max_window_bits=15"),
+            ),
+            (&["permessage-deflate; server_max_window_bits"], None),
+            (&["permessage-deflate; server_max_window_bits=7"], None),
+            (&["permessage-deflate; server_max_window_bits=16"], None),
+            (&["permessage-deflate; server_max_window_bits=08"], None),
+            (&["permessage-deflate; client_max_window_bits=0"], None),
+            (&["permessage-deflate; server_no_context_takeover=1"], None),
+            (&["permessage-deflate; server_no_context_takeover; server_no_context_takeover"], None),
+            (&["permessage-deflate; client_max_window_bits; client_max_window_bits=9"], None),
+            (&["permessage-deflate; unknown"], None),
+            (&["permessage-deflate; unknown, permessage-deflate"], Some("")),
+            (&["x; a=\"b, permessage-deflate\""], None),
+            (
+                &["x", "y, permessage-deflate; server_max_window_bits=9"],
+                Some("; server_max_window_bits=9"),
+            ),
+        ];
+        for (offered, want) in cases {
+            let fields: Vec<Field<'_>> = offered
+                .iter()
+                .map(|value| ("Sec-WebSocket-Extensions", value.as_bytes()))
+                .collect();
+            let answer = negotiate(&fields).map(|agreed| {
+                let mut out = Vec::new();
+                agreed.write(&mut out);
+                String::from_utf8(out).unwrap()
+            });
+            assert_eq!(answer, want.map(|more| format!("{OFFER}{more}")), "{offered:?}");
+            assert!(answer.is_none_or(|answer| accepts(answer.as_bytes())));
+        }
+        assert!(Agreed { server_window_bits: Some(15) }.shares_lane());
+        assert!(!Agreed { server_window_bits: Some(14) }.shares_lane());
+        assert!(!accepts(b"permessage-deflate"), "it may keep its context, and we would not");
+        assert!(!accepts(
+            b"permessage-deflate; server_no_context_takeover; client_max_window_bits=9"
+        ));
+    }
+
+    #[test]
+    fn what_is_compressed_inflates() {
+        let (mut compressor, mut inflater, mut prng) =
+            (Compressor::new(6), Inflater::new(), Prng::new(4));
+        let mut noise = vec![0; 100_000];
+        noise.fill_with(|| prng.next_u64() as u8);
+        let repeated = b"{\"event\":\"message\"}".repeat(3000);
+        for len in [0, 1, 2, 10, 100, 1000, 5000, 50_000] {
+            for source in [&noise, &repeated] {
+                let payload = &source[..len];
+                let mut out = b"before".to_vec();
+                assert!(compressor.compress(payload, &mut out), "{len}");
+                assert!(out.starts_with(b"before"));
+                let compressed = &out[6..];
+                assert_eq!(inflater.inflate(compressed, len).as_deref(), Ok(payload), "{len}");
+                if len > 0 {
+                    assert_eq!(
+                        inflater.inflate(compressed, len - 1),
+                        Err(InflateError::TooLarge),
+                        "{len}"
+                    );
+                    assert_eq!(
+                        inflater.inflate(&compressed[..compressed.len() - 1], len),
+                        Err(InflateError::Malformed)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_specification() {
+        // RFC 7692, section 7.2.3: one block, no compression, a last block, two blocks, an empty one.
+        let cases: &[&[u8]] = &[
+            b"\xf2\x48\xcd\xc9\xc9\x07\x00",
+            b"\x00\x05\x00\xfa\xff\x48\x65\x6c\x6c\x6f\x00",
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00\x00",
+            b"\xf3\x48\xcd\xc9\xc9\x07\x00",
+            b"\xf2\x48\x05\x00\x00\x00\xff\xff\xca\xc9\xc9\x07\x00",
+        ];
+        let mut inflater = Inflater::new();
+        for case in cases {
+            assert_eq!(inflater.inflate(case, 5).as_deref(), Ok(&b"Hello"[..]), "{case:x?}");
+        }
+        assert_eq!(inflater.inflate(b"\x00", 0).as_deref(), Ok(&b""[..]));
+        let mut out = Vec::new();
+        assert!(Compressor::new(6).compress(b"Hello", &mut out));
+        assert_eq!(out, cases[0]);
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_does_not_linger() {
+        let mut inflater = Inflater::new();
+        // A reserved block type, a distance before the start (the second message of a kept context),
+        // an unfinished stored block, nothing at all, a header only.
+        let cases: &[&[u8]] = &[
+            b"\xff\xff\xff",
+            b"\xf2\x00\x11\x00\x00",
+            b"\x00\x05\x00\xfa\xff\x48",
+            b"",
+            b"\x00\x05\x00\x00\x00",
+        ];
+        for bad in cases {
+            assert_eq!(inflater.inflate(bad, 1000), Err(InflateError::Malformed), "{bad:x?}");
+            assert_eq!(
+                inflater.inflate(b"\xf2\x48\xcd\xc9\xc9\x07\x00", 5).as_deref(),
+                Ok(&b"Hello"[..])
+            );
+        }
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let mut out = Vec::new();
+        assert!(Compressor::new(9).compress(&vec![0; 10_000_000], &mut out));
+        assert!(out.len() < 20_000);
+        assert_eq!(Inflater::new().inflate(&out, 100_000), Err(InflateError::TooLarge));
+        assert_eq!(InflateError::TooLarge.close_code(), 1009);
     }
 }

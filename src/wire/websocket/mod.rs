@@ -9,6 +9,8 @@ pub mod deflate;
 pub mod encode;
 pub mod handshake;
 pub mod mask;
+#[cfg(test)]
+mod peer_tests;
 
 pub use decode::{Decoder, FrameError, Role, Step};
 pub use handshake::{Handshake, HandshakeError};
