@@ -8,6 +8,7 @@ use ringmain::config::Machine;
 use ringmain::config::load::{CONFIG_VARIABLE, Flag, Loaded, Sources, load as load_sources};
 use ringmain::config::table::{SETTINGS, Setting};
 use ringmain::config::value::Kind;
+use ringmain::reactor::machine;
 
 use super::Failure;
 
@@ -108,7 +109,7 @@ pub fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
         // The value stays out of messages: it could be a secret in the wrong place.
         flags.push(Flag { spelled: format!("--set {key}"), key, values: vec![value] });
     }
-    let sources = Sources { file, environment, flags, machine: Machine::here() };
+    let sources = Sources { file, environment, flags, machine: here() };
     load_sources(&sources).map_err(|problems| Failure {
         code: 2,
         lines: problems
@@ -116,4 +117,16 @@ pub fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
             .flat_map(|it| [format!("error: {it}"), format!("  change: {}", it.remedy())])
             .collect(),
     })
+}
+
+/// What this machine allows. Raises the descriptor limit first, so that the numbers are those of the
+/// server that would run.
+fn here() -> Machine {
+    Machine {
+        // Knows of a container's share, too, which the set of allowed cores does not.
+        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        descriptors_max: machine::raise_descriptors_max()
+            .unwrap_or_else(|_| Machine::small().descriptors_max),
+        memory_bytes: machine::memory_bytes(),
+    }
 }

@@ -54,6 +54,9 @@ pub fn variable(key: &str) -> String {
 /// The environment variable that names the file. It is no setting: a file cannot name itself.
 pub const CONFIG_VARIABLE: &str = "RINGMAIN_CONFIG";
 
+/// Apps there can be: their index has 16 bits.
+const APPS_MAX: usize = u16::MAX as usize;
+
 /// Makes the configuration, or says everything that is wrong.
 ///
 /// Reads the files that `secret_file` names, and nothing else from the world.
@@ -284,6 +287,14 @@ impl Loader<'_> {
         }
         for table in std::mem::take(&mut self.apps) {
             self.make_app(table, |key| format!("apps.{key}"));
+        }
+        if self.config.apps.len() > APPS_MAX {
+            let fault = Fault::NotAllowed {
+                key: "apps".to_owned(),
+                value: format!("{} of them", self.config.apps.len()),
+                allowed: format!("at most {APPS_MAX}"),
+            };
+            self.refuse(None, fault);
         }
         if self.config.apps.is_empty() {
             self.config.development = true;

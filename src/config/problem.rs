@@ -157,7 +157,7 @@ impl Problem {
                     .to_owned()
             }
             Fault::Descriptors { allowed, needed, .. } => format!(
-                "set limits.connections_max to 0 (what the limit allows) or raise the descriptor limit \
+                "set limits.connections_max to 0 (what the machine allows) or raise the descriptor limit \
                  from {allowed} to {needed} (`ulimit -n {needed}`){place}"
             ),
             Fault::OutboxesBelowOne { one, .. } => {

@@ -117,7 +117,7 @@ pub static SETTINGS: &[Setting<Config>] = &[
     },
     // Bounds of the process.
     number!("limits.connections_max", limits.connections_max, Count, 0, 1, u32::MAX as u64,
-        zero: Some("what the descriptor limit allows"),
+        zero: Some("what descriptors and memory allow"),
         "Connections in the whole process; a further one is refused with 503 or closed."),
     // Some hundred bytes each when empty: a million is what a mid-size machine carries per core.
     number!(
