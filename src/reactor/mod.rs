@@ -4,27 +4,36 @@
 //! a lifetime to the kernel. Three drivers stand behind it (`uring`, `epoll`, `sim`), and one
 //! contract suite runs on all three. Everything above is sans-io. Read this file first.
 
-#![allow(dead_code)] // Until the drivers stand.
-
 #[allow(unsafe_code)]
 pub mod buffers;
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod contract;
+#[allow(unsafe_code)]
+mod epoll;
 #[allow(unsafe_code)]
 pub mod machine;
+mod sending;
 pub mod sim;
 #[allow(unsafe_code)]
 mod sockets;
 #[allow(unsafe_code)]
+mod uring;
+#[allow(unsafe_code)]
 mod wake;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::frame::Frame;
-use crate::base::time::Now;
+use crate::base::time::{Millis, Now};
+use crate::config::DriverChoice;
 
 pub use buffers::Buffer;
+pub use uring::UringError;
 pub use wake::Waker;
 
 /// A listening socket of this driver.
@@ -182,3 +191,70 @@ pub struct DriverStats {
 pub const GATHER_FRAMES_MAX: usize = 64;
 /// Completions handed over by one turn.
 pub const COMPLETIONS_PER_TURN_MAX: usize = 4096;
+/// How long a listener that ran short of descriptors or memory waits before it tries again.
+const ACCEPT_RETRY: Millis = Millis(100);
+
+/// What a driver is opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Receive buffers, 1 to [`buffers::BUFFERS_MAX`]. Address space only, until they are used.
+    pub receive_buffers: u16,
+    /// Bytes of each.
+    pub receive_buffer_bytes: u32,
+    /// Places in the queue to the kernel; a full one is submitted. io_uring only.
+    submissions: u32,
+    /// Places in the queue from the kernel. io_uring only.
+    completions: u32,
+    /// Use the plain form of every feature, as on a kernel that lacks them. io_uring only.
+    plain: bool,
+}
+
+impl Options {
+    /// These buffers, and queues of the usual size.
+    pub fn new(receive_buffers: u16, receive_buffer_bytes: u32) -> Self {
+        Self {
+            receive_buffers,
+            receive_buffer_bytes,
+            submissions: 1024,
+            completions: 32_768,
+            plain: false,
+        }
+    }
+}
+
+/// Why there is no driver.
+#[derive(Debug)]
+pub enum OpenError {
+    /// io_uring was asked for and cannot be used.
+    Uring(UringError),
+    /// The machine refuses even what epoll needs: descriptors or memory.
+    Epoll(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Uring(error) => error.fmt(f),
+            OpenError::Epoll(error) => write!(f, "epoll: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// Opens a driver for the calling thread, which must be the one that uses it.
+///
+/// `Auto` takes io_uring where everything it needs works when tried, and epoll otherwise; then
+/// [`Driver::describe`] says what was refused.
+pub fn open(choice: DriverChoice, options: Options) -> Result<Box<dyn Driver>, OpenError> {
+    let refusal = match choice {
+        DriverChoice::Epoll => None,
+        DriverChoice::Auto | DriverChoice::Uring => match uring::UringDriver::open(options) {
+            Ok(driver) => return Ok(Box::new(driver)),
+            Err(error) if choice == DriverChoice::Uring => return Err(OpenError::Uring(error)),
+            Err(error) => Some(error),
+        },
+    };
+    let driver = epoll::EpollDriver::open(options, refusal).map_err(OpenError::Epoll)?;
+    Ok(Box::new(driver))
+}

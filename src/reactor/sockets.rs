@@ -126,10 +126,28 @@ pub(super) fn close(fd: RawFd) {
     unsafe { libc::close(fd) };
 }
 
-/// Whether accepting failed for want of something that may come back: then it is tried again later. Anything
-/// else is the end of one connection attempt, and the next may do better at once.
-pub(super) fn is_shortage(error: i32) -> bool {
-    matches!(error, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::ENOSPC)
+/// Whether a failed accept means that one connection attempt came to nothing: then the next one may be
+/// taken at once. Anything else (descriptors, memory) may last, and is tried again later.
+///
+/// Source: accept(2), "Error handling": pending network errors of the new socket come out here.
+pub(super) fn is_one_attempts(error: i32) -> bool {
+    matches!(
+        error,
+        libc::EINTR
+            | libc::EAGAIN
+            | libc::ECONNABORTED
+            | libc::ECONNRESET
+            | libc::ETIMEDOUT
+            | libc::EPERM
+            | libc::EPROTO
+            | libc::ENETDOWN
+            | libc::ENOPROTOOPT
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EHOSTUNREACH
+            | libc::EOPNOTSUPP
+            | libc::ENETUNREACH
+    )
 }
 
 #[cfg(test)]

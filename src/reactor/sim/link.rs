@@ -123,7 +123,7 @@ impl Pipe {
     }
 
     pub(super) fn depart(&mut self, bytes: usize, due: u64) {
-        self.under_way.push_back(self.unsent.drain(..bytes).collect());
+        self.under_way.push_back(take_front(&mut self.unsent, bytes));
         self.under_way_bytes += bytes;
         self.last_due = due;
     }
@@ -138,7 +138,7 @@ impl Pipe {
     /// Takes up to `most` arrived bytes, which opens the window.
     pub(super) fn read(&mut self, most: usize) -> Vec<u8> {
         let bytes = self.arrived.len().min(most);
-        self.arrived.drain(..bytes).collect()
+        take_front(&mut self.arrived, bytes)
     }
 
     fn forget_bytes(&mut self) {
@@ -147,4 +147,14 @@ impl Pipe {
         self.under_way_bytes = 0;
         self.arrived = VecDeque::new();
     }
+}
+
+/// Takes `count` bytes off the front, by the slice: byte by byte is felt when megabytes go by.
+fn take_front(bytes: &mut VecDeque<u8>, count: usize) -> Vec<u8> {
+    let (first, second) = bytes.as_slices();
+    let mut taken = Vec::with_capacity(count);
+    taken.extend_from_slice(&first[..first.len().min(count)]);
+    taken.extend_from_slice(&second[..count - taken.len()]);
+    bytes.drain(..count);
+    taken
 }

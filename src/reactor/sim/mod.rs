@@ -6,13 +6,14 @@
 //! was asked for. Who turns next, and when time passes, is the harness's to decide:
 //!
 //! ```
+//! use std::net::SocketAddr;
 //! use std::time::Duration;
 //! use ringmain::reactor::{Completion, Driver, Wait};
 //! use ringmain::reactor::sim::{Faults, World};
 //!
 //! let world = World::new(7, Faults::rough());
 //! let mut driver = world.driver(0);
-//! let (_, address) = driver.listen("127.0.0.1:0".parse()?)?;
+//! let (_, address) = driver.listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
 //! let client = world.connect(address);
 //! client.send(b"hello");
 //!
