@@ -53,6 +53,15 @@ impl Slots {
         hasher.write(name.as_bytes());
         hasher.finish()
     }
+
+    /// The keyed hash of a pair of numbers of ours; a few cycles. Peers have some say in the numbers,
+    /// but do not know the key.
+    pub(crate) fn mix(&self, a: u32, b: u32) -> u64 {
+        let pair = (u64::from(a) << 32 | u64::from(b)) ^ self.key[0];
+        // A folded multiplication; the odd factor is 2^64 divided by the golden ratio.
+        let wide = u128::from(pair) * u128::from(self.key[1] ^ 0x9e37_79b9_7f4a_7c15 | 1);
+        wide as u64 ^ (wide >> 64) as u64
+    }
 }
 
 #[cfg(test)]
