@@ -47,7 +47,7 @@ pub enum Fault {
     ChannelDataMissing,
     /// `channel_data` is not a JSON object.
     ChannelDataNotJson,
-    /// `channel_data` has no `user_id`.
+    /// `channel_data` has no `user_id` that is a string.
     UserIdMissing,
     /// `channel_data` is too large.
     MemberTooLarge {
@@ -72,6 +72,8 @@ pub enum Fault {
     },
     /// The app's peers may not publish.
     ClientEventsDisabled,
+    /// The event names no channel.
+    ClientEventNowhere,
     /// The channel is not one that peers publish on.
     ClientEventChannel {
         /// It is one whose payloads are encrypted.
@@ -143,6 +145,7 @@ impl Fault {
             | Self::MemberTooLarge { .. } => 4300,
             Self::SubscriptionsFull { .. }
             | Self::ClientEventsDisabled
+            | Self::ClientEventNowhere
             | Self::ClientEventChannel { .. }
             | Self::NotSubscribed { .. }
             | Self::EventNameLong { .. }
@@ -195,7 +198,7 @@ impl fmt::Display for Fault {
                 "Channel error: a presence channel needs channel_data, or a signed-in user",
             ),
             Self::ChannelDataNotJson => f.write_str("Invalid message: channel_data is not JSON"),
-            Self::UserIdMissing => f.write_str("Missing user_id in channel_data"),
+            Self::UserIdMissing => f.write_str("Missing user_id in channel_data: it must be a string"),
             Self::MemberTooLarge { bytes, bytes_max } => {
                 write!(f, "Presence member data size ({bytes} B) exceeds limit ({bytes_max} B)")
             }
@@ -209,6 +212,7 @@ impl fmt::Display for Fault {
             Self::ClientEventsDisabled => {
                 f.write_str("Client event error: Client events are disabled for this app")
             }
+            Self::ClientEventNowhere => f.write_str("Client event error: no channel is named"),
             Self::ClientEventChannel { is_encrypted: true } => f.write_str(
                 "Client event error: Client events cannot be sent to encrypted channels",
             ),

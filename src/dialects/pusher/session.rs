@@ -315,7 +315,7 @@ impl PusherSession {
             return Err(Fault::ClientEventsDisabled);
         }
         let Some(channel) = &message.channel else {
-            return Err(Fault::FieldMissing { event: "client event", field: "channel" });
+            return Err(Fault::ClientEventNowhere);
         };
         let kind = Kind::of(channel);
         if kind.access == Access::Public || kind.is_encrypted {
@@ -512,14 +512,9 @@ fn may_send(due: &mut Nanos, now: Nanos, per_second: u32) -> bool {
     is_within
 }
 
-/// A user's id: a string that is not empty or, as the documentation's own example has it, a number.
+/// A user's id: a string that is not empty.
 pub(super) fn user_id_of(value: Raw<'_>) -> Option<Cow<'_, str>> {
-    if let Some(text) = value.as_str() {
-        return (!text.is_empty()).then_some(text);
-    }
-    let text = value.text();
-    let is_whole = text.bytes().all(|byte| byte.is_ascii_digit());
-    is_whole.then_some(Cow::Borrowed(text))
+    value.as_str().filter(|text| !text.is_empty())
 }
 
 impl<'a> Envelope<'a> {

@@ -1,0 +1,358 @@
+//! Two shards' worth of sessions, edges and homes in memory: no socket, no thread, a clock that moves
+//! when it is told to.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ringmain::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
+use ringmain::base::time::{Millis, Nanos, Now, UnixMillis};
+use ringmain::broker::edge::{Edge, Recipient, Sink};
+use ringmain::broker::home::{Home, Limits};
+use ringmain::broker::slots::Slots;
+use ringmain::broker::{Down, Event, Reply, Up};
+use ringmain::config::Config;
+use ringmain::dialects::{
+    self, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session, TimerKind,
+};
+use ringmain::observe::Metrics;
+use ringmain::wire::websocket::deflate::Inflater;
+
+use crate::script::{Answer, Heard, World};
+
+const SHARDS: u16 = 2;
+
+/// Sessions over a broker of their own.
+pub struct Bare {
+    dialects: Vec<Arc<dyn Dialect>>,
+    lanes: Lanes,
+    homes: Vec<Home>,
+    edges: Vec<Edge>,
+    mail: VecDeque<Mail>,
+    peers: HashMap<ConnectionId, Peer>,
+    names: BTreeMap<String, ConnectionId>,
+    opened: u32,
+    now: Now,
+    /// Peers offer compression.
+    pub deflate: bool,
+    /// The process is about to stop.
+    pub draining: bool,
+}
+
+enum Mail {
+    Up { from: ShardId, to: ShardId, up: Up },
+    Down { to: ShardId, down: Down },
+}
+
+struct Peer {
+    session: Option<Box<dyn Session>>,
+    timers: BTreeMap<u8, Nanos>,
+    heard: VecDeque<Heard>,
+    response: Option<Response>,
+}
+
+/// What an edge did while it was at work.
+#[derive(Default)]
+struct Done {
+    frames: Vec<(u32, Bytes)>,
+    answers: Vec<(ConnectionId, Ticket, Reply)>,
+    controls: Vec<(ConnectionId, Event)>,
+}
+
+impl Sink for Done {
+    fn fan_out(
+        &mut self,
+        _: LaneId,
+        frame: &Bytes,
+        recipients: &[Recipient],
+        exclude: Option<u32>,
+        _: &Event,
+    ) {
+        let slots = recipients.iter().map(|it| it.slot).filter(|&slot| Some(slot) != exclude);
+        self.frames.extend(slots.map(|slot| (slot, frame.clone())));
+    }
+
+    fn answer(&mut self, to: ConnectionId, ticket: Ticket, reply: Reply) {
+        self.answers.push((to, ticket, reply));
+    }
+
+    fn control(&mut self, to: ConnectionId, event: &Event) {
+        self.controls.push((to, event.clone()));
+    }
+}
+
+impl Bare {
+    pub fn new(config: &Config) -> Self {
+        let metrics = Arc::new(Metrics::new(SHARDS, &dialects::NAMES));
+        let dialects = dialects::all(config, metrics);
+        let slots = Arc::new(Slots::new(SHARDS, [1, 2]));
+        let shards = || (0..SHARDS).map(ShardId);
+        let limits = Limits { channels_max: config.limits.channels_per_shard_max };
+        Self {
+            lanes: Lanes::new(&dialects, config),
+            dialects,
+            homes: shards().map(|_| Home::new(slots.clone(), limits)).collect(),
+            edges: shards().map(|shard| Edge::new(shard, slots.clone())).collect(),
+            mail: VecDeque::new(),
+            peers: HashMap::new(),
+            names: BTreeMap::new(),
+            opened: 0,
+            now: Now { steady: Nanos(5_000_000_000), wall: UnixMillis(1_700_000_000_000) },
+            deflate: false,
+            draining: false,
+        }
+    }
+
+    /// Lets every peer go and kept events expire; how many channels and subscriptions are held even
+    /// then, which should be none.
+    pub fn held_by_nobody(&mut self) -> usize {
+        for peer in self.names.keys().cloned().collect::<Vec<_>>() {
+            self.go(&peer);
+        }
+        self.wait(Millis(24 * 3_600_000));
+        let homes: usize = self.homes.iter().map(Home::channels).sum();
+        let edges: usize = self.edges.iter().map(|it| it.channels() + it.subscriptions()).sum();
+        homes + edges
+    }
+
+    fn request_of(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        is_websocket: bool,
+    ) -> (ConnectionId, Opening) {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (target, None),
+        };
+        let headers: Vec<_> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let request = Request {
+            method,
+            path,
+            query,
+            headers: &headers,
+            peer: ([127, 0, 0, 1], 9).into(),
+            is_websocket,
+        };
+        self.opened += 1;
+        let id = ConnectionId {
+            shard: ShardId((self.opened % u32::from(SHARDS)) as u16),
+            slot: self.opened,
+            generation: 7,
+        };
+        for (number, dialect) in self.dialects.iter().enumerate() {
+            let facts = Facts {
+                connection: id,
+                now: self.now,
+                shards: SHARDS,
+                draining: self.draining,
+                lane_first: self.lanes.first(number),
+                deflate: self.deflate,
+            };
+            if let Some(opening) = dialect.open(&request, &facts) {
+                return (id, opening);
+            }
+        }
+        panic!("the last dialect takes what nobody else wants");
+    }
+
+    fn add(&mut self, id: ConnectionId, session: Box<dyn Session>) {
+        let (timers, heard) = (BTreeMap::new(), VecDeque::new());
+        self.peers.insert(id, Peer { session: Some(session), timers, heard, response: None });
+    }
+
+    /// Hands one input to a session and carries out what follows, mail included.
+    fn handle(&mut self, id: ConnectionId, input: Input<'_>) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(session) = &mut peer.session else { return };
+        let mut out = Vec::new();
+        session.handle(input, self.now, &mut out);
+        let mut ups = Vec::new();
+        let edge = &mut self.edges[id.shard.index()];
+        for output in out {
+            match output {
+                Output::Text(text) => {
+                    let text = String::from_utf8(text).expect("text is UTF-8");
+                    peer.heard.push_back(Heard::Text(text));
+                }
+                Output::Respond(response) => {
+                    assert!(peer.response.replace(response).is_none(), "answered twice");
+                }
+                Output::Ask(ticket, command) => edge.ask(id, ticket, command, &mut ups),
+                Output::Arm(TimerKind(kind), after) => {
+                    assert!(kind < dialects::TIMERS_MAX);
+                    peer.timers.insert(kind, self.now.steady + after);
+                }
+                Output::Close(farewell, _) => {
+                    assert!(farewell.text.len() <= 123);
+                    peer.heard.extend(farewell.message.map(|it| Heard::Text(it.into_owned())));
+                    peer.heard.push_back(Heard::Closed(farewell.code, farewell.text.into_owned()));
+                    peer.session = None;
+                    peer.timers.clear();
+                    edge.close(id, &mut ups);
+                    break;
+                }
+                Output::Binary(_) => panic!("no dialect here sends binary messages"),
+                Output::Count(_) => {}
+            }
+        }
+        self.post(id.shard, ups);
+    }
+
+    fn post(&mut self, from: ShardId, ups: Vec<(ShardId, Up)>) {
+        self.mail.extend(ups.into_iter().map(|(to, up)| Mail::Up { from, to, up }));
+    }
+
+    /// Carries mail until there is none.
+    fn settle(&mut self) {
+        while let Some(mail) = self.mail.pop_front() {
+            match mail {
+                Mail::Up { from, to, up } => {
+                    let mut downs = Vec::new();
+                    self.homes[to.index()].handle(up, from, self.now, &self.lanes, &mut downs);
+                    self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
+                }
+                Mail::Down { to, down } => {
+                    let (mut done, mut ups) = (Done::default(), Vec::new());
+                    self.edges[to.index()].handle(down, &mut done, &mut ups);
+                    self.post(to, ups);
+                    for (slot, frame) in done.frames {
+                        let found = self.peers.iter_mut().find(|(id, _)| id.slot == slot);
+                        let (_, peer) = found.expect("a recipient is connected");
+                        peer.heard.push_back(Heard::Text(text_of(&frame)));
+                    }
+                    for (id, ticket, reply) in done.answers {
+                        self.handle(id, Input::Reply(ticket, reply));
+                    }
+                    for (id, event) in done.controls {
+                        self.handle(id, Input::Event(&event));
+                    }
+                }
+            }
+        }
+    }
+
+    fn named(&self, peer: &str) -> ConnectionId {
+        self.names[peer]
+    }
+}
+
+/// The text message in a finished frame. Source: RFC 6455, section 5.2.
+fn text_of(frame: &[u8]) -> String {
+    let (header, payload) = match frame[1] {
+        126 => (u16::from_be_bytes([frame[2], frame[3]]) as usize, &frame[4..]),
+        127 => (
+            u64::from_be_bytes(frame[2..10].try_into().expect("eight bytes")) as usize,
+            &frame[10..],
+        ),
+        short => (usize::from(short), &frame[2..]),
+    };
+    assert_eq!(header, payload.len(), "the header tells the length");
+    let payload = match frame[0] {
+        0x81 => payload.to_vec(),
+        0xc1 => Inflater::new().inflate(payload, 1 << 20).expect("it inflates").to_vec(),
+        other => panic!("not a whole text message: {other:#x}"),
+    };
+    String::from_utf8(payload).expect("text is UTF-8")
+}
+
+impl World for Bare {
+    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String> {
+        let (id, opening) = self.request_of("GET", target, headers, true);
+        let Opening::WebSocket { session, .. } = opening else {
+            panic!("{target} is no WebSocket")
+        };
+        self.add(id, session);
+        self.names.insert(peer.into(), id);
+        self.handle(id, Input::Opened);
+        self.settle();
+        Some(id.to_string())
+    }
+
+    fn send(&mut self, peer: &str, text: &str) {
+        self.handle(self.named(peer), Input::Text(text));
+        self.settle();
+    }
+
+    fn send_binary(&mut self, peer: &str) {
+        self.handle(self.named(peer), Input::Binary(&[0, 1, 2]));
+        self.settle();
+    }
+
+    fn next(&mut self, peer: &str) -> Option<Heard> {
+        self.peers.get_mut(&self.names[peer])?.heard.pop_front()
+    }
+
+    fn go(&mut self, peer: &str) {
+        let id = self.named(peer);
+        self.handle(id, Input::Closed);
+        self.peers.remove(&id);
+        let mut ups = Vec::new();
+        self.edges[id.shard.index()].close(id, &mut ups);
+        self.post(id.shard, ups);
+        self.settle();
+    }
+
+    fn request(&mut self, method: &str, target: &str, body: &str) -> Answer {
+        let (id, opening) = self.request_of(method, target, &[], false);
+        let response = match opening {
+            Opening::Respond(response) => response,
+            Opening::Exchange { session, body_bytes_max } => {
+                assert!(body.len() <= body_bytes_max);
+                self.add(id, session);
+                self.handle(id, Input::Body(body.as_bytes()));
+                self.settle();
+                let peer = self.peers.remove(&id).expect("it was added");
+                peer.response.expect("every request is answered")
+            }
+            Opening::WebSocket { .. } => panic!("{target} is a WebSocket"),
+        };
+        let headers = response.headers.iter();
+        Answer {
+            status: response.status,
+            headers: headers.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            body: String::from_utf8(response.body.to_vec()).expect("bodies are text"),
+        }
+    }
+
+    fn wait(&mut self, span: Millis) {
+        let end = self.now.steady + span;
+        loop {
+            let timers = self.peers.iter().flat_map(|(id, peer)| {
+                peer.timers.iter().map(move |(&kind, &due)| (due, Some((id.to_pair(), kind))))
+            });
+            let homes = self.homes.iter().filter_map(|home| home.next_due()).map(|due| (due, None));
+            let Some((due, timer)) = timers.chain(homes).min().filter(|(due, _)| *due <= end)
+            else {
+                break;
+            };
+            self.now.wall.0 += due.since(self.now.steady).as_millis() as u64;
+            self.now.steady = self.now.steady.max(due);
+            match timer {
+                Some(((first, second), kind)) => {
+                    let id = ConnectionId::from_pair(first, second);
+                    if let Some(peer) = self.peers.get_mut(&id) {
+                        peer.timers.remove(&kind);
+                    }
+                    self.handle(id, Input::Timer(TimerKind(kind)));
+                }
+                None => {
+                    let mut downs = Vec::new();
+                    for home in &mut self.homes {
+                        home.expire(self.now, &self.lanes, &mut downs);
+                    }
+                    self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
+                }
+            }
+            self.settle();
+        }
+        self.now.wall.0 += end.since(self.now.steady).as_millis() as u64;
+        self.now.steady = end;
+    }
+
+    fn wall(&self) -> UnixMillis {
+        self.now.wall
+    }
+}

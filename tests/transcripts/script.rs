@@ -1,0 +1,243 @@
+//! The text format of transcripts, and how one is played against a world.
+//!
+//! One line, one step; empty lines and lines that start with `#` are for readers, and the first says
+//! which client or document the transcript comes from.
+//!
+//! | line | meaning |
+//! | --- | --- |
+//! | `\| toml` | a line of the configuration file; without any, the development app |
+//! | `let NAME = text` | names a text |
+//! | `PEER open TARGET` | opens a WebSocket; further words `Name: value` are header fields |
+//! | `PEER > text` | the peer sends a text message |
+//! | `PEER binary` | the peer sends a binary message |
+//! | `PEER < text` | the next thing the peer receives is this text message |
+//! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
+//! | `PEER gone` | the peer goes away |
+//! | `METHOD PATH[?query] [body]` | a signed request of the HTTP API |
+//! | `raw METHOD TARGET [body]` | a request as it stands |
+//! | `= STATUS [body]` | what the last request was answered |
+//! | `header NAME: value` | a header field of that answer |
+//! | `wait MILLIS` | time passes |
+//!
+//! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
+//! a JSON string, `${auth PEER CHANNEL [NAME]}` and `${user PEER NAME}` what an app's back end signs
+//! for the peer. An expected text that ends in `...` is compared up to there. At its end a transcript
+//! has received everything that came.
+
+use std::collections::BTreeMap;
+
+use ringmain::auth::{Apps, sign};
+use ringmain::base::time::{Millis, UnixMillis};
+use ringmain::config::Config;
+use ringmain::config::Machine;
+use ringmain::config::load::{Sources, load};
+
+/// What a peer receives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// A text message.
+    Text(String),
+    /// The close frame.
+    Closed(u16, String),
+}
+
+/// An answer to a request.
+#[derive(Clone, Debug, Default)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(String, String)>,
+    pub body: String,
+}
+
+/// Where a transcript is played: bare sessions, or a whole server.
+pub trait World {
+    /// Opens a WebSocket; the peer's socket id if it was greeted with one.
+    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String>;
+    fn send(&mut self, peer: &str, text: &str);
+    fn send_binary(&mut self, peer: &str);
+    /// The next thing that has come or is sure to come; none if nothing will.
+    fn next(&mut self, peer: &str) -> Option<Heard>;
+    fn go(&mut self, peer: &str);
+    fn request(&mut self, method: &str, target: &str, body: &str) -> Answer;
+    fn wait(&mut self, span: Millis);
+    fn wall(&self) -> UnixMillis;
+}
+
+/// The configuration a transcript asks for.
+pub fn configuration(text: &str) -> Config {
+    let toml: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| ")).collect();
+    if toml.is_empty() {
+        return Config::development();
+    }
+    let sources = Sources {
+        file: Some(("transcript.toml".into(), toml.join("\n"))),
+        environment: Vec::new(),
+        flags: Vec::new(),
+        machine: Machine::small(),
+    };
+    load(&sources).expect("the transcript's configuration is good").config
+}
+
+/// Plays a transcript; the error says in which line the world did otherwise.
+pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), String> {
+    let first = text.lines().next().unwrap_or_default();
+    if !first.starts_with("# From: ") {
+        return Err("the first line says where it comes from: # From: ...".into());
+    }
+    let apps = Apps::new(&config.apps);
+    let mut player = Player {
+        world,
+        apps,
+        texts: BTreeMap::new(),
+        peers: Vec::new(),
+        answer: Answer::default(),
+    };
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_end();
+        if line.is_empty() || line.starts_with('#') || line.starts_with('|') {
+            continue;
+        }
+        let step = player.expand(line).and_then(|line| player.step(&line));
+        step.map_err(|error| format!("line {}: {line}\n{error}", number + 1))?;
+    }
+    for peer in player.peers.clone() {
+        if let Some(heard) = player.world.next(&peer) {
+            return Err(format!("at the end: {peer} also received {heard:?}"));
+        }
+    }
+    Ok(())
+}
+
+struct Player<'a> {
+    world: &'a mut dyn World,
+    apps: Apps,
+    texts: BTreeMap<String, String>,
+    peers: Vec<String>,
+    answer: Answer,
+}
+
+impl Player<'_> {
+    fn step(&mut self, line: &str) -> Result<(), String> {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "let" => {
+                let (name, text) = rest.split_once(" = ").ok_or("let NAME = text")?;
+                self.texts.insert(name.into(), text.into());
+            }
+            "wait" => self.world.wait(Millis(rest.parse().map_err(|_| "wait MILLIS")?)),
+            "GET" | "POST" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" => {
+                let (target, body) = rest.split_once(' ').unwrap_or((rest, ""));
+                let (path, query) = target.split_once('?').unwrap_or((target, ""));
+                let parameters: Vec<_> =
+                    query.split('&').filter_map(|pair| pair.split_once('=')).collect();
+                let app = path.strip_prefix("/apps/").and_then(|rest| rest.split('/').next());
+                let app = app.and_then(|id| self.apps.with_id(id)).or(self.apps.iter().next());
+                let app = app.ok_or("no app")?;
+                let wall = self.world.wall();
+                let query = sign::sign_request(app, word, path, &parameters, body.as_bytes(), wall);
+                self.answer = self.world.request(word, &format!("{path}?{query}"), body);
+            }
+            "raw" => {
+                let mut words = rest.splitn(3, ' ');
+                let mut word = || words.next().unwrap_or_default();
+                let (method, target, body) = (word(), word(), word());
+                self.answer = self.world.request(method, target, body);
+            }
+            "=" => {
+                let (status, body) = rest.split_once(' ').unwrap_or((rest, ""));
+                if self.answer.status.to_string() != status
+                    || !is_as(self.answer.body.trim_end(), body)
+                {
+                    return Err(format!("  was: {} {}", self.answer.status, self.answer.body));
+                }
+            }
+            "header" => {
+                let (name, value) = rest.split_once(": ").ok_or("header NAME: value")?;
+                let found =
+                    self.answer.headers.iter().find(|(it, _)| it.eq_ignore_ascii_case(name));
+                if found.is_none_or(|(_, it)| it != value) {
+                    return Err(format!("  was: {:?}", self.answer.headers));
+                }
+            }
+            peer => return self.peer(peer, rest),
+        }
+        Ok(())
+    }
+
+    fn peer(&mut self, peer: &str, rest: &str) -> Result<(), String> {
+        let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        match word {
+            "open" => {
+                let (target, headers) = rest.split_once(' ').unwrap_or((rest, ""));
+                let headers: Vec<_> = headers
+                    .split_once(": ")
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into_iter()
+                    .collect();
+                if let Some(socket_id) = self.world.open(peer, target, &headers) {
+                    self.texts.insert(peer.into(), socket_id);
+                }
+                self.peers.push(peer.into());
+            }
+            ">" => self.world.send(peer, rest),
+            "binary" => self.world.send_binary(peer),
+            "gone" => self.world.go(peer),
+            "<" => match self.world.next(peer) {
+                Some(Heard::Text(text)) if is_as(&text, rest) => {}
+                other => return Err(format!("  was: {other:?}")),
+            },
+            "closed" => {
+                let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                match self.world.next(peer) {
+                    Some(Heard::Closed(was, why)) if was.to_string() == code && why == text => {}
+                    other => return Err(format!("  was: {other:?}")),
+                }
+            }
+            _ => return Err("no such step".into()),
+        }
+        Ok(())
+    }
+
+    /// Puts the values of `${...}` in.
+    fn expand(&self, line: &str) -> Result<String, String> {
+        let mut out = String::new();
+        let mut rest = line;
+        while let Some((before, after)) = rest.split_once("${") {
+            let (inside, after) = after.split_once('}').ok_or("${ without }")?;
+            out.push_str(before);
+            out.push_str(&self.value(inside)?);
+            rest = after;
+        }
+        Ok(out + rest)
+    }
+
+    fn value(&self, inside: &str) -> Result<String, String> {
+        let words: Vec<_> = inside.split(' ').collect();
+        let text = |name: &str| self.texts.get(name).ok_or(format!("{name} has no value"));
+        let app = self.apps.iter().next().ok_or("no app")?;
+        let grant = |parts: &[&str]| {
+            let parts: Vec<_> = parts.iter().map(|part| part.as_bytes()).collect();
+            let signature = app.signing_key.sign(&parts);
+            format!("{}:{}", app.settings.key, String::from_utf8_lossy(&signature))
+        };
+        Ok(match words[..] {
+            ["json", name] => {
+                let mut out = Vec::new();
+                ringmain::wire::json::write_str(&mut out, text(name)?);
+                String::from_utf8(out).map_err(|error| error.to_string())?
+            }
+            ["auth", peer, channel] => grant(&[text(peer)?, ":", channel]),
+            ["auth", peer, channel, data] => grant(&[text(peer)?, ":", channel, ":", text(data)?]),
+            ["user", peer, data] => grant(&[text(peer)?, "::user::", text(data)?]),
+            [name] => text(name)?.clone(),
+            _ => return Err(format!("no such value: {inside}")),
+        })
+    }
+}
+
+fn is_as(text: &str, expected: &str) -> bool {
+    match expected.strip_suffix("...") {
+        Some(start) => text.starts_with(start),
+        None => text == expected,
+    }
+}
