@@ -1,11 +1,17 @@
 //! Many shards: start them, pin them, tell them to drain, wait for them.
 
+mod banner;
+mod start;
+
 use std::fmt;
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::config::Config;
-use crate::dialects::Dialect;
+use crate::dialects::{self, Dialect};
+use crate::observe::Metrics;
+use crate::reactor::machine;
 
 /// Why the server could not start or had to stop.
 #[derive(Debug)]
@@ -37,16 +43,52 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 /// Runs the server with the dialects of this crate until it is told to stop (SIGTERM, SIGINT).
+///
+/// `banner` gets a few lines that say what runs, once everything does.
 pub fn run(config: Config, banner: &mut dyn Write) -> Result<(), RunError> {
-    run_with(config, Vec::new(), banner)
+    run_with(config, &dialects::NAMES, dialects::all, banner)
 }
 
-/// Runs the server with these dialects, in the order in which they look at a request.
+/// Runs the server with other dialects: `dialects` makes them, in the order in which they look at a
+/// request, and `names` are what metrics call them, in the same order.
 pub fn run_with(
     config: Config,
-    dialects: Vec<Arc<dyn Dialect>>,
+    names: &[&'static str],
+    dialects: impl FnOnce(&Config, Arc<Metrics>) -> Vec<Arc<dyn Dialect>>,
     banner: &mut dyn Write,
 ) -> Result<(), RunError> {
-    let _ = (config, dialects, banner);
-    Err(RunError::Failed("the shards are not there yet".into()))
+    let signals = machine::Signals::hold()
+        .map_err(|error| RunError::Machine(format!("signals cannot be blocked: {error}")))?;
+    let started = start::start(config, names, dialects)?;
+    // Nobody reading the banner is no reason to stop.
+    let _ = banner::write(&started, banner).and_then(|()| banner.flush());
+
+    let shared = Arc::clone(&started.shared);
+    let wakers = started.wakers.clone();
+    let wake_all = move || wakers.iter().for_each(|waker| waker.wake());
+    let wake_after_panic = wake_all.clone();
+    let after_signal = Arc::clone(&shared);
+    // Ends with the process: it only ever waits for signals.
+    std::thread::spawn(move || {
+        signals.wait();
+        after_signal.draining.store(true, Ordering::Relaxed);
+        wake_all();
+        signals.wait();
+        after_signal.stopping.store(true, Ordering::Relaxed);
+        wake_all();
+    });
+
+    let mut failure = None;
+    for (index, thread) in started.threads.into_iter().enumerate() {
+        if thread.join().is_err() {
+            failure.get_or_insert(RunError::Failed(format!(
+                "shard {index} panicked; this is a defect of the server, please report the lines above"
+            )));
+        }
+        if failure.is_some() {
+            shared.stopping.store(true, Ordering::Relaxed);
+            wake_after_panic();
+        }
+    }
+    failure.map_or(Ok(()), Err)
 }

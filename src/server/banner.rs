@@ -1,0 +1,72 @@
+//! The few lines a start prints: true, short, and something to copy.
+
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use super::start::Started;
+
+/// Writes the banner.
+pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
+    let config = &started.config;
+    let limits = &config.limits;
+    let plural = if config.shards == 1 { "" } else { "s" };
+    writeln!(out, "ringmain {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id())?;
+    writeln!(out, "  shards   {} thread{plural}, {}", config.shards, started.driver)?;
+    for address in &started.addresses {
+        writeln!(
+            out,
+            "  listens  http://{address} (Pusher WebSocket and HTTP API, /up, /metrics, /stats)"
+        )?;
+    }
+    writeln!(out, "  store    none: events live in memory and end with the process")?;
+    writeln!(
+        out,
+        "  limits   {} connections, {} per outbox, {} of outboxes per shard",
+        limits.connections_max,
+        bytes(limits.outbox_bytes_high_water),
+        bytes(limits.outbox_bytes_per_shard_max),
+    )?;
+    let Some(address) = started.addresses.first() else { return Ok(()) };
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V6(ip) if ip.is_unspecified() => "[::1]".to_owned(),
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let url = if (host.as_str(), address.port()) == ("127.0.0.1", 6001) {
+        String::new()
+    } else {
+        format!(" --url http://{host}:{}", address.port())
+    };
+    let me = std::env::args().next().unwrap_or_else(|| "ringmain".into());
+    if config.development {
+        writeln!(
+            out,
+            "  app      app-id / app-key / app-secret, for development; configure [[apps]] for more"
+        )?;
+        writeln!(out, "  hear     {me} listen{url} --channel hello")?;
+        writeln!(
+            out,
+            "  publish  {me} publish{url} --channel hello --event greeting --data '\"hi\"'"
+        )?;
+    } else {
+        let (app, count) = (&config.apps[0], config.apps.len());
+        writeln!(out, "  apps     {count}, the first is {}", app.id)?;
+        writeln!(out, "  hear     {me} listen{url} --key {} --channel hello", app.key)?;
+        writeln!(
+            out,
+            "  publish  {me} publish{url} --app-id {} --channel hello --event greeting --data '\"hi\"'",
+            app.id
+        )?;
+    }
+    Ok(())
+}
+
+fn bytes(n: usize) -> String {
+    match n {
+        n if n >= 1 << 30 && n.is_multiple_of(1 << 30) => format!("{} GiB", n >> 30),
+        n if n >= 1 << 20 => format!("{} MiB", n >> 20),
+        n if n >= 1 << 10 => format!("{} KiB", n >> 10),
+        n => format!("{n} bytes"),
+    }
+}

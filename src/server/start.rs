@@ -1,0 +1,196 @@
+//! Starting: drivers, listeners, mailboxes, threads, in the order that lets every failure be told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use crate::base::ids::ShardId;
+use crate::base::mailbox::Parking;
+use crate::broker::edge::Edge;
+use crate::broker::home::{self, Home};
+use crate::broker::slots::Slots;
+use crate::config::Config;
+use crate::dialects::Dialect;
+use crate::dialects::lanes::Lanes;
+use crate::observe::Metrics;
+use crate::reactor::{self, Waker, machine};
+use crate::shard::mesh::{self, Doorbell, Ports};
+use crate::shard::{Life, Parts, Shard, Shared};
+
+use super::RunError;
+
+/// A running server.
+pub struct Started {
+    /// Its settings.
+    pub config: Arc<Config>,
+    /// Where it really listens.
+    pub addresses: Vec<SocketAddr>,
+    /// What drives its shards.
+    pub driver: String,
+    /// One thread a shard.
+    pub threads: Vec<JoinHandle<()>>,
+    /// One waker a shard.
+    pub wakers: Vec<Waker>,
+    /// What all shards share.
+    pub shared: Arc<Shared>,
+}
+
+/// What a shard's thread says once it listens.
+struct Ready {
+    addresses: Vec<SocketAddr>,
+    waker: Waker,
+    driver: String,
+}
+
+/// Everything the shards have in common.
+struct Common {
+    config: Arc<Config>,
+    dialects: Arc<Vec<Arc<dyn Dialect>>>,
+    metrics: Arc<Metrics>,
+    shared: Arc<Shared>,
+    slots: Arc<Slots>,
+    seed: u64,
+    cores: Vec<usize>,
+}
+
+/// Starts the shards and waits until all of them listen.
+pub fn start(
+    config: Config,
+    names: &[&'static str],
+    dialects: impl FnOnce(&Config, Arc<Metrics>) -> Vec<Arc<dyn Dialect>>,
+) -> Result<Started, RunError> {
+    let shards = config.shards;
+    let metrics = Arc::new(Metrics::new(shards, names));
+    let dialects = Arc::new(dialects(&config, Arc::clone(&metrics)));
+    let seed = random_seed();
+    let common = Arc::new(Common {
+        config: Arc::new(config),
+        dialects,
+        metrics,
+        shared: Arc::new(Shared::default()),
+        slots: Arc::new(Slots::new(shards, [seed, seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15])),
+        seed,
+        cores: machine::cores(),
+    });
+
+    let mut addresses = common.config.listen.clone();
+    let (mut threads, mut wakers, mut go, mut driver) =
+        (Vec::new(), Vec::new(), Vec::new(), String::new());
+    for id in 0..shards {
+        let (ready_sender, ready) = mpsc::channel();
+        let (go_sender, ports) = mpsc::channel();
+        let (common, asked) = (Arc::clone(&common), addresses.clone());
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{id}"))
+            .spawn(move || run_shard(ShardId(id), &common, &asked, &ready_sender, &ports))
+            .map_err(|error| RunError::Machine(format!("a thread cannot be started: {error}")))?;
+        // A shard that cannot start says why; those before it end because `go` is dropped.
+        let ready: Ready = match ready.recv() {
+            Ok(ready) => ready?,
+            Err(_) => return Err(RunError::Failed(format!("shard {id} ended before it listened"))),
+        };
+        // The first shard has turned port 0 into numbers; the others share them.
+        addresses = ready.addresses;
+        driver = ready.driver;
+        wakers.push(ready.waker);
+        threads.push(thread);
+        go.push(go_sender);
+    }
+
+    let doorbells = wakers
+        .iter()
+        .map(|waker| Doorbell { parking: Parking::new(), waker: waker.clone() })
+        .collect();
+    let ports = mesh::mesh(doorbells, common.config.limits.mailbox_slots);
+    for (go, ports) in go.iter().zip(ports) {
+        if go.send(ports).is_err() {
+            return Err(RunError::Failed("a shard ended before it ran".into()));
+        }
+    }
+    Ok(Started {
+        config: Arc::clone(&common.config),
+        addresses,
+        driver,
+        threads,
+        wakers,
+        shared: Arc::clone(&common.shared),
+    })
+}
+
+fn run_shard(
+    id: ShardId,
+    common: &Common,
+    addresses: &[SocketAddr],
+    ready: &mpsc::Sender<Result<Ready, RunError>>,
+    ports: &mpsc::Receiver<Ports>,
+) {
+    let config = &common.config;
+    if config.pin && !common.cores.is_empty() {
+        // A hint: a shard that may not choose its core runs all the same.
+        let _ = machine::pin(common.cores[id.index() % common.cores.len()]);
+    }
+    let opened = reactor::open(config.driver, &config.limits)
+        .map_err(|error| RunError::Machine(error.to_string()))
+        .and_then(|mut driver| {
+            let mut listening = Vec::new();
+            for address in addresses {
+                listening.push(driver.listen(*address).map_err(|error| refused(*address, &error))?);
+            }
+            Ok((driver, listening))
+        });
+    let (driver, listening) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            return;
+        }
+    };
+    let (listeners, addresses) = listening.into_iter().unzip();
+    let told =
+        ready.send(Ok(Ready { addresses, waker: driver.waker(), driver: driver.describe() }));
+    let (Ok(()), Ok(ports)) = (told, ports.recv()) else { return };
+
+    let mut shard = Shard::new(Parts {
+        id,
+        driver,
+        listeners,
+        ports,
+        home: Home::new(
+            Arc::clone(&common.slots),
+            home::Limits { channels_max: config.limits.channels_per_shard_max },
+        ),
+        edge: Edge::new(id, Arc::clone(&common.slots)),
+        config: Arc::clone(config),
+        dialects: Arc::clone(&common.dialects),
+        lanes: Lanes::new(&common.dialects, config),
+        metrics: Arc::clone(&common.metrics),
+        shared: Arc::clone(&common.shared),
+        seed: (common.seed >> 32) as u32 ^ u32::from(id.0),
+    });
+    while shard.tick() == Life::Running {}
+}
+
+fn refused(address: SocketAddr, error: &std::io::Error) -> RunError {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "something listens there already; choose another with --listen ADDR:PORT"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address; choose another with --listen"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "this port needs privileges; choose one above 1023 with --listen"
+        }
+        _ => "choose another address with --listen ADDR:PORT",
+    };
+    RunError::Machine(format!("cannot listen on {address}: {error}; {hint}"))
+}
+
+/// A number that differs from process to process. Names from outside are hashed with it, so it must not
+/// be guessable.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library keys its hash tables from the kernel's random source.
+    std::hash::RandomState::new().build_hasher().finish()
+}

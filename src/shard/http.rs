@@ -1,0 +1,363 @@
+//! The HTTP side of a connection: heads, bodies, answers, pipelining, and the switch to WebSocket.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::base::frame::Frame;
+use crate::dialects::{Facts, Input, Opening, Request, Response};
+use crate::observe::{CloseReason, Counter, Histogram};
+use crate::wire::http::chunked::ChunkProgress;
+use crate::wire::http::response::{self, Body};
+use crate::wire::http::{BodyKind, Chunked, Field, Head, HeadLimits, Progress, parse_head};
+use crate::wire::websocket::deflate::Agreed;
+
+use super::Shard;
+use super::connection::{BodyState, Connection, Exchange, HOLD_PIPELINE, Phase, TIMER_PHASE};
+
+/// What a peer may pipeline ahead of an answer before we stop receiving.
+const PIPELINE_BYTES_MAX: usize = 16 * 1024;
+/// A body whose request was answered without it is read and dropped up to this; above it the
+/// connection closes, which is cheaper for both.
+const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+
+impl Shard {
+    /// Takes bytes in an HTTP phase. Returns how many were used: all, unless the connection became a
+    /// WebSocket, whose bytes the rest are.
+    pub(super) fn feed_http(&mut self, c: &mut Connection, bytes: &mut [u8]) -> usize {
+        let waiting = match &mut c.phase {
+            Phase::Head { pending, .. } => std::mem::take(pending),
+            Phase::Answering(exchange) => {
+                exchange.pending.extend_from_slice(bytes);
+                if exchange.pending.len() > PIPELINE_BYTES_MAX {
+                    self.hold(c, HOLD_PIPELINE);
+                }
+                return bytes.len();
+            }
+            _ => Vec::new(),
+        };
+        if waiting.is_empty() {
+            let used = self.read_http(c, bytes);
+            if matches!(c.phase, Phase::WebSocket) {
+                return used;
+            }
+            self.keep_rest(c, &bytes[used..]);
+        } else {
+            let mut whole = waiting;
+            whole.extend_from_slice(bytes);
+            let used = self.read_http(c, &mut whole);
+            match c.phase {
+                Phase::WebSocket => self.feed_websocket(c, &mut whole[used..]),
+                _ => self.keep_rest(c, &whole[used..]),
+            }
+        }
+        bytes.len()
+    }
+
+    /// After an answer that came later: goes on with what the peer had pipelined.
+    pub(super) fn feed_pipelined(&mut self, c: &mut Connection) {
+        if matches!(&c.phase, Phase::Head { pending, .. } if !pending.is_empty()) {
+            self.feed_http(c, &mut []);
+        }
+    }
+
+    fn keep_rest(&mut self, c: &mut Connection, rest: &[u8]) {
+        if rest.is_empty() {
+            return;
+        }
+        match &mut c.phase {
+            Phase::Head { pending, .. } => {
+                if pending.is_empty() {
+                    self.arm(c, TIMER_PHASE, self.config.http.head_timeout);
+                }
+                if let Phase::Head { pending, .. } = &mut c.phase {
+                    pending.extend_from_slice(rest);
+                }
+            }
+            Phase::Answering(exchange) => exchange.pending.extend_from_slice(rest),
+            Phase::Body(_) | Phase::WebSocket | Phase::Leaving(_) => {}
+        }
+    }
+
+    fn read_http(&mut self, c: &mut Connection, bytes: &mut [u8]) -> usize {
+        let mut used = 0;
+        loop {
+            match &c.phase {
+                Phase::Head { .. } if used < bytes.len() => match self.read_head(c, &bytes[used..])
+                {
+                    Some(length) => used += length,
+                    None => return used,
+                },
+                Phase::Body(_) if used < bytes.len() => used += self.read_body(c, &bytes[used..]),
+                _ => return used,
+            }
+        }
+    }
+
+    /// Reads a head if it is whole, and opens what it asks for. Returns its length.
+    fn read_head(&mut self, c: &mut Connection, bytes: &[u8]) -> Option<usize> {
+        let Phase::Head { scan, .. } = &mut c.phase else { return None };
+        let http = &self.config.http;
+        let limits = HeadLimits {
+            target_bytes_max: http.target_bytes_max,
+            head_bytes_max: http.head_bytes_max,
+            head_fields_max: http.head_fields_max,
+        };
+        let mut fields = self.fields.take();
+        let length = match parse_head(bytes, scan, &limits, &mut fields) {
+            Ok(Progress::Incomplete) => None,
+            Ok(Progress::Complete(head)) => {
+                self.open(c, &head, &fields);
+                Some(head.len)
+            }
+            Err(error) => {
+                self.refuse(c, error.status(), error.as_str(), CloseReason::Protocol);
+                None
+            }
+        };
+        self.fields.put_back(fields);
+        length
+    }
+
+    /// Asks the dialects, in their order, whose request this is.
+    fn open(&mut self, c: &mut Connection, head: &Head<'_>, fields: &[Field<'_>]) {
+        let request = Request {
+            method: head.method,
+            path: head.path,
+            query: head.query,
+            headers: fields,
+            peer: c.peer,
+            is_websocket: head.is_websocket(),
+        };
+        let draining = self.drain.is_some();
+        let mut exchange = Box::new(Exchange {
+            body: match head.body {
+                BodyKind::None => BodyState::Whole,
+                BodyKind::Length(length) => BodyState::Length(length),
+                BodyKind::Chunked => BodyState::Chunked(Chunked::new()),
+            },
+            bytes: Vec::new(),
+            bytes_max: 0,
+            discard: false,
+            is_head: head.method == "HEAD",
+            keep_alive: head.keep_alive && !draining && !c.over_capacity,
+            pending: Vec::new(),
+        });
+        let dialects = std::sync::Arc::clone(&self.dialects);
+        let agreed = self.agree_on_deflate(fields);
+        for (index, dialect) in dialects.iter().enumerate() {
+            let facts = Facts {
+                connection: c.id,
+                now: self.now,
+                shards: self.ports.shards(),
+                draining,
+                lane_first: self.lane_first(index),
+                deflate: agreed.is_some_and(Agreed::shares_lane),
+            };
+            let Some(opening) = dialect.open(&request, &facts) else { continue };
+            c.dialect = Some(index as u8);
+            match opening {
+                Opening::Respond(response) => {
+                    c.phase = Phase::Answering(exchange);
+                    self.answer_early(c, response);
+                }
+                Opening::Exchange { session, body_bytes_max } => {
+                    if self.ports.backlog_up() > self.config.limits.backlog_mails_high_water {
+                        return self.refuse(
+                            c,
+                            503,
+                            "This server is overloaded.",
+                            CloseReason::Overload,
+                        );
+                    }
+                    exchange.bytes_max = body_bytes_max.min(self.config.http.body_bytes_max);
+                    c.session = Some(session);
+                    self.start_body(c, exchange, head.expect_continue);
+                }
+                Opening::WebSocket { session, message_bytes_max } => {
+                    self.upgrade(c, head, session, message_bytes_max, agreed);
+                }
+            }
+            return;
+        }
+        c.phase = Phase::Answering(exchange);
+        self.answer_early(c, plain(404, "Nothing is served at this path.\n"));
+    }
+
+    fn start_body(&mut self, c: &mut Connection, exchange: Box<Exchange>, expect_continue: bool) {
+        match exchange.body {
+            BodyState::Whole => {
+                c.phase = Phase::Answering(exchange);
+                self.disarm(c, TIMER_PHASE);
+                return self.run(c, Input::Body(&[]));
+            }
+            BodyState::Length(length) if length > exchange.bytes_max as u64 => {
+                return self.refuse(
+                    c,
+                    413,
+                    "The request body is too large.",
+                    CloseReason::TooLarge,
+                );
+            }
+            BodyState::Length(_) | BodyState::Chunked(_) => {}
+        }
+        if expect_continue {
+            self.outboxes.push(c.socket.slot, Frame::new(Bytes::from_static(response::CONTINUE)));
+        }
+        c.phase = Phase::Body(exchange);
+        self.arm(c, TIMER_PHASE, self.config.http.body_timeout);
+    }
+
+    /// Reads on in a body. Returns how many bytes belonged to it.
+    fn read_body(&mut self, c: &mut Connection, bytes: &[u8]) -> usize {
+        let Phase::Body(exchange) = &mut c.phase else { return 0 };
+        let used = match &mut exchange.body {
+            BodyState::Whole => 0,
+            BodyState::Length(left) => {
+                let here = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= here as u64;
+                if *left == 0 && exchange.bytes.is_empty() && !exchange.discard {
+                    // In one piece: the session reads it where the kernel put it.
+                    self.body_came(c, Some(&bytes[..here]));
+                    return here;
+                }
+                if !exchange.discard {
+                    exchange.bytes.extend_from_slice(&bytes[..here]);
+                }
+                if *left > 0 {
+                    return here;
+                }
+                here
+            }
+            BodyState::Chunked(chunked) => {
+                match chunked.read(bytes, &mut exchange.bytes, exchange.bytes_max) {
+                    Ok(ChunkProgress::More) => return bytes.len(),
+                    Ok(ChunkProgress::Done { used }) => used,
+                    Err(error) => {
+                        let reason = if error.status() == 413 {
+                            CloseReason::TooLarge
+                        } else {
+                            CloseReason::Protocol
+                        };
+                        self.refuse(c, error.status(), error.as_str(), reason);
+                        return bytes.len();
+                    }
+                }
+            }
+        };
+        self.body_came(c, None);
+        used
+    }
+
+    /// The body is whole: `piece` if it came in one, else it was assembled.
+    fn body_came(&mut self, c: &mut Connection, piece: Option<&[u8]>) {
+        let Phase::Body(mut exchange) = std::mem::replace(&mut c.phase, Phase::idle()) else {
+            return;
+        };
+        if exchange.discard {
+            return self.await_request(c, exchange.pending);
+        }
+        let assembled = std::mem::take(&mut exchange.bytes);
+        c.phase = Phase::Answering(exchange);
+        self.disarm(c, TIMER_PHASE);
+        self.run(c, Input::Body(piece.unwrap_or(&assembled)));
+        let parsed = self.driver.now().steady.since(self.now.steady);
+        self.metrics().record(Histogram::StageParse, parsed);
+    }
+
+    /// Answers before the body was read; the body, if it is small, is then dropped as it comes.
+    fn answer_early(&mut self, c: &mut Connection, response: Response) {
+        let Phase::Answering(exchange) = &mut c.phase else { return };
+        let rest = match &mut exchange.body {
+            BodyState::Length(length) if *length <= DISCARD_BYTES_MAX => {
+                Some(std::mem::replace(&mut exchange.body, BodyState::Whole))
+            }
+            BodyState::Whole => None,
+            BodyState::Length(_) | BodyState::Chunked(_) => {
+                exchange.keep_alive = false;
+                None
+            }
+        };
+        self.respond(c, response);
+        if let (Some(body), Phase::Head { .. }) = (rest, &c.phase) {
+            c.phase = Phase::Body(Box::new(Exchange {
+                body,
+                bytes: Vec::new(),
+                bytes_max: 0,
+                discard: true,
+                is_head: false,
+                keep_alive: true,
+                pending: Vec::new(),
+            }));
+            self.arm(c, TIMER_PHASE, self.config.http.body_timeout);
+        }
+    }
+
+    /// Writes the answer and gets ready for the next request, or ends the connection.
+    pub(super) fn respond(&mut self, c: &mut Connection, answer: Response) {
+        let Phase::Answering(exchange) = std::mem::replace(&mut c.phase, Phase::idle()) else {
+            return;
+        };
+        c.session = None;
+        let body = if exchange.is_head {
+            Body::Omitted(answer.body.len())
+        } else {
+            Body::Bytes(&answer.body)
+        };
+        let keep = exchange.keep_alive && !c.ended;
+        self.write_response(c, answer.status, &answer.headers, body, keep);
+        if keep {
+            self.await_request(c, exchange.pending);
+            self.unhold(c, HOLD_PIPELINE);
+        } else {
+            self.finish(c, CloseReason::Done);
+        }
+    }
+
+    fn await_request(&mut self, c: &mut Connection, pending: Vec<u8>) {
+        let http = &self.config.http;
+        let timeout = if pending.is_empty() { http.idle_timeout } else { http.head_timeout };
+        c.phase = Phase::Head { pending, scan: Default::default() };
+        self.arm(c, TIMER_PHASE, timeout);
+    }
+
+    /// Refuses what was asked, by name, and closes: after such a request nobody knows where the next starts.
+    pub(super) fn refuse(
+        &mut self,
+        c: &mut Connection,
+        status: u16,
+        why: &'static str,
+        reason: CloseReason,
+    ) {
+        self.count(Counter::http_refused(status), 1);
+        let answer = plain(status, why);
+        self.write_response(c, status, &answer.headers, Body::Bytes(&answer.body), false);
+        self.finish(c, reason);
+    }
+
+    fn write_response(
+        &mut self,
+        c: &Connection,
+        status: u16,
+        headers: &[(&'static str, Cow<'static, str>)],
+        body: Body<'_>,
+        keep_alive: bool,
+    ) {
+        self.count(Counter::http_answered(status), 1);
+        self.date.refresh(self.now.wall);
+        let connection =
+            if keep_alive { response::Connection::KeepAlive } else { response::Connection::Close };
+        let mut out = Vec::new();
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_ref()));
+        response::write(&mut out, status, headers, body, &self.date, connection);
+        self.outboxes.push(c.socket.slot, Frame::from(out));
+    }
+}
+
+fn plain(status: u16, why: &'static str) -> Response {
+    let mut headers = vec![("Content-Type", Cow::Borrowed("text/plain; charset=utf-8"))];
+    if status == 503 {
+        headers.push(("Retry-After", Cow::Borrowed("1")));
+    }
+    Response { status, headers, body: Bytes::from_static(why.as_bytes()) }
+}

@@ -1,0 +1,208 @@
+//! How connections end: by the peer, by the session, by a limit, by a time-out. One way out for all:
+//! words, flush, FIN, the peer's FIN, close; each step bounded by the phase timer.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::frame::Frame;
+use crate::base::time::Millis;
+use crate::dialects::{Farewell, Input};
+use crate::observe::{CloseReason, Counter, Gauge};
+use crate::reactor::SocketId;
+use crate::wire::websocket::encode;
+
+use super::connection::{
+    Connection, HOLD_BACKLOG, HOLD_PIPELINE, Leaving, Phase, Step, TIMER_PHASE,
+};
+use super::{Shard, connection};
+
+/// How long the peer may take to close after our FIN, before the descriptor is taken from it.
+const LINGER: Millis = Millis(2_000);
+
+impl Shard {
+    /// Ends a WebSocket connection with its dialect's words.
+    pub(super) fn say_goodbye(
+        &mut self,
+        c: &mut Connection,
+        farewell: &Farewell,
+        reason: CloseReason,
+    ) {
+        let Phase::WebSocket = c.phase else { return self.abandon(c, reason) };
+        if let Some(message) = &farewell.message {
+            self.send_text(c, message.as_bytes());
+        }
+        self.close_websocket(c, farewell.code, &farewell.text, reason);
+    }
+
+    /// Sends a close frame and waits for the peer's.
+    pub(super) fn close_websocket(
+        &mut self,
+        c: &mut Connection,
+        code: u16,
+        text: &str,
+        reason: CloseReason,
+    ) {
+        self.outboxes.push(c.socket.slot, Frame::from(encode::close_frame(code, text)));
+        self.retire(c);
+        c.phase = Phase::Leaving(Leaving { reason, step: Step::AwaitClose });
+        self.arm(c, TIMER_PHASE, self.config.websocket.close_timeout);
+    }
+
+    /// Lets what is queued leave, then FIN.
+    pub(super) fn finish(&mut self, c: &mut Connection, reason: CloseReason) {
+        if matches!(&c.phase, Phase::Leaving(leaving) if leaving.step != Step::AwaitClose) {
+            return;
+        }
+        // Words of an earlier reason stand: the first decision is the one that is counted.
+        let reason = if let Phase::Leaving(leaving) = &c.phase { leaving.reason } else { reason };
+        self.retire(c);
+        c.stream = None;
+        c.phase = Phase::Leaving(Leaving { reason, step: Step::Flush });
+        self.arm(c, TIMER_PHASE, self.config.websocket.close_timeout);
+    }
+
+    /// Ends a connection without another word.
+    pub(super) fn abandon(&mut self, c: &mut Connection, reason: CloseReason) {
+        let reason = if let Phase::Leaving(leaving) = &c.phase { leaving.reason } else { reason };
+        self.retire(c);
+        c.stream = None;
+        c.phase = Phase::Leaving(Leaving { reason, step: Step::Now });
+    }
+
+    /// Takes the session and its subscriptions away; nothing is delivered from here on.
+    fn retire(&mut self, c: &mut Connection) {
+        if c.session.is_some() {
+            self.run(c, Input::Closed);
+            c.session = None;
+        }
+        let mut ups = std::mem::take(&mut self.ups);
+        self.edge.close(c.id, &mut ups);
+        self.send_ups(&mut ups);
+        self.ups = ups;
+        for kind in 0..connection::TIMERS as u8 {
+            self.disarm(c, kind);
+        }
+        self.unhold(c, HOLD_BACKLOG | HOLD_PIPELINE);
+    }
+
+    /// Takes the next step of an ending if its time has come, and keeps the connection until the last.
+    pub(super) fn leave_on(&mut self, mut c: Box<Connection>) {
+        let flushed = self.outboxes.is_empty(c.socket.slot);
+        let ended = c.ended;
+        let Phase::Leaving(leaving) = &mut c.phase else { return self.check_in(c) };
+        let mut finish = false;
+        match leaving.step {
+            Step::Now => return self.drop_connection(c),
+            Step::Flush | Step::AwaitClose if flushed && ended => return self.drop_connection(c),
+            Step::Flush if flushed => {
+                leaving.step = Step::AwaitEnd;
+                finish = true;
+            }
+            Step::AwaitEnd if ended => return self.drop_connection(c),
+            Step::Flush | Step::AwaitClose | Step::AwaitEnd => {}
+        }
+        if finish {
+            self.driver.finish(c.socket);
+            self.arm(&mut c, TIMER_PHASE, LINGER);
+        }
+        let slot = c.socket.slot as usize;
+        self.connections[slot] = Some(c);
+    }
+
+    /// The end: forgets the connection and gives its socket back.
+    fn drop_connection(&mut self, mut c: Box<Connection>) {
+        for kind in 0..connection::TIMERS as u8 {
+            self.disarm(&mut c, kind);
+        }
+        let reason = match &c.phase {
+            Phase::Leaving(leaving) => leaving.reason,
+            _ => CloseReason::Peer,
+        };
+        self.outboxes.close(c.socket.slot);
+        self.driver.close(c.socket);
+        self.connections_open -= 1;
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        let metrics = self.metrics();
+        metrics.closed(reason, c.dialect.map(usize::from));
+        metrics.set(Gauge::Connections, u64::from(self.connections_open));
+    }
+
+    /// A send is with the kernel.
+    pub(super) fn sent(&mut self, socket: SocketId, bytes: usize) {
+        let Some(Some(connection)) = self.connections.get(socket.slot as usize) else { return };
+        if connection.socket != socket {
+            return;
+        }
+        let is_leaving = matches!(connection.phase, Phase::Leaving(_));
+        self.count(Counter::BytesOut, bytes as u64);
+        let is_empty = self.outboxes.sent(socket.slot, bytes);
+        if is_empty
+            && is_leaving
+            && let Some(connection) = self.check_out(socket)
+        {
+            self.check_in(connection);
+        }
+    }
+
+    /// The peer will send no more.
+    pub(super) fn ended(&mut self, c: &mut Connection) {
+        c.ended = true;
+        match &c.phase {
+            // A WebSocket without its peer's voice is over; so is HTTP between requests.
+            Phase::WebSocket | Phase::Body(_) => self.abandon(c, CloseReason::Peer),
+            Phase::Head { .. } if self.outboxes.is_empty(c.socket.slot) => {
+                self.abandon(c, CloseReason::Peer)
+            }
+            Phase::Head { .. } => self.finish(c, CloseReason::Peer),
+            // Whoever asked and half-closed still gets the answer.
+            Phase::Answering(_) | Phase::Leaving(_) => {}
+        }
+    }
+
+    /// The bound of the phase has passed.
+    pub(super) fn phase_timed_out(&mut self, c: &mut Connection) {
+        match &c.phase {
+            Phase::Head { pending, .. } if pending.is_empty() => {
+                self.abandon(c, CloseReason::Timeout)
+            }
+            Phase::Head { .. } | Phase::Body(_) => {
+                self.refuse(c, 408, "the request did not arrive in time", CloseReason::Timeout);
+            }
+            Phase::Leaving(_) => self.abandon(c, CloseReason::Timeout),
+            Phase::Answering(_) | Phase::WebSocket => {}
+        }
+    }
+
+    /// Ends slow consumers: each is told by its dialect, if it ever reads again, and dropped if not.
+    pub(super) fn relieve(&mut self) {
+        while let Some(slot) = self.outboxes.take_slow() {
+            self.end_slow(slot);
+        }
+        while self.outboxes.bytes() > self.config.limits.outbox_bytes_per_shard_max {
+            let Some(slot) = self.outboxes.fattest() else { break };
+            let before = self.outboxes.bytes();
+            self.end_slow(slot);
+            if self.outboxes.bytes() >= before {
+                // All that is left is in flight: nothing to give back but the connection itself.
+                let Some(mut c) = self.connections[slot as usize].take() else { break };
+                self.abandon(&mut c, CloseReason::SlowConsumer);
+                self.check_in(c);
+            }
+        }
+    }
+
+    fn end_slow(&mut self, slot: u32) {
+        let Some(mut c) = self.connections[slot as usize].take() else { return };
+        let dropped = self.outboxes.drop_queued(slot);
+        self.count(Counter::FramesDropped, dropped as u64);
+        self.count(Counter::SlowConsumers, 1);
+        match (&c.phase, c.dialect) {
+            (Phase::WebSocket, Some(dialect)) => {
+                let farewell =
+                    self.dialects[usize::from(dialect)].farewell(CloseReason::SlowConsumer);
+                self.say_goodbye(&mut c, &farewell, CloseReason::SlowConsumer);
+            }
+            _ => self.abandon(&mut c, CloseReason::SlowConsumer),
+        }
+        self.check_in(c);
+    }
+}

@@ -1,0 +1,204 @@
+//! Mail between shards, taken and sent within budgets.
+
+use bytes::Bytes;
+
+use crate::base::frame::Frame;
+use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
+use crate::base::time::Nanos;
+use crate::broker::edge::{Recipient, Sink};
+use crate::broker::{Event, Reply};
+use crate::dialects::Input;
+use crate::observe::{Counter, Gauge, Histogram};
+
+use super::Shard;
+use super::connection::HOLD_BACKLOG;
+use super::outbox::Outboxes;
+use super::stages::Stages;
+
+/// Mails taken from one mailbox in one round; a flood from one shard does not starve another's.
+const MAILS_PER_SOURCE: usize = 512;
+/// Rounds in one tick: an ask to ourselves, its answer and what the answer makes us ask fit.
+const ROUNDS: usize = 4;
+
+/// What an edge says while it takes one mail, kept until the sessions can be run.
+#[derive(Default)]
+struct Heard {
+    answers: Vec<(ConnectionId, Ticket, Reply)>,
+    controls: Vec<(ConnectionId, Event)>,
+}
+
+struct FanOut<'a> {
+    outboxes: &'a mut Outboxes,
+    stages: &'a mut Stages,
+    heard: Heard,
+    delivered: u64,
+    now: Nanos,
+}
+
+impl Sink for FanOut<'_> {
+    fn fan_out(
+        &mut self,
+        _lane: LaneId,
+        frame: &Bytes,
+        recipients: &[Recipient],
+        exclude: Option<u32>,
+        event: &Event,
+    ) {
+        // One atomic increment for the whole lane; the recipients share the plain count.
+        let frame = Frame::new(frame.clone());
+        let slots = recipients.iter().map(|recipient| recipient.slot);
+        self.delivered += match exclude {
+            None => self.outboxes.push_all(&frame, slots),
+            Some(excluded) => {
+                self.outboxes.push_all(&frame, slots.filter(|slot| *slot != excluded))
+            }
+        };
+        self.stages.fanned_out(&frame, event.arrived, self.now);
+    }
+
+    fn answer(&mut self, to: ConnectionId, ticket: Ticket, reply: Reply) {
+        self.heard.answers.push((to, ticket, reply));
+    }
+
+    fn control(&mut self, to: ConnectionId, event: &Event) {
+        self.heard.controls.push((to, event.clone()));
+    }
+}
+
+impl Shard {
+    /// Is there mail that could be taken now?
+    pub(super) fn has_mail(&mut self) -> bool {
+        let asks_too = self.takes_asks();
+        self.ports.is_busy(asks_too)
+    }
+
+    /// Asks are taken only while our own answers find their way: the rule that keeps back-pressure from
+    /// becoming a deadlock.
+    fn takes_asks(&self) -> bool {
+        self.ports.backlog_down() <= self.config.limits.backlog_mails_high_water
+    }
+
+    /// Takes mail: asks first, so that those we sent ourselves are answered in the same tick.
+    pub(super) fn take_mail(&mut self) {
+        for _ in 0..ROUNDS {
+            self.ports.publish_own();
+            let asks = if self.takes_asks() { self.take_asks() } else { 0 };
+            self.ports.publish_own();
+            let rest = self.take_answers();
+            if asks + rest == 0 {
+                return;
+            }
+            self.mail_at = self.now.steady;
+        }
+    }
+
+    fn take_asks(&mut self) -> usize {
+        let mut taken = 0;
+        let mut downs = std::mem::take(&mut self.downs);
+        for from in 0..self.ports.shards() {
+            for _ in 0..MAILS_PER_SOURCE {
+                let Some(up) = self.ports.take_up(ShardId(from)) else { break };
+                taken += 1;
+                let published = match &up {
+                    crate::broker::Up::Ask {
+                        command: crate::broker::Command::Publish(publish),
+                        ..
+                    } => Some(publish.arrived),
+                    _ => None,
+                };
+                let before = published.map(|_| self.driver.now().steady);
+                self.home.handle(up, ShardId(from), self.now, &self.lanes, &mut downs);
+                if let (Some(arrived), Some(before)) = (published, before) {
+                    let after = self.driver.now().steady;
+                    let metrics = self.metrics.shard(self.id);
+                    metrics.add(Counter::EventsPublished, 1);
+                    metrics.record(Histogram::StageHop, before.since(arrived));
+                    metrics.record(Histogram::StageRender, after.since(before));
+                }
+                self.send_downs(&mut downs);
+            }
+        }
+        self.downs = downs;
+        taken
+    }
+
+    fn send_downs(&mut self, downs: &mut Vec<(ShardId, crate::broker::Down)>) {
+        for (to, down) in downs.drain(..) {
+            self.count(Counter::MailsDown, 1);
+            if self.ports.send_down(to, down) {
+                self.count(Counter::MailSpills, 1);
+            }
+        }
+    }
+
+    fn take_answers(&mut self) -> usize {
+        let mut taken = 0;
+        let mut heard = Heard::default();
+        for from in 0..self.ports.shards() {
+            for _ in 0..MAILS_PER_SOURCE {
+                let Some(down) = self.ports.take_down(ShardId(from)) else { break };
+                taken += 1;
+                let mut ups = std::mem::take(&mut self.ups);
+                let mut sink = FanOut {
+                    outboxes: &mut self.outboxes,
+                    stages: &mut self.stages,
+                    heard: std::mem::take(&mut heard),
+                    delivered: 0,
+                    now: self.now.steady,
+                };
+                self.edge.handle(down, &mut sink, &mut ups);
+                heard = sink.heard;
+                if sink.delivered > 0 {
+                    let delivered = sink.delivered;
+                    self.count(Counter::EventsDelivered, delivered);
+                }
+                self.send_ups(&mut ups);
+                self.ups = ups;
+                // Before the next mail: a session hears its answer before what came after it.
+                for (to, ticket, reply) in heard.answers.drain(..) {
+                    if let Some(mut connection) = self.check_out_id(to) {
+                        self.run(&mut connection, Input::Reply(ticket, reply));
+                        self.feed_pipelined(&mut connection);
+                        self.check_in(connection);
+                    }
+                }
+                for (to, event) in heard.controls.drain(..) {
+                    if let Some(mut connection) = self.check_out_id(to) {
+                        self.run(&mut connection, Input::Event(&event));
+                        self.check_in(connection);
+                    }
+                }
+            }
+        }
+        taken
+    }
+
+    /// Lets the home's own timers (counts to announce, kept events) come due.
+    pub(super) fn expire_home(&mut self) {
+        let mut downs = std::mem::take(&mut self.downs);
+        self.home.expire(self.now, &self.lanes, &mut downs);
+        self.send_downs(&mut downs);
+        self.downs = downs;
+    }
+
+    /// Sends all mail, wakes who sleeps, and lets paused peers go on when the backlog has shrunk.
+    pub(super) fn publish_mail(&mut self) {
+        let published = self.ports.publish();
+        if published.wakes > 0 {
+            self.count(Counter::Wakes, published.wakes);
+        }
+        let metrics = self.metrics.shard(self.id);
+        metrics.set(Gauge::BacklogUp, published.backlog_up as u64);
+        metrics.set(Gauge::BacklogDown, published.backlog_down as u64);
+        if !self.held.is_empty()
+            && published.backlog_up <= self.config.limits.backlog_mails_high_water / 2
+        {
+            for slot in std::mem::take(&mut self.held) {
+                if let Some(mut connection) = self.connections[slot as usize].take() {
+                    self.unhold(&mut connection, HOLD_BACKLOG);
+                    self.check_in(connection);
+                }
+            }
+        }
+    }
+}

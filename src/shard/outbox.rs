@@ -1,0 +1,179 @@
+//! Frames queued for each connection, counted in bytes, and the list of connections that have some.
+//!
+//! Kept apart from the connections themselves, so that fan-out touches one small dense table. An
+//! outbox above its high-water mark is reported once, as slow; what happens then is decided by
+//! the shard.
+
+use std::collections::VecDeque;
+
+use crate::base::frame::Frame;
+use crate::reactor::{Driver, SocketId};
+
+/// One connection's queue.
+#[derive(Default)]
+struct Outbox {
+    queue: VecDeque<Frame>,
+    /// Bytes queued and in flight.
+    bytes: usize,
+    /// Which use of the socket's slot this is; sends name it.
+    generation: u32,
+    open: bool,
+    sending: bool,
+    dirty: bool,
+    slow: bool,
+}
+
+/// The outboxes of one shard, indexed by socket slot.
+pub struct Outboxes {
+    table: Vec<Outbox>,
+    dirty: Vec<u32>,
+    slow: Vec<u32>,
+    bytes: usize,
+    bytes_high_water: usize,
+}
+
+/// A queue keeps room for this many frames when it runs empty; more is given back, so that an
+/// idle connection holds next to nothing after a burst.
+const QUEUE_KEPT_FRAMES: usize = 64;
+
+impl Outboxes {
+    /// `bytes_high_water`: an outbox above it belongs to a slow consumer.
+    pub fn new(bytes_high_water: usize) -> Self {
+        Self { table: Vec::new(), dirty: Vec::new(), slow: Vec::new(), bytes: 0, bytes_high_water }
+    }
+
+    /// Starts an empty outbox for a new socket.
+    pub fn open(&mut self, socket: SocketId) {
+        let slot = socket.slot as usize;
+        if self.table.len() <= slot {
+            self.table.resize_with(slot + 1, Outbox::default);
+        }
+        let outbox = &mut self.table[slot];
+        assert!(!outbox.open, "socket slot {slot} was opened twice");
+        outbox.generation = socket.generation;
+        outbox.open = true;
+    }
+
+    /// Forgets a socket's queue.
+    pub fn close(&mut self, slot: u32) {
+        let outbox = &mut self.table[slot as usize];
+        self.bytes -= outbox.bytes;
+        // The slot may still stand in the dirty list; the flag stays so that it is not listed twice.
+        *outbox = Outbox { dirty: outbox.dirty, ..Outbox::default() };
+    }
+
+    /// Queues a frame for one connection.
+    pub fn push(&mut self, slot: u32, frame: Frame) {
+        let outbox = &mut self.table[slot as usize];
+        if !outbox.open {
+            return;
+        }
+        let length = frame.len();
+        outbox.queue.push_back(frame);
+        outbox.bytes += length;
+        self.bytes += length;
+        if !outbox.dirty {
+            outbox.dirty = true;
+            self.dirty.push(slot);
+        }
+        if outbox.bytes > self.bytes_high_water && !outbox.slow {
+            outbox.slow = true;
+            self.slow.push(slot);
+        }
+    }
+
+    /// Queues the same frame for many connections: one plain increment and one push for each.
+    /// Returns how many.
+    pub fn push_all(&mut self, frame: &Frame, slots: impl Iterator<Item = u32>) -> u64 {
+        let mut count = 0;
+        for slot in slots {
+            self.push(slot, frame.clone());
+            count += 1;
+        }
+        count
+    }
+
+    /// Hands every dirty outbox that has no send in flight to the driver: one gathered send each.
+    /// Returns how many sends that were, and how many of them gathered several frames.
+    pub fn flush(&mut self, driver: &mut dyn Driver) -> (u64, u64) {
+        let (mut sends, mut gathers) = (0, 0);
+        for slot in self.dirty.drain(..) {
+            let outbox = &mut self.table[slot as usize];
+            outbox.dirty = false;
+            if !outbox.open || outbox.sending {
+                continue;
+            }
+            let several = outbox.queue.len() > 1;
+            let socket = SocketId { slot, generation: outbox.generation };
+            if driver.send(socket, &mut outbox.queue) {
+                outbox.sending = true;
+                sends += 1;
+                gathers += u64::from(several);
+            }
+        }
+        (sends, gathers)
+    }
+
+    /// A send is with the kernel: `bytes` of it left. Returns true if nothing is left to send.
+    pub fn sent(&mut self, slot: u32, bytes: usize) -> bool {
+        let outbox = &mut self.table[slot as usize];
+        outbox.sending = false;
+        outbox.bytes -= bytes;
+        self.bytes -= bytes;
+        if outbox.queue.is_empty() {
+            if outbox.queue.capacity() > QUEUE_KEPT_FRAMES {
+                outbox.queue.shrink_to(QUEUE_KEPT_FRAMES);
+            }
+            return true;
+        }
+        if !outbox.dirty {
+            outbox.dirty = true;
+            self.dirty.push(slot);
+        }
+        false
+    }
+
+    /// True if nothing is queued or in flight.
+    pub fn is_empty(&self, slot: u32) -> bool {
+        let outbox = &self.table[slot as usize];
+        !outbox.sending && outbox.queue.is_empty()
+    }
+
+    /// Drops what is queued behind the send in flight; the cut is between two frames.
+    pub fn drop_queued(&mut self, slot: u32) -> usize {
+        let outbox = &mut self.table[slot as usize];
+        let bytes: usize = outbox.queue.iter().map(|frame| frame.len()).sum();
+        let frames = outbox.queue.len();
+        outbox.queue = VecDeque::new();
+        outbox.bytes -= bytes;
+        self.bytes -= bytes;
+        frames
+    }
+
+    /// Connections that passed the high-water mark since the last call, one at a time.
+    pub fn take_slow(&mut self) -> Option<u32> {
+        while let Some(slot) = self.slow.pop() {
+            if self.table[slot as usize].open {
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// The connection with the most bytes queued.
+    pub fn fattest(&self) -> Option<u32> {
+        let open =
+            self.table.iter().enumerate().filter(|(_, outbox)| outbox.open && outbox.bytes > 0);
+        open.max_by_key(|(_, outbox)| outbox.bytes).map(|(slot, _)| slot as u32)
+    }
+
+    /// Bytes queued and in flight on this shard.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Is there anything to flush?
+    pub fn is_clean(&self) -> bool {
+        self.dirty.is_empty()
+    }
+}

@@ -1,0 +1,164 @@
+//! The WebSocket side of a connection: messages in, control frames answered, text out.
+
+use crate::base::frame::Frame;
+use crate::dialects::{Input, Session};
+use crate::observe::{CloseReason, Counter};
+use crate::wire::http::{Field, Head};
+use crate::wire::websocket::deflate::{self, Agreed, InflateError};
+use crate::wire::websocket::encode::{self, Compression};
+use crate::wire::websocket::handshake::write_accept;
+use crate::wire::websocket::{Decoder, FrameError, MessageKind, Opcode, Role, Step};
+
+use super::Shard;
+use super::connection::{Connection, Phase, Stream, TIMER_PHASE};
+
+/// Makes a close frame without a code; see [`encode::close_frame`].
+const NO_CODE: u16 = 1005;
+
+impl Shard {
+    /// Answers the handshake and lets the session greet.
+    pub(super) fn upgrade(
+        &mut self,
+        c: &mut Connection,
+        head: &Head<'_>,
+        session: Box<dyn Session>,
+        message_bytes_max: usize,
+        agreed: Option<Agreed>,
+    ) {
+        let Some(Ok(handshake)) = &head.websocket else {
+            return self.refuse(c, 400, "This path speaks WebSocket.", CloseReason::Protocol);
+        };
+        let mut out = Vec::new();
+        write_accept(&mut out, handshake, None, agreed, []);
+        self.outboxes.push(c.socket.slot, Frame::from(out));
+        self.count(Counter::Handshakes, 1);
+        self.disarm(c, TIMER_PHASE);
+        let message_bytes_max = message_bytes_max.min(self.config.websocket.message_bytes_max);
+        c.phase = Phase::WebSocket;
+        c.stream = Some(Box::new(Stream {
+            decoder: Decoder::new(Role::Server, message_bytes_max, agreed.is_some()),
+            assembly: Vec::new(),
+            message_bytes_max: message_bytes_max as u32,
+        }));
+        c.session = Some(session);
+        if c.over_capacity {
+            let farewell =
+                self.dialect_of(c).map(|dialect| dialect.farewell(CloseReason::Overload));
+            return match farewell {
+                Some(farewell) => self.say_goodbye(c, &farewell, CloseReason::Overload),
+                None => self.abandon(c, CloseReason::Overload),
+            };
+        }
+        self.run(c, Input::Opened);
+    }
+
+    /// What of permessage-deflate is agreed with a peer that sent these fields.
+    pub(super) fn agree_on_deflate(&self, fields: &[Field<'_>]) -> Option<Agreed> {
+        self.config.websocket.deflate.then(|| deflate::negotiate(fields)).flatten()
+    }
+
+    /// Takes bytes of a WebSocket, open or waiting for the peer's close frame.
+    pub(super) fn feed_websocket(&mut self, c: &mut Connection, bytes: &mut [u8]) {
+        // Out of the connection while it is read, so that the session can run meanwhile.
+        let Some(mut stream) = c.stream.take() else { return };
+        let mut input = bytes;
+        loop {
+            let step = stream.decoder.next(&mut input, &mut stream.assembly);
+            match (step, &c.phase) {
+                (Ok(Step::NeedMore), _) => break,
+                (Ok(step), Phase::WebSocket) => {
+                    self.take_step(c, step, stream.message_bytes_max as usize);
+                }
+                // We said goodbye first: whatever is not the peer's goodbye is dropped.
+                (Ok(Step::Close { .. }), _) => self.finish(c, CloseReason::Peer),
+                (Ok(_), _) => {}
+                (Err(error), _) => self.fail_websocket(c, error),
+            }
+            if !c.reads_websocket() {
+                return;
+            }
+        }
+        if !stream.decoder.is_assembling() && stream.assembly.capacity() > 0 {
+            stream.assembly = Vec::new();
+        }
+        c.stream = Some(stream);
+    }
+
+    /// Acts on one message or control frame.
+    fn take_step(&mut self, c: &mut Connection, step: Step<'_>, message_bytes_max: usize) {
+        match step {
+            Step::NeedMore => {}
+            Step::Text(text) => {
+                self.count(Counter::MessagesIn, 1);
+                self.run(c, Input::Text(text));
+            }
+            Step::Binary(bytes) => {
+                self.count(Counter::MessagesIn, 1);
+                self.run(c, Input::Binary(bytes));
+            }
+            Step::Deflated(kind, bytes) => {
+                self.count(Counter::MessagesIn, 1);
+                match self.inflater.inflate(bytes, message_bytes_max) {
+                    Ok(message) => self.take_inflated(c, kind, &message),
+                    Err(InflateError::TooLarge) => self.fail_websocket(c, FrameError::TooLarge),
+                    Err(error) => {
+                        self.count(Counter::protocol_error(error.close_code()), 1);
+                        self.close_websocket(
+                            c,
+                            error.close_code(),
+                            error.as_str(),
+                            CloseReason::Protocol,
+                        );
+                        self.finish(c, CloseReason::Protocol);
+                    }
+                }
+            }
+            Step::Ping(payload) => {
+                self.outboxes.push(c.socket.slot, Frame::from(encode::pong_frame(payload)));
+            }
+            Step::Pong(_) => {}
+            Step::Close { code, .. } => {
+                let code = code.unwrap_or(NO_CODE);
+                self.outboxes.push(c.socket.slot, Frame::from(encode::close_frame(code, "")));
+                self.finish(c, CloseReason::Peer);
+            }
+        }
+    }
+
+    fn take_inflated(&mut self, c: &mut Connection, kind: MessageKind, message: &[u8]) {
+        match kind {
+            MessageKind::Binary => self.run(c, Input::Binary(message)),
+            MessageKind::Text => match std::str::from_utf8(message) {
+                Ok(text) => self.run(c, Input::Text(text)),
+                Err(_) => self.fail_websocket(c, FrameError::Utf8),
+            },
+        }
+    }
+
+    /// Fails the connection as RFC 6455, section 7.1.7, says: the close frame, then no more reading.
+    fn fail_websocket(&mut self, c: &mut Connection, error: FrameError) {
+        let code = error.close_code();
+        self.count(Counter::protocol_error(code), 1);
+        let reason = match error {
+            FrameError::TooLarge => CloseReason::TooLarge,
+            FrameError::Utf8 => CloseReason::Utf8,
+            _ => CloseReason::Protocol,
+        };
+        if matches!(c.phase, Phase::WebSocket) {
+            self.close_websocket(c, code, error.as_str(), reason);
+        }
+        self.finish(c, reason);
+    }
+
+    pub(super) fn send_text(&mut self, c: &Connection, payload: &[u8]) {
+        self.count(Counter::MessagesOut, 1);
+        self.outboxes.push(c.socket.slot, Frame::from(encode::text_frame(payload)));
+    }
+
+    pub(super) fn send_binary(&mut self, c: &Connection, payload: &[u8]) {
+        self.count(Counter::MessagesOut, 1);
+        let mut out = Vec::with_capacity(payload.len() + encode::HEADROOM);
+        encode::write_frame(&mut out, Opcode::Binary, Compression::Plain, payload);
+        self.outboxes.push(c.socket.slot, Frame::from(out));
+    }
+}
