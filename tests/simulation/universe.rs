@@ -1,0 +1,183 @@
+//! A whole server in one thread: shards on simulated drivers, ticked in an order drawn from the seed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use ringmain::auth::{App, Apps};
+use ringmain::base::ids::ShardId;
+use ringmain::base::mailbox::Parking;
+use ringmain::broker::edge::Edge;
+use ringmain::broker::home::{self, Home};
+use ringmain::broker::slots::Slots;
+use ringmain::config::Config;
+use ringmain::dialects::lanes::Lanes;
+use ringmain::dialects::{self, Dialect};
+use ringmain::observe::Metrics;
+use ringmain::reactor::Driver;
+use ringmain::reactor::sim::{Faults, SimClient, World};
+use ringmain::shard::mesh::{self, Doorbell};
+use ringmain::shard::{Held, Life, Parts, Shard, Shared};
+
+/// What a run may put between the shards and the world: the broken variants live here.
+pub trait Wrap {
+    /// The driver a shard gets.
+    fn driver(&self, driver: Box<dyn Driver>) -> Box<dyn Driver> {
+        driver
+    }
+    /// A dialect all shards get.
+    fn dialect(&self, dialect: Arc<dyn Dialect>) -> Arc<dyn Dialect> {
+        dialect
+    }
+}
+
+/// Nothing between.
+pub struct Sound;
+
+impl Wrap for Sound {}
+
+/// The simulated server.
+pub struct Universe {
+    pub world: World,
+    pub address: SocketAddr,
+    pub config: Arc<Config>,
+    pub shared: Arc<Shared>,
+    /// The app's secrets, for those who sign.
+    pub app: Arc<App>,
+    shards: Vec<Option<Shard>>,
+}
+
+impl Universe {
+    /// `shards` shards with these settings, listening.
+    pub fn new(seed: u64, faults: Faults, config: Config, shards: u16, wrap: &dyn Wrap) -> Self {
+        let world = World::new(seed, faults);
+        let config = Arc::new(config);
+        let metrics = Arc::new(Metrics::new(shards, &dialects::NAMES));
+        let dialects: Vec<_> = dialects::all(&config, Arc::clone(&metrics))
+            .into_iter()
+            .map(|it| wrap.dialect(it))
+            .collect();
+        let dialects = Arc::new(dialects);
+        let shared = Arc::new(Shared::default());
+        let slots = Arc::new(Slots::new(shards, [seed, !seed]));
+        let mut address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut drivers = Vec::new();
+        for shard in 0..shards {
+            let mut driver = wrap.driver(Box::new(world.driver(usize::from(shard))));
+            let (listener, real) = driver.listen(address).unwrap();
+            address = real;
+            drivers.push((driver, listener));
+        }
+        let doorbells = drivers
+            .iter()
+            .map(|(driver, _)| Doorbell { parking: Parking::new(), waker: driver.waker() });
+        let ports = mesh::mesh(doorbells.collect(), config.limits.mailbox_slots);
+        let parts = drivers.into_iter().zip(ports).enumerate();
+        let shards = parts.map(|(id, ((driver, listener), ports))| {
+            let id = ShardId(id as u16);
+            Some(Shard::new(Parts {
+                id,
+                driver,
+                listeners: vec![listener],
+                ports,
+                home: Home::new(
+                    Arc::clone(&slots),
+                    home::Limits { channels_max: config.limits.channels_per_shard_max },
+                ),
+                edge: Edge::new(id, Arc::clone(&slots)),
+                config: Arc::clone(&config),
+                dialects: Arc::clone(&dialects),
+                lanes: Lanes::new(&dialects, &config),
+                metrics: Arc::clone(&metrics),
+                shared: Arc::clone(&shared),
+                seed: seed as u32,
+            }))
+        });
+        let app = Arc::clone(
+            Apps::new(&config.apps).with_key(&config.apps[0].key).expect("the development app"),
+        );
+        Self { address, shards: shards.collect(), world, app, config, shared }
+    }
+
+    /// A new connection.
+    pub fn connect(&self) -> SimClient {
+        self.world.connect(self.address)
+    }
+
+    /// Ticks one shard, drawn.
+    pub fn tick(&mut self) {
+        let shard = self.world.draw(self.shards.len() as u64) as usize;
+        self.tick_one(shard);
+    }
+
+    fn tick_one(&mut self, shard: usize) {
+        if let Some(running) = &mut self.shards[shard]
+            && running.tick() == Life::Done
+        {
+            self.shards[shard] = None;
+        }
+    }
+
+    /// Ticks until no shard has anything to do at this moment.
+    pub fn settle(&mut self) {
+        for round in 0.. {
+            let from = self.world.draw(self.shards.len() as u64) as usize;
+            for i in 0..self.shards.len() {
+                self.tick_one((from + i) % self.shards.len());
+            }
+            if (0..self.shards.len())
+                .all(|shard| self.shards[shard].is_none() || self.world.is_idle(shard))
+            {
+                return;
+            }
+            assert!(round < 100_000, "the shards never come to rest");
+        }
+    }
+
+    /// Lets time pass, and everything that happens in it, until `span` is over.
+    pub fn pass(&mut self, span: Duration) {
+        let until = self.world.now().steady.0 + span.as_nanos() as u64;
+        loop {
+            self.settle();
+            match self.world.next_due() {
+                Some(due) if due.0 <= until => {
+                    self.world.advance();
+                }
+                _ => break,
+            }
+        }
+        self.world.advance_to(ringmain::base::time::Nanos(until));
+        self.settle();
+    }
+
+    /// What all shards hold together.
+    pub fn held(&self) -> Held {
+        let mut sum = Held::default();
+        for shard in self.shards.iter().flatten() {
+            let held = shard.held();
+            sum.connections += held.connections;
+            sum.channels += held.channels;
+            sum.subscriptions += held.subscriptions;
+            sum.outbox_bytes += held.outbox_bytes;
+            sum.timers += held.timers;
+            sum.backlog_mails += held.backlog_mails;
+        }
+        sum
+    }
+
+    /// The bytes in the outboxes of the fullest shard.
+    pub fn outbox_bytes_peak(&self) -> usize {
+        self.shards.iter().flatten().map(|shard| shard.held().outbox_bytes).max().unwrap_or(0)
+    }
+
+    /// Tells the server to drain.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// True once every shard is done.
+    pub fn is_done(&self) -> bool {
+        self.shards.iter().all(Option::is_none)
+    }
+}
