@@ -87,7 +87,12 @@ fn main() -> ExitCode {
     config.websocket.deflate_bytes_min = 0;
     config.limits.outbox_bytes_high_water = OUTBOX_BYTES;
     config.limits.outbox_bytes_per_shard_max = 4 * OUTBOX_BYTES;
-    match ringmain::server::run_with(config, vec![Arc::new(Echo)], &mut std::io::stderr()) {
+    match ringmain::server::run_with(
+        config,
+        &["echo"],
+        |_, _| vec![Arc::new(Echo)],
+        &mut std::io::stderr(),
+    ) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

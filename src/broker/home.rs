@@ -43,6 +43,8 @@ pub struct Home {
     channels: Table<Held>,
     /// Each channel with a timer, by when it is due; the same moment is in its [`Rare::timer`].
     timers: BTreeSet<(Nanos, u32)>,
+    /// Members of all channels together.
+    members: usize,
     limits: Limits,
 }
 
@@ -190,7 +192,12 @@ impl Held {
 impl Home {
     /// A home without channels. Every shard has the same `slots`.
     pub fn new(slots: Arc<Slots>, limits: Limits) -> Self {
-        Self { channels: Table::new(slots), timers: BTreeSet::new(), limits }
+        Self { channels: Table::new(slots), timers: BTreeSet::new(), members: 0, limits }
+    }
+
+    /// How many members the channels have, all together.
+    pub fn members(&self) -> usize {
+        self.members
     }
 
     /// How many channels there are.
@@ -389,6 +396,7 @@ impl Home {
         if let Some(member) = &granted.member
             && held.rare.get_or_insert_default().members.join(member)
         {
+            self.members += 1;
             // Before the attach, so that nobody hears of themselves.
             held.tell(Happening::MemberAdded(member.clone()), now, render, out);
         }
@@ -445,6 +453,7 @@ impl Home {
         if let Some(member) = &ended.member {
             let rare = held.rare.as_mut().expect("a member's channel has members");
             if rare.members.leave(&member.user_id) {
+                self.members -= 1;
                 held.tell(Happening::MemberRemoved(member.user_id.clone()), now, render, out);
             }
         }

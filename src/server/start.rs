@@ -130,7 +130,9 @@ fn run_shard(
         // A hint: a shard that may not choose its core runs all the same.
         let _ = machine::pin(common.cores[id.index() % common.cores.len()]);
     }
-    let opened = reactor::open(config.driver, &config.limits)
+    let options =
+        reactor::Options::new(config.limits.receive_buffers, config.limits.receive_buffer_bytes);
+    let opened = reactor::open(config.driver, options)
         .map_err(|error| RunError::Machine(error.to_string()))
         .and_then(|mut driver| {
             let mut listening = Vec::new();

@@ -156,6 +156,11 @@ impl Shard {
                 self.ups = ups;
                 // Before the next mail: a session hears its answer before what came after it.
                 for (to, ticket, reply) in heard.answers.drain(..) {
+                    match &reply {
+                        Reply::Subscribed(_) => self.count_subscribed(),
+                        Reply::Refused(_) => self.count(Counter::SubscriptionsRefused, 1),
+                        _ => {}
+                    }
                     if let Some(mut connection) = self.check_out_id(to) {
                         self.run(&mut connection, Input::Reply(ticket, reply));
                         self.feed_pipelined(&mut connection);

@@ -12,6 +12,7 @@ mod mail;
 pub mod mesh;
 mod outbox;
 mod stages;
+mod tally;
 mod websocket;
 
 use std::net::SocketAddr;
@@ -38,6 +39,7 @@ use connection::{Connection, HOLD_BACKLOG, Phase, TIMER_PHASE, TIMERS};
 use mesh::Ports;
 use outbox::Outboxes;
 use stages::Stages;
+use tally::{CountedLanes, Tally};
 
 /// Timers fired in one tick; the rest waits for the next.
 const TIMERS_PER_TICK: usize = 4096;
@@ -121,7 +123,7 @@ pub struct Shard {
     edge: Edge,
     config: Arc<Config>,
     dialects: Arc<Vec<Arc<dyn Dialect>>>,
-    lanes: Lanes,
+    lanes: CountedLanes,
     metrics: Arc<Metrics>,
     shared: Arc<Shared>,
     seed: u32,
@@ -133,6 +135,7 @@ pub struct Shard {
     outboxes: Outboxes,
     timers: Wheel<u64>,
     stages: Stages,
+    tally: Tally,
     drain: Option<drain::Drain>,
     /// Connections that wait for the up backlogs to shrink.
     held: Vec<u32>,
@@ -163,7 +166,7 @@ impl Shard {
             edge: parts.edge,
             config: parts.config,
             dialects: parts.dialects,
-            lanes: parts.lanes,
+            lanes: CountedLanes::new(parts.lanes),
             metrics: parts.metrics,
             shared: parts.shared,
             seed: parts.seed,
@@ -172,6 +175,7 @@ impl Shard {
             connections: Vec::new(),
             connections_open: 0,
             stages: Stages::default(),
+            tally: Tally::default(),
             drain: None,
             held: Vec::new(),
             date: DateText::new(now.wall),
@@ -226,7 +230,7 @@ impl Shard {
         self.relieve();
         self.flush();
         self.publish_mail();
-        self.count(Counter::Ticks, 1);
+        self.tally(self.now.steady);
         life
     }
 
@@ -497,7 +501,7 @@ impl Shard {
     }
 
     fn lane_first(&self, dialect: usize) -> LaneId {
-        self.lanes.first(dialect)
+        self.lanes.lanes.first(dialect)
     }
 
     fn flush(&mut self) {
@@ -508,7 +512,6 @@ impl Shard {
         let metrics = self.metrics();
         metrics.add(Counter::Sends, sends);
         metrics.add(Counter::SendsGathered, gathers);
-        metrics.set(Gauge::OutboxBytes, self.outboxes.bytes() as u64);
         self.stages.flushed(self.driver.now().steady, self.metrics.shard(self.id));
     }
 }

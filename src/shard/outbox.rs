@@ -29,6 +29,7 @@ pub struct Outboxes {
     dirty: Vec<u32>,
     slow: Vec<u32>,
     bytes: usize,
+    bytes_peak: usize,
     bytes_high_water: usize,
 }
 
@@ -39,7 +40,14 @@ const QUEUE_KEPT_FRAMES: usize = 64;
 impl Outboxes {
     /// `bytes_high_water`: an outbox above it belongs to a slow consumer.
     pub fn new(bytes_high_water: usize) -> Self {
-        Self { table: Vec::new(), dirty: Vec::new(), slow: Vec::new(), bytes: 0, bytes_high_water }
+        Self {
+            table: Vec::new(),
+            dirty: Vec::new(),
+            slow: Vec::new(),
+            bytes: 0,
+            bytes_peak: 0,
+            bytes_high_water,
+        }
     }
 
     /// Starts an empty outbox for a new socket.
@@ -76,6 +84,7 @@ impl Outboxes {
             outbox.dirty = true;
             self.dirty.push(slot);
         }
+        self.bytes_peak = self.bytes_peak.max(outbox.bytes);
         if outbox.bytes > self.bytes_high_water && !outbox.slow {
             outbox.slow = true;
             self.slow.push(slot);
@@ -170,6 +179,11 @@ impl Outboxes {
     /// Bytes queued and in flight on this shard.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The most bytes any one outbox has held.
+    pub fn bytes_peak(&self) -> usize {
+        self.bytes_peak
     }
 
     /// Is there anything to flush?

@@ -61,11 +61,11 @@ impl Universe {
         let dialects = Arc::new(dialects);
         let shared = Arc::new(Shared::default());
         let slots = Arc::new(Slots::new(shards, [seed, !seed]));
-        let mut address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let mut drivers = Vec::new();
         for shard in 0..shards {
             let mut driver = wrap.driver(Box::new(world.driver(usize::from(shard))));
-            let (listener, real) = driver.listen(address).unwrap();
+            let (listener, real) = driver.listen(address).expect("a listener");
             address = real;
             drivers.push((driver, listener));
         }
