@@ -63,7 +63,10 @@ impl Shard {
         let subscriptions = self.edge.subscriptions() as u64;
         // What was opened and is no more was closed, whichever way it went.
         let closed = self.tally.subscriptions_opened.saturating_sub(subscriptions);
-        metrics.add(Counter::SubscriptionsClosed, closed.saturating_sub(self.tally.subscriptions_closed));
+        metrics.add(
+            Counter::SubscriptionsClosed,
+            closed.saturating_sub(self.tally.subscriptions_closed),
+        );
         self.tally.subscriptions_closed = closed.max(self.tally.subscriptions_closed);
         metrics.set(Gauge::Subscriptions, subscriptions);
         metrics.set(Gauge::Channels, self.home.channels() as u64);
@@ -73,9 +76,13 @@ impl Shard {
 
         let (stats, told) = (self.driver.stats(), self.tally.driver);
         metrics.add(Counter::RingEnters, stats.enters - told.enters);
-        metrics.add(Counter::RingOverflows, stats.completions_overflowed - told.completions_overflowed);
+        metrics.add(
+            Counter::RingOverflows,
+            stats.completions_overflowed - told.completions_overflowed,
+        );
         metrics.add(Counter::SendsShort, stats.sends_short - told.sends_short);
-        metrics.add(Counter::ReceiveBuffersExhausted, stats.receives_starved - told.receives_starved);
+        metrics
+            .add(Counter::ReceiveBuffersExhausted, stats.receives_starved - told.receives_starved);
         self.tally.driver = stats;
 
         let second = self.now.wall.seconds();
