@@ -68,10 +68,32 @@ pub fn is_host(byte: u8) -> bool {
     is(HOST, byte)
 }
 
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGHS: u64 = ONES << 7;
+
+/// How many bytes at the start of `bytes` may stand in a request target.
+pub fn target_len(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        // As in `value_len`, with bytes from 0x80 marked themselves.
+        let low = word.wrapping_sub(ONES * 0x21);
+        let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES);
+        let hash = (word ^ (ONES * 0x23)).wrapping_sub(ONES);
+        let marks = ((low | delete | hash) & !word | word) & HIGHS;
+        if marks != 0 {
+            return at + (marks.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    while at < bytes.len() && is_target(bytes[at]) {
+        at += 1;
+    }
+    at
+}
+
 /// How many bytes at the start of `bytes` may stand in a field value.
 pub fn value_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = ONES << 7;
     let mut at = 0;
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
         let word = u64::from_le_bytes(*chunk);
@@ -124,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_end_where_the_table_says() {
+    fn runs_end_where_the_table_says() {
         // Every byte at every place of two words.
         for byte in 0..=255u8 {
             for at in 0..20 {
@@ -132,6 +154,8 @@ mod tests {
                 text[at] = byte;
                 let plain = text.iter().position(|&b| !is_value(b)).unwrap_or(20);
                 assert_eq!(value_len(&text), plain, "byte {byte} at {at}");
+                let plain = text.iter().position(|&b| !is_target(b)).unwrap_or(20);
+                assert_eq!(target_len(&text), plain, "byte {byte} at {at}");
             }
         }
         for text in [

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::grammar::{is_host, is_target, is_token, list, trim, value_len};
+use super::grammar::{is_host, is_token, list, target_len, trim, value_len};
 use crate::wire::websocket::handshake::{Handshake, HandshakeError, Offer};
 
 /// A header field: its name as it came, its value trimmed.
@@ -251,7 +251,7 @@ pub fn parse_head<'a>(
     fields.clear();
     let window = &bytes[..bytes.len().min(limits.head_bytes_max)];
     let is_full = window.len() == limits.head_bytes_max;
-    if !is_full && !is_worth_reading(window, scan) {
+    if !is_full && !is_worth_reading(window, scan, limits) {
         scan.scanned = u32::try_from(window.len()).unwrap_or(u32::MAX);
         return Ok(Progress::Incomplete);
     }
@@ -267,14 +267,17 @@ pub fn parse_head<'a>(
 }
 
 /// Could reading from the start again end otherwise than last time?
-fn is_worth_reading(window: &[u8], scan: &HeadScan) -> bool {
+fn is_worth_reading(window: &[u8], scan: &HeadScan, limits: &HeadLimits) -> bool {
     let scanned = scan.scanned as usize;
-    if scanned == 0 || !scan.line_read {
-        // A request line is short, and a bad one is worth refusing at its first bad byte.
-        return true;
+    let new = window.get(scanned..).unwrap_or_default();
+    if !scan.line_read {
+        // Not for another piece of an endless target, until it is too long for any.
+        return scanned == 0
+            || window.len() > limits.target_bytes_max
+            || target_len(new) != new.len();
     }
     // The end of the head, or a bare LF: then the error is found by the one place that names it.
-    memchr::memchr_iter(b'\n', window.get(scanned..).unwrap_or_default()).any(|at| {
+    memchr::memchr_iter(b'\n', new).any(|at| {
         let before = &window[..scanned + at];
         !before.ends_with(b"\r") || before.ends_with(b"\r\n\r")
     })
@@ -369,19 +372,19 @@ fn read_request_line<'a>(
     reader.at += method.len() + 1;
 
     let rest = reader.rest();
-    let len = rest
-        .iter()
-        .take(limits.target_bytes_max.saturating_add(1))
-        .position(|&byte| !is_target(byte));
-    let target = match len {
-        None if rest.len() > limits.target_bytes_max => return Err(HeadError::TargetTooLong),
-        None => return Ok(None),
-        Some(0) => return Err(HeadError::RequestLine),
-        Some(len) => match rest[len] {
-            b' ' => &rest[..len],
-            b'\r' | b'\n' => return Err(HeadError::RequestLine),
-            _ => return Err(HeadError::TargetByte),
-        },
+    let window = &rest[..rest.len().min(limits.target_bytes_max.saturating_add(1))];
+    let len = target_len(window);
+    if len == window.len() {
+        return if len > limits.target_bytes_max {
+            Err(HeadError::TargetTooLong)
+        } else {
+            Ok(None)
+        };
+    }
+    let target = match rest[len] {
+        b' ' if len > 0 => &rest[..len],
+        b' ' | b'\r' | b'\n' => return Err(HeadError::RequestLine),
+        _ => return Err(HeadError::TargetByte),
     };
     reader.at += target.len() + 1;
 
