@@ -55,8 +55,8 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  hear     {me} listen{url} --key {} --channel hello", app.key)?;
         writeln!(
             out,
-            "  publish  {me} publish{url} --app-id {} --channel hello --event greeting --data '\"hi\"'",
-            app.id
+            "  publish  {me} publish{url} --app-id {} --key {} --channel hello --event greeting --data '\"hi\"'",
+            app.id, app.key
         )?;
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Starting: drivers, listeners, mailboxes, threads, in the order that lets every failure be told.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -60,6 +60,11 @@ pub fn start(
     names: &[&'static str],
     dialects: impl FnOnce(&Config, Arc<Metrics>) -> Vec<Arc<dyn Dialect>>,
 ) -> Result<Started, RunError> {
+    for address in config.listen.iter().filter(|address| address.port() != 0) {
+        // Our listeners share a port among shards, so a second server would bind it too and take half of
+        // the peers. A listener that does not share finds out; it is closed at once.
+        TcpListener::bind(address).map_err(|error| refused(*address, &error))?;
+    }
     let shards = config.shards;
     let metrics = Arc::new(Metrics::new(shards, names));
     let dialects = Arc::new(dialects(&config, Arc::clone(&metrics)));
