@@ -574,3 +574,26 @@ pub(super) fn optional<'a>(
         Some(value) => value.as_str().map(Some).ok_or(Fault::FieldMissing { event, field }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_session_is_small() {
+        assert!(size_of::<PusherSession>() <= 160, "{}", size_of::<PusherSession>());
+        assert!(size_of::<Subscription>() <= 40, "{}", size_of::<Subscription>());
+    }
+
+    #[test]
+    fn a_rate_allows_a_seconds_worth_at_once() {
+        let second = 1_000_000_000;
+        let mut due = Nanos::default();
+        let mut sent = |at: u64, per_second| may_send(&mut due, Nanos(at), per_second);
+        let start = 50 * second;
+        assert_eq!((0..5).filter(|_| sent(start, 3)).count(), 3);
+        assert_eq!((0..5).filter(|_| sent(start + second / 3, 3)).count(), 1);
+        assert_eq!((0..5).filter(|_| sent(start + 10 * second, 3)).count(), 3);
+        assert!((0..1000).all(|_| sent(start, 0)));
+    }
+}
