@@ -1,10 +1,12 @@
 //! Golden transcripts: lines in, lines out, for every dialect.
 //!
-//! Each file under `tests/transcripts/<dialect>` is played against bare sessions here, plainly and with
-//! compressed lanes. The format is described in [`script`].
+//! Each file under `tests/transcripts/<dialect>` is played against bare sessions, plainly and with
+//! compressed lanes, and against the real binary. The format is described in [`script`].
 
 #[path = "transcripts/bare.rs"]
 mod bare;
+#[path = "transcripts/real.rs"]
+mod real;
 #[path = "transcripts/script.rs"]
 mod script;
 
@@ -50,6 +52,24 @@ fn play_all(deflate: bool) {
 #[test]
 fn bare_sessions_follow_the_transcripts() {
     play_all(false);
+}
+
+/// All but those in which time passes, which it does not on a real clock as fast as a test should.
+#[test]
+fn the_real_binary_follows_the_transcripts() {
+    let mut failures = Vec::new();
+    for (path, text) in transcripts() {
+        if text.lines().any(|line| line.starts_with("wait ")) {
+            continue;
+        }
+        let config = script::configuration(&text);
+        let name = Path::new(&path).file_stem().map(|it| it.to_string_lossy().into_owned());
+        let mut world = real::Real::start(&name.unwrap_or_default(), &text);
+        if let Err(error) = script::play(&text, &config, &mut world) {
+            failures.push(format!("{path}, {error}"));
+        }
+    }
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n\n"));
 }
 
 #[test]

@@ -285,6 +285,10 @@ impl World for Bare {
         self.peers.get_mut(&self.names[peer])?.heard.pop_front()
     }
 
+    fn rest(&mut self, peer: &str) -> Option<Heard> {
+        self.next(peer)
+    }
+
     fn go(&mut self, peer: &str) {
         let id = self.named(peer);
         self.handle(id, Input::Closed);

@@ -21,7 +21,7 @@
 //!
 //! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
 //! a JSON string, `${auth PEER CHANNEL [NAME]}` and `${user PEER NAME}` what an app's back end signs
-//! for the peer. An expected text that ends in `...` is compared up to there. At its end a transcript
+//! for the peer, `${now}` the time in seconds. An expected text that ends in `...` is compared up to there. At its end a transcript
 //! has received everything that came.
 
 use std::collections::BTreeMap;
@@ -57,6 +57,8 @@ pub trait World {
     fn send_binary(&mut self, peer: &str);
     /// The next thing that has come or is sure to come; none if nothing will.
     fn next(&mut self, peer: &str) -> Option<Heard>;
+    /// What has come beyond what was expected, if anything.
+    fn rest(&mut self, peer: &str) -> Option<Heard>;
     fn go(&mut self, peer: &str);
     fn request(&mut self, method: &str, target: &str, body: &str) -> Answer;
     fn wait(&mut self, span: Millis);
@@ -101,7 +103,7 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
         step.map_err(|error| format!("line {}: {line}\n{error}", number + 1))?;
     }
     for peer in player.peers.clone() {
-        if let Some(heard) = player.world.next(&peer) {
+        if let Some(heard) = player.world.rest(&peer) {
             return Err(format!("at the end: {peer} also received {heard:?}"));
         }
     }
@@ -229,6 +231,7 @@ impl Player<'_> {
             ["auth", peer, channel] => grant(&[text(peer)?, ":", channel]),
             ["auth", peer, channel, data] => grant(&[text(peer)?, ":", channel, ":", text(data)?]),
             ["user", peer, data] => grant(&[text(peer)?, "::user::", text(data)?]),
+            ["now"] => self.world.wall().seconds().to_string(),
             [name] => text(name)?.clone(),
             _ => return Err(format!("no such value: {inside}")),
         })

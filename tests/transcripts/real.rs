@@ -1,0 +1,218 @@
+//! The real binary, one shard, over real sockets.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ringmain::base::time::{Millis, UnixMillis};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Message, WebSocket};
+
+use crate::script::{Answer, Heard, World};
+
+/// How long an expected message may take; only a failing transcript waits that long.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running server and the peers of one transcript.
+pub struct Real {
+    server: Child,
+    directory: PathBuf,
+    address: SocketAddr,
+    peers: BTreeMap<String, Peer>,
+}
+
+struct Peer {
+    socket: WebSocket<TcpStream>,
+    heard: VecDeque<Heard>,
+    is_open: bool,
+    /// Something was sent that may not have been read yet.
+    is_ahead: bool,
+}
+
+impl Real {
+    /// Starts the binary with a transcript's configuration.
+    pub fn start(name: &str, text: &str) -> Self {
+        let directory =
+            std::env::temp_dir().join(format!("ringmain-transcript-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| ")).collect();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
+        command
+            .args(["serve", "--listen", "127.0.0.1:0", "--shards", "1", "--data"])
+            .arg(&directory);
+        if !lines.is_empty() {
+            let file = directory.join("ringmain.toml");
+            std::fs::write(&file, lines.join("\n")).expect("a file can be written");
+            command.arg("--config").arg(file);
+        }
+        let mut server = command
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary was built for this test");
+        let banner = BufReader::new(server.stdout.take().expect("it was asked for"));
+        let address = banner.lines().map_while(Result::ok).find_map(|line| {
+            let at = line.find("127.0.0.1:")?;
+            let end = line[at + 10..].find(|it: char| !it.is_ascii_digit());
+            let end = end.map_or(line.len(), |it| at + 10 + it);
+            line[at..end].parse().ok().filter(|it: &SocketAddr| it.port() > 0)
+        });
+        let address = address.expect("the banner names the address");
+        Self { server, directory, address, peers: BTreeMap::new() }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
+        stream.set_nodelay(true).expect("it can be set");
+        stream
+    }
+
+    /// Waits until everything the peers have sent was acted on.
+    fn catch_up(&mut self) {
+        self.peers.values_mut().filter(|peer| peer.is_ahead).for_each(Peer::fence);
+    }
+}
+
+impl Peer {
+    /// Reads one message.
+    fn read(&mut self) -> Option<Heard> {
+        if !self.is_open {
+            return None;
+        }
+        let heard = match self.socket.read() {
+            Ok(Message::Text(text)) => return Some(Heard::Text(text.as_str().to_owned())),
+            Ok(Message::Close(Some(frame))) => {
+                Some(Heard::Closed(frame.code.into(), frame.reason.as_str().to_owned()))
+            }
+            Ok(Message::Close(None)) => Some(Heard::Closed(1005, String::new())),
+            Ok(other) => panic!("nothing here sends {other:?}"),
+            Err(_) => None,
+        };
+        self.is_open = false;
+        // The answer to the close frame.
+        let _ = self.socket.flush();
+        heard
+    }
+
+    /// Sends a ping and keeps what comes before its answer.
+    fn fence(&mut self) {
+        self.is_ahead = false;
+        if self.is_open && self.socket.send(Message::text(r#"{"event":"pusher:ping"}"#)).is_err() {
+            self.is_open = false;
+        }
+        while let Some(heard) = self.read() {
+            if heard == Heard::Text(r#"{"event":"pusher:pong"}"#.into()) {
+                return;
+            }
+            self.heard.push_back(heard);
+        }
+    }
+}
+
+impl World for Real {
+    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String> {
+        self.catch_up();
+        let mut request = format!("ws://{}{target}", self.address)
+            .into_client_request()
+            .expect("a target is a target");
+        for (name, value) in headers {
+            let name: tungstenite::http::HeaderName = name.parse().expect("a name is a name");
+            request.headers_mut().insert(name, value.parse().expect("a value is a value"));
+        }
+        let (socket, _) =
+            tungstenite::client(request, self.connect()).expect("every handshake is taken");
+        let mut opened = Peer { socket, heard: VecDeque::new(), is_open: true, is_ahead: false };
+        let first = opened.read();
+        let socket_id = match &first {
+            Some(Heard::Text(text)) => {
+                let id = text.split_once("socket_id\\\":\\\"").map(|(_, rest)| rest);
+                id.and_then(|rest| rest.split_once('\\')).map(|(id, _)| id.to_owned())
+            }
+            _ => None,
+        };
+        opened.heard.extend(first);
+        self.peers.insert(peer.into(), opened);
+        socket_id
+    }
+
+    fn send(&mut self, peer: &str, text: &str) {
+        // What another peer did comes first.
+        for (name, other) in &mut self.peers {
+            if name != peer && other.is_ahead {
+                other.fence();
+            }
+        }
+        let peer = self.peers.get_mut(peer).expect("it was opened");
+        peer.is_ahead = true;
+        peer.socket.send(Message::text(text)).expect("it is open");
+    }
+
+    fn send_binary(&mut self, peer: &str) {
+        let peer = self.peers.get_mut(peer).expect("it was opened");
+        peer.is_ahead = true;
+        peer.socket.send(Message::binary(vec![0, 1, 2])).expect("it is open");
+    }
+
+    fn next(&mut self, peer: &str) -> Option<Heard> {
+        let peer = self.peers.get_mut(peer).expect("it was opened");
+        peer.heard.pop_front().or_else(|| peer.read())
+    }
+
+    fn rest(&mut self, peer: &str) -> Option<Heard> {
+        let peer = self.peers.get_mut(peer)?;
+        peer.fence();
+        peer.heard.pop_front()
+    }
+
+    fn go(&mut self, peer: &str) {
+        self.catch_up();
+        let mut gone = self.peers.remove(peer).expect("it was opened");
+        let _ = gone.socket.close(None);
+        while gone.read().is_some() {}
+    }
+
+    fn request(&mut self, method: &str, target: &str, body: &str) -> Answer {
+        self.catch_up();
+        let mut stream = self.connect();
+        let length = body.len();
+        let host = self.address;
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).expect("it is open");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("a whole answer comes");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head ends");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        Answer {
+            status: status.expect("a status line has one"),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn wait(&mut self, _: Millis) {
+        panic!("real time does not pass when told to");
+    }
+
+    fn wall(&self) -> UnixMillis {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+        UnixMillis(since.as_millis() as u64)
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
