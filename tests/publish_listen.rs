@@ -201,4 +201,15 @@ fn listen_gives_up_where_coming_back_is_no_use() {
     let (code, _, stderr) = end(child);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("private-a was refused: {\"status\":401}"), "{stderr}");
+
+    let child = start(&["listen", "--channel", "private-a"], &url);
+    let (mut socket, _) = greet(&server, 1);
+    send(
+        &mut socket,
+        r#"{"event":"pusher:error","data":{"code":4009,"message":"Invalid signature"}}"#,
+    );
+    let (code, _, stderr) = end(child);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("refused with 4009: Invalid signature"), "{stderr}");
+    assert!(stderr.lines().last().unwrap_or("").contains("--secret"), "{stderr}");
 }

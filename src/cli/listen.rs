@@ -264,9 +264,23 @@ impl Listener {
                     "check --key, --secret and the channel's name",
                 )));
             }
-            // An error with a code that ends the connection is followed by its close.
             "pusher:error" => {
-                note(format_args!("error {}", data.map(|it| it.text()).unwrap_or_default()));
+                let member = |name: &str| data.and_then(|it| it.member(name));
+                let code = member("code").and_then(Raw::as_u64);
+                let message = member("message").and_then(Raw::as_str).unwrap_or_default();
+                match code {
+                    // Its close follows, and says when to come back.
+                    Some(4100..=4299) => note(format_args!("error {message}")),
+                    // All we ask for are subscriptions: one of them was refused, or the app is.
+                    _ => {
+                        let code = code.map(|code| format!(" with {code}")).unwrap_or_default();
+                        return Err(End::Refused(Failure::new(
+                            1,
+                            format_args!("the server refused{code}: {message}"),
+                            "check --key, --secret and the channels' names",
+                        )));
+                    }
+                }
             }
             _ if event.starts_with("pusher:") || event.starts_with("pusher_internal:") => {
                 let data = line_of(data);
