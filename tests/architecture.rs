@@ -399,7 +399,7 @@ fn names(line: &str, word: &str) -> bool {
         let after = line[at + word.len()..].chars().next().is_some_and(is_word);
         let word_starts = word.chars().next().is_some_and(is_word);
         let word_ends = word.chars().next_back().is_some_and(is_word);
-        !(before && word_starts) && !(after && word_ends)
+        !(before && word_starts || after && word_ends)
     })
 }
 

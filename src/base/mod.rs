@@ -1,7 +1,9 @@
-//! Nouns and structures that every other room may use: ids, time as a value, frames, names.
+//! Nouns and structures that every other room may use: ids, time as a value, frames, names, slab,
+//! timer wheel, mailbox, generator.
 //!
 //! Nothing here opens a socket or reads a clock. Start with [`ids`].
 
+pub mod driver;
 pub mod frame;
 pub mod ids;
 #[allow(unsafe_code)]

@@ -17,19 +17,9 @@ use std::path::PathBuf;
 
 use crate::base::time::Millis;
 
-pub use machine::Machine;
+pub use crate::base::driver::DriverChoice;
 
-/// Which driver a shard should use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DriverChoice {
-    /// io_uring where the kernel allows it, else epoll.
-    #[default]
-    Auto,
-    /// io_uring or refuse to start.
-    Uring,
-    /// epoll.
-    Epoll,
-}
+pub use machine::Machine;
 
 /// Everything the server was told, checked.
 #[derive(Clone, Debug)]

@@ -28,9 +28,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::base::driver::DriverChoice;
 use crate::base::frame::Frame;
 use crate::base::time::{Millis, Now};
-use crate::config::DriverChoice;
 
 pub use buffers::Buffer;
 pub use uring::UringError;
