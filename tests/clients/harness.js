@@ -261,7 +261,10 @@ export class Raw {
       this.waiting.push({ where: (message) => message.event === event && where(message), resolve })
     })
     this.look()
-    return within(found, `${event} (heard ${JSON.stringify(this.messages)})`)
+    return within(found, event).catch((error) => {
+      const heard = this.messages.map((message) => JSON.stringify(message).slice(0, 100)).slice(-10)
+      throw new Error(`${error.message}; heard last: ${heard.join(' ')}`)
+    })
   }
 
   send(event, data, channel) {

@@ -166,10 +166,12 @@ describe('HTTP API', () => {
       signed({ body: event, change: (query) => (query.auth_signature = 'zz') }),
       signed({ body: event, change: (query) => (query.auth_signature = '-') }),
       signed({ body: event, app: '9999' }),
+      signed({ method: 'GET', path: '/channels', change: (query) => (query.body_md5 = md5('other')) }),
+      // Not needed, and right: some SDKs send it with a GET too.
       signed({ method: 'GET', path: '/channels', change: (query) => (query.body_md5 = md5('')) }),
     ])
-    assert.deepEqual(wrong.map(({ status }) => status), [200, 400, ...Array(10).fill(401)])
-    for (const response of wrong.slice(1)) {
+    assert.deepEqual(wrong.map(({ status }) => status), [200, 400, ...Array(10).fill(401), 200])
+    for (const response of wrong.slice(1, -1)) {
       const body = await response.json()
       assert.equal(typeof body.error, 'string', JSON.stringify(body))
     }

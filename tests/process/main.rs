@@ -1,0 +1,14 @@
+//! The real binary as its users and its enemies meet it: over sockets, signals and exit codes.
+//!
+//! `life` is how it starts and stops, `speech` what a well-behaved peer gets, `hostile_http` and
+//! `hostile_websocket` what the others get. The hostile tests keep a witness connected: whatever is
+//! done to the server, the witness goes on hearing what is published.
+
+mod hostile_http;
+mod hostile_websocket;
+mod http;
+mod life;
+mod peer;
+mod server;
+mod sign;
+mod speech;
