@@ -259,28 +259,38 @@ fn string_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
+const HIGHS: u64 = ONES << 7;
+
+/// Marks the highest bit of quotes, backslashes and control bytes; not zero if there is one, and then
+/// the lowest mark is exact: borrows run from a hit to the bytes above it only.
+fn specials(word: u64) -> u64 {
+    let control = word.wrapping_sub(ONES * 0x20);
+    let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    // Bytes from 0x80 are none of them.
+    (control | quote | backslash) & !word & HIGHS
+}
+
+/// [`specials`] with every mark exact, at a little more cost.
+fn specials_exact(word: u64) -> u64 {
+    // No carry leaves a byte: 0x7f + 0x7f is 0xfe.
+    let zeros = |x: u64| !(((x & !HIGHS) + !HIGHS) | x) & HIGHS;
+    zeros(word ^ (ONES * 0x22)) | zeros(word ^ (ONES * 0x5c)) | zeros(word & (ONES * 0xe0))
+}
+
 /// How many bytes come before the first quote, backslash or control byte.
 fn special(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGHS: u64 = ONES << 7;
     let mut at = 0;
-    // Eight bytes at a time. Borrows run from a hit to the bytes above it only, so the lowest mark is
-    // exact; `!word` leaves out bytes from 0x80.
     while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let control = word.wrapping_sub(ONES * 0x20);
-        let quote = (word ^ (ONES * 0x22)).wrapping_sub(ONES);
-        let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
-        let marks = (control | quote | backslash) & !word & HIGHS;
+        let marks = specials(u64::from_le_bytes(*chunk));
         if marks != 0 {
             return at + (marks.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
-    bytes[at..]
-        .iter()
-        .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-        .map_or(bytes.len(), |i| at + i)
+    let is_special = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    bytes[at..].iter().position(is_special).map_or(bytes.len(), |i| at + i)
 }
 
 /// Resolves a good string's escapes.
@@ -435,23 +445,58 @@ impl Scanner<'_> {
 
     fn string(&mut self) -> Result<(), JsonError> {
         self.expect(b'"')?;
+        'words: while let Some(chunk) = self.bytes[self.at..].first_chunk::<8>() {
+            let word = u64::from_le_bytes(*chunk);
+            if specials(word) == 0 {
+                self.at += 8;
+                continue;
+            }
+            // JSON inside JSON has a backslash every few bytes: all of a word's are dealt with here.
+            let mut marks = specials_exact(word);
+            while marks != 0 {
+                let i = (marks.trailing_zeros() / 8) as usize;
+                match (chunk[i], chunk.get(i + 1)) {
+                    (b'"', _) => {
+                        self.at += i + 1;
+                        return Ok(());
+                    }
+                    (b'\\', Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't')) => {
+                        // Both bytes of it; `i` is at most 6.
+                        marks &= (u64::MAX << 8) << (8 * i + 8);
+                    }
+                    _ => {
+                        // An escape that leaves the word, or an error.
+                        self.at += i;
+                        self.escape()?;
+                        continue 'words;
+                    }
+                }
+            }
+            self.at += 8;
+        }
         loop {
             self.at += special(&self.bytes[self.at..]);
-            match self.take()? {
-                b'"' => return Ok(()),
-                b'\\' => match self.take()? {
-                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                    b'u' => {
-                        for _ in 0..4 {
-                            if !self.take()?.is_ascii_hexdigit() {
-                                return Err(JsonError::Syntax { at: self.at - 1 });
-                            }
-                        }
-                    }
-                    _ => return Err(JsonError::Syntax { at: self.at - 1 }),
-                },
-                _ => return Err(JsonError::Syntax { at: self.at - 1 }),
+            if self.peek() == Some(b'"') {
+                self.at += 1;
+                return Ok(());
             }
+            self.escape()?;
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonError> {
+        self.expect(b'\\')?;
+        match self.take()? {
+            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Ok(()),
+            b'u' => {
+                for _ in 0..4 {
+                    if !self.take()?.is_ascii_hexdigit() {
+                        return Err(JsonError::Syntax { at: self.at - 1 });
+                    }
+                }
+                Ok(())
+            }
+            _ => Err(JsonError::Syntax { at: self.at - 1 }),
         }
     }
 

@@ -201,6 +201,48 @@ fn members_come_in_order_and_the_last_wins() {
 }
 
 #[test]
+fn escapes_may_stand_anywhere() {
+    // Each piece at each place of two words, with quotes, ends and errors behind it.
+    const PIECES: &[&str] = &[
+        "\\\"",
+        "\\n",
+        "\\\\",
+        "\\\\\\",
+        "\\\\\\\\",
+        "\\u00e9",
+        "\\x",
+        "\\u00g0",
+        "\\u12",
+        "\\",
+        "\n",
+        "\"",
+        "é",
+        "\\\"\\\"\\\"\\\"\\\"",
+        "\\u00e9\\u00e9",
+    ];
+    for piece in PIECES {
+        for before in 0..20 {
+            for after in [0, 1, 3, 8, 17] {
+                let text = format!("\"{}{piece}{}\"", "a".repeat(before), "b".repeat(after));
+                let theirs = serde_json::from_str::<String>(&text);
+                let ours = parse_str(&text);
+                assert_eq!(ours.is_ok(), theirs.is_ok(), "{text}");
+                if let (Ok(ours), Ok(theirs)) = (ours, theirs) {
+                    assert_eq!(ours.as_str().as_deref(), Some(&*theirs), "{text}");
+                }
+            }
+        }
+    }
+    for byte in 0..=255u8 {
+        let exact =
+            specials_exact(u64::from_le_bytes([b'a', byte, b'"', byte, 0x80, 0x1f, byte, 0x21]));
+        let special = byte < 0x20 || byte == b'"' || byte == b'\\';
+        let marks = exact.to_le_bytes().map(|byte| byte == 0x80);
+        assert_eq!(marks, [false, special, true, special, false, true, special, false], "{byte}");
+    }
+}
+
+#[test]
 fn depth_is_bounded() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let nest = |depth: usize| {
