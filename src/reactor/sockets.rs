@@ -163,4 +163,16 @@ mod tests {
             assert_eq!(address(unsafe { storage.assume_init_ref() }), there, "{text}");
         }
     }
+
+    #[test]
+    fn what_is_accepted_sends_without_delay() {
+        let (listener, address) = listen("127.0.0.1:0".parse().unwrap(), 0).unwrap();
+        let client = std::net::TcpStream::connect(address).unwrap();
+        let (server, peer) = std::net::TcpListener::from(listener).accept().unwrap();
+        assert!(server.nodelay().unwrap());
+        assert_eq!(
+            (super::peer(server.as_raw_fd()).unwrap(), peer),
+            (peer, client.local_addr().unwrap())
+        );
+    }
 }

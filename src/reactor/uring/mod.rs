@@ -165,15 +165,43 @@ impl UringDriver {
     }
 }
 
+impl UringDriver {
+    /// Closes listeners and sockets, and waits for the last of them as long as there is progress.
+    fn close_all(&mut self) {
+        for id in 0..self.0.listeners.len() as u16 {
+            self.unlisten(ListenerId(id));
+        }
+        let sockets = self.0.sockets.iter();
+        let ids: Vec<_> =
+            sockets.map(|(slot, generation, _)| SocketId { slot, generation }).collect();
+        for id in ids {
+            self.close(id);
+        }
+        let mut completions = Vec::new();
+        let mut idle_turns = 0;
+        while !self.0.sockets.is_empty() && idle_turns < 20 {
+            completions.clear();
+            if self.turn(Wait::AtMost(Duration::from_millis(50)), &mut completions).is_err() {
+                return;
+            }
+            idle_turns = if completions.is_empty() { idle_turns + 1 } else { 0 };
+            for completion in &completions {
+                // Accepted while its listener was being closed.
+                if let Completion::Accepted { socket, .. } = completion {
+                    self.close(*socket);
+                }
+            }
+        }
+    }
+}
+
 impl Drop for UringDriver {
     fn drop(&mut self) {
         // After a panic nobody knows what the kernel still points to; memory it may write is never freed.
         if std::thread::panicking() {
             return;
         }
-        for (_, _, socket) in self.0.sockets.iter() {
-            sockets::shutdown(socket.fd, libc::SHUT_RDWR);
-        }
+        self.close_all();
         if probe::cancel_all(&mut self.0.ring).is_err() {
             return;
         }
@@ -234,8 +262,15 @@ impl Core {
             return;
         }
         socket.cancelling = true;
+        self.cancel(id, Operation::Receive);
+    }
+
+    /// Cancels one operation of a socket, by its mark: that is one bucket of the kernel's table, while
+    /// "all of this descriptor" would make it walk everything armed on the ring for each close.
+    fn cancel(&mut self, id: SocketId, operation: Operation) {
+        let Some(socket) = self.sockets.get_mut(id.slot, id.generation) else { return };
         socket.operations += 1;
-        let target = CancelBuilder::user_data(mark(Operation::Receive, id.slot, id.generation));
+        let target = CancelBuilder::user_data(mark(operation, id.slot, id.generation));
         let entry = opcode::AsyncCancel2::new(target).build();
         // SAFETY: the entry points to nothing.
         unsafe { self.ring.push(entry.user_data(mark(Operation::Cancel, id.slot, id.generation))) };
@@ -619,10 +654,13 @@ impl Driver for UringDriver {
             core.pending.extend(closed);
             return;
         }
-        socket.operations += 1;
-        let entry = opcode::AsyncCancel2::new(CancelBuilder::fd(Fd(socket.fd)).all()).build();
-        // SAFETY: the entry points to nothing.
-        unsafe { core.ring.push(entry.user_data(mark(Operation::Cancel, id.slot, id.generation))) };
+        let (receiving, sending) = (socket.receiving, !socket.sending.is_nothing());
+        if receiving {
+            core.cancel(id, Operation::Receive);
+        }
+        if sending {
+            core.cancel(id, Operation::Send);
+        }
     }
 
     fn turn(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {

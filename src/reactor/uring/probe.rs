@@ -73,14 +73,16 @@ pub(super) fn single_receive(fd: Fd) -> squeue::Entry {
         .flags(RECEIVE_FLAGS)
 }
 
-/// Cancels everything in flight and waits for the last completion.
+/// Cancels everything in flight and waits for the last completion. Fails if there is none for too long.
 pub(super) fn cancel_all(ring: &mut Ring) -> io::Result<()> {
     let cancel = opcode::AsyncCancel2::new(io_uring::types::CancelBuilder::any().all()).build();
     // SAFETY: the entry points to nothing.
     unsafe { ring.push(cancel) };
-    let since = Instant::now();
+    let (mut since, mut left) = (Instant::now(), ring.in_flight());
     while ring.in_flight() > 0 {
-        if since.elapsed() > PATIENCE {
+        if ring.in_flight() < left {
+            (since, left) = (Instant::now(), ring.in_flight());
+        } else if since.elapsed() > PATIENCE {
             return Err(io::ErrorKind::TimedOut.into());
         }
         ring.enter(Enter::WaitAtMost(Duration::from_millis(100)))?;

@@ -272,6 +272,8 @@ pub(super) struct Buffers {
     lent: u16,
     /// Buffers it may have.
     lent_max: u16,
+    /// It ran out since the last lending.
+    short: bool,
 }
 
 impl Buffers {
@@ -295,7 +297,7 @@ impl Buffers {
             _ => return Err(refused(io::Error::last_os_error())),
         };
         let lent_max = pool.count().min(BUFFERS_LENT_START);
-        let buffers = Self { pool, entries, size, tail: 0, lent: 0, lent_max };
+        let buffers = Self { pool, entries, size, tail: 0, lent: 0, lent_max, short: false };
         ring.register(entries, size).map_err(refused)?;
         Ok(buffers)
     }
@@ -303,6 +305,10 @@ impl Buffers {
     /// Hands free buffers to the kernel.
     pub(super) fn lend(&mut self) {
         let before = self.tail;
+        if std::mem::take(&mut self.short) {
+            // Once per turn, however many receives found nothing in it.
+            self.lent_max = self.pool.count().min(self.lent_max.saturating_mul(2));
+        }
         while self.lent < self.lent_max
             && let Some(id) = self.pool.take_id()
         {
@@ -337,7 +343,7 @@ impl Buffers {
 
     /// The kernel ran out: it may have twice as many from now on.
     pub(super) fn grow(&mut self) {
-        self.lent_max = self.pool.count().min(self.lent_max.saturating_mul(2));
+        self.short = true;
     }
 
     /// The buffer a completion speaks of.
