@@ -10,7 +10,9 @@ use crate::observe::{CloseReason, Counter, Histogram};
 use crate::wire::http::chunked::ChunkProgress;
 use crate::wire::http::response::{self, Body};
 use crate::wire::http::{BodyKind, Chunked, Field, Head, HeadLimits, Progress, parse_head};
+use crate::wire::websocket::HandshakeError;
 use crate::wire::websocket::deflate::Agreed;
+use crate::wire::websocket::handshake::VERSION_FIELD;
 
 use super::Shard;
 use super::connection::{BodyState, Connection, Exchange, HOLD_PIPELINE, Phase, TIMER_PHASE};
@@ -121,6 +123,9 @@ impl Shard {
 
     /// Asks the dialects, in their order, whose request this is.
     fn open(&mut self, c: &mut Connection, head: &Head<'_>, fields: &[Field<'_>]) {
+        if let Some(Err(error)) = &head.websocket {
+            return self.refuse_handshake(c, *error);
+        }
         let request = Request {
             method: head.method,
             path: head.path,
@@ -182,6 +187,19 @@ impl Shard {
         }
         c.phase = Phase::Answering(exchange);
         self.answer_early(c, plain(404, "Nothing is served at this path.\n"));
+    }
+
+    /// Someone wants a WebSocket and asks for it wrongly.
+    fn refuse_handshake(&mut self, c: &mut Connection, error: HandshakeError) {
+        let status = error.status();
+        self.count(Counter::http_refused(status), 1);
+        let mut answer = plain(status, error.as_str());
+        if status == 426 {
+            let (name, value) = VERSION_FIELD;
+            answer.headers.push((name, Cow::Borrowed(value)));
+        }
+        self.write_response(c, status, &answer.headers, Body::Bytes(&answer.body), false);
+        self.finish(c, CloseReason::Protocol);
     }
 
     fn start_body(&mut self, c: &mut Connection, exchange: Box<Exchange>, expect_continue: bool) {
