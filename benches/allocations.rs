@@ -197,8 +197,9 @@ fn publish(address: SocketAddr, app: &App, publishes: usize) {
         let path = "/apps/app-id/batch_events";
         let query =
             sign::sign_request(app, "POST", path, &[], body.as_bytes(), UnixMillis(wall as u64));
-        let head = format!(
-            "POST {path}?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n",
+        // One write: two would wait for each other's acknowledgement.
+        let request = format!(
+            "POST {path}?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
         socket.write_all(request.as_bytes()).expect("a batch is sent");

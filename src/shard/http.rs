@@ -43,14 +43,15 @@ impl Shard {
             if matches!(c.phase, Phase::WebSocket) {
                 return used;
             }
-            self.keep_rest(c, &bytes[used..]);
+            self.keep_rest(c, &bytes[used..], true);
         } else {
             let mut whole = waiting;
             whole.extend_from_slice(bytes);
             let used = self.read_http(c, &mut whole);
             match c.phase {
                 Phase::WebSocket => self.feed_websocket(c, &mut whole[used..]),
-                _ => self.keep_rest(c, &whole[used..]),
+                // What a slow head adds does not give it more time; what follows a request does.
+                _ => self.keep_rest(c, &whole[used..], used > 0),
             }
         }
         bytes.len()
@@ -63,17 +64,16 @@ impl Shard {
         }
     }
 
-    fn keep_rest(&mut self, c: &mut Connection, rest: &[u8]) {
+    /// Keeps what is not whole yet; `is_start`: it is the beginning of a head, whose time runs from here.
+    fn keep_rest(&mut self, c: &mut Connection, rest: &[u8], is_start: bool) {
         if rest.is_empty() {
             return;
         }
         match &mut c.phase {
             Phase::Head { pending, .. } => {
-                if pending.is_empty() {
+                pending.extend_from_slice(rest);
+                if is_start {
                     self.arm(c, TIMER_PHASE, self.config.http.head_timeout);
-                }
-                if let Phase::Head { pending, .. } = &mut c.phase {
-                    pending.extend_from_slice(rest);
                 }
             }
             Phase::Answering(exchange) => exchange.pending.extend_from_slice(rest),
