@@ -12,6 +12,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::apps::{App, Apps};
 use crate::base::time::{Millis, UnixMillis};
+use crate::wire::http::query::{self, Plus};
 
 /// A secret with its padding already hashed: a signature costs two compressions less.
 #[derive(Clone)]
@@ -100,16 +101,13 @@ impl<'a> Query<'a> {
     /// Reads what followed `?`. Percent escapes are decoded (what does not decode to UTF-8 is
     /// replaced), a plus stays a plus: signers sign the value before it is escaped.
     pub fn parse(query: &'a str) -> Self {
-        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = query
-            .split('&')
-            .filter(|pair| !pair.is_empty())
-            .map(|pair| {
-                let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                let mut key = percent_decode(key);
+        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = query::pairs_raw(query)
+            .map(|(key, value)| {
+                let mut key = query::decode_lossy(key, Plus::Literal);
                 if key.bytes().any(|b| b.is_ascii_uppercase()) {
                     key = Cow::Owned(key.to_ascii_lowercase());
                 }
-                (key, percent_decode(value))
+                (key, query::decode_lossy(value, Plus::Literal))
             })
             .collect();
         // Stable, so that among equals the last one given is the last one here.
@@ -128,33 +126,6 @@ impl<'a> Query<'a> {
     pub fn value(&self, key: &str) -> Option<&str> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, value)| &**value)
     }
-}
-
-/// Decodes percent escapes; a broken escape stays as it is, broken UTF-8 is replaced.
-pub fn percent_decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let digit = |byte: Option<&u8>| byte.and_then(|&b| char::from(b).to_digit(16));
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high << 4 | low) as u8);
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    Cow::Owned(match String::from_utf8(decoded) {
-        Ok(text) => text,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    })
 }
 
 /// A request as its signature sees it.
@@ -301,33 +272,18 @@ pub fn sign_request(
         pairs.push(("body_md5".into(), md5.into()));
     }
     pairs.sort();
-    let query = Query(pairs);
-    let signature = app.signing_key.sign(&[request_text(method, path, &query).as_bytes()]);
+    let signed = Query(pairs);
+    let signature = app.signing_key.sign(&[request_text(method, path, &signed).as_bytes()]);
     let mut text = String::new();
-    for (key, value) in &query.0 {
+    for (key, value) in &signed.0 {
         text.push_str(key);
         text.push('=');
-        percent_encode(value, &mut text);
+        query::encode(&mut text, value);
         text.push('&');
     }
     text.push_str("auth_signature=");
     text.push_str(std::str::from_utf8(&signature).expect("hex digits are ASCII"));
     text
-}
-
-/// Appends `value` with everything but unreserved characters escaped. Source: RFC 3986, section 2.3.
-fn percent_encode(value: &str, out: &mut String) {
-    for byte in value.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                out.push(char::from(byte));
-            }
-            _ => {
-                let [high, low]: [u8; 2] = hex([byte]);
-                out.extend(['%', char::from(high), char::from(low)]);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -433,7 +389,5 @@ mod tests {
         assert_eq!(query.value("b"), Some("3"));
         assert_eq!(query.value("c"), Some(""));
         assert_eq!(query.value("d"), None);
-        assert_eq!(percent_decode("%ff"), "\u{fffd}");
-        assert_eq!(percent_decode("%C3%A9%2"), "é%2");
     }
 }

@@ -214,6 +214,10 @@ impl PusherSession {
             announce_count: settings.subscription_counts && member.is_none(),
             member: member.clone(),
         };
+        // Most peers have a few: room for one first, then for half as many again.
+        if self.subscriptions.len() == self.subscriptions.capacity() {
+            self.subscriptions.reserve_exact(self.subscriptions.len() / 2 + 1);
+        }
         self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1 });
         out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
         Ok(())

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shared;
-use crate::auth::sign::percent_decode;
 use crate::dialects::{Facts, Opening, Request, Response};
+use crate::wire::http::query::{self, Plus};
 use crate::wire::json;
 
 /// What a request is about.
@@ -41,7 +41,7 @@ impl Route {
     /// The app a path names, if it names one, and what of it. None: no path of this API.
     fn of(path: &str) -> Option<(Option<String>, Self)> {
         let path = path.strip_suffix('/').unwrap_or(path);
-        let text = |segment: &str| percent_decode(segment).into_owned();
+        let text = |segment: &str| query::decode_lossy(segment, Plus::Literal).into_owned();
         let user = |id: &str, verb: &str| match verb {
             "terminate_connections" if !id.is_empty() => Some(Self::Terminate(text(id))),
             "force_reconnect" if !id.is_empty() => Some(Self::Reconnect(text(id))),
