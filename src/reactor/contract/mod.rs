@@ -3,6 +3,7 @@
 //! A test is a function of a [`Rig`]; the table at the end runs it on io_uring, on io_uring with every
 //! feature in its plain form, on epoll, and on simulated networks calm and rough.
 
+mod mix;
 mod rig;
 
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use self::mix::anything_goes_in_any_order;
 use self::rig::{Peer, Rig, Seen, Stage, pattern};
 use super::sim::{Faults, SimEnd};
 use super::{GATHER_FRAMES_MAX, Options, Wait};
@@ -491,4 +493,5 @@ contract! {
     a_dropped_driver_ends_its_connections
     no_worker_threads_appear
     a_shortage_of_descriptors_is_told_once_and_passes
+    anything_goes_in_any_order
 }
