@@ -495,3 +495,23 @@ contract! {
     a_shortage_of_descriptors_is_told_once_and_passes
     anything_goes_in_any_order
 }
+
+#[test]
+fn a_refusal_of_io_uring_is_named_and_epoll_stands_in() {
+    use super::{DriverChoice, open};
+    // A completion queue of no places is what every kernel refuses.
+    let refused = Options { completions: 0, ..Options::new(4, 64) };
+    let said = open(DriverChoice::Auto, refused).unwrap().describe();
+    assert!(
+        said.starts_with("epoll (io_uring: ring with deferred task work")
+            && said.contains("refused"),
+        "{said}"
+    );
+    let error = open(DriverChoice::Uring, refused).err().expect("no driver");
+    assert!(error.to_string().starts_with("io_uring: ring"), "{error}");
+    assert_eq!(open(DriverChoice::Epoll, refused).unwrap().describe(), "epoll");
+    assert!(
+        open(DriverChoice::Auto, Options::new(0, 64)).is_err(),
+        "no driver does without buffers"
+    );
+}
