@@ -138,7 +138,7 @@ def main():
     parser.add_argument("cases", nargs="*")
     parser.add_argument("--driver", default="auto")
     parser.add_argument("--report", type=pathlib.Path, help="keep the report here")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory(prefix="ringmain-autobahn-") as name:
         directory = options.report or pathlib.Path(name)
         directory.mkdir(parents=True, exist_ok=True)
