@@ -339,7 +339,14 @@ impl Core {
         let (mark, result) = (completion.user_data(), completion.result());
         let id = SocketId { slot: (mark >> 32) as u32 & 0x00ff_ffff, generation: mark as u32 };
         let last = !cqueue::more(completion.flags());
-        match operation(mark)? {
+        let operation = operation(mark)?;
+        let of_socket =
+            matches!(operation, Operation::Receive | Operation::Send | Operation::Cancel);
+        debug_assert!(
+            !of_socket || self.sockets.get(id.slot, id.generation).is_some(),
+            "a completion came after its socket was buried: the count of operations is wrong"
+        );
+        match operation {
             Operation::Receive => self.received(id, completion),
             Operation::Send => self.sent(id, result),
             Operation::Accept => self.accepted(id.slot as usize, result, last),
