@@ -1,6 +1,6 @@
 //! The HTTP API: signed requests under `/apps/<id>`.
 //!
-//! A request is one [`exchange::Exchange`]: it takes the body, checks the signature, asks the broker
+//! A request is one `exchange::Exchange`: it takes the body, checks the signature, asks the broker
 //! and answers once, when the last answer it waits for has come. Which bytes are signed is
 //! `auth::sign`'s affair. Source: Pusher HTTP API reference.
 
