@@ -19,7 +19,6 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use crate::base::ids::{ConnectionId, LaneId, ShardId};
 use crate::base::time::{Nanos, Now};
@@ -267,13 +266,16 @@ impl Shard {
         self.count(Counter::Parks, 1);
         // A peer that empties a mailbox does not wake us: what waits for room is tried again soon.
         let retry = self.ports.backlog_up() + self.ports.backlog_down() > 0;
-        let retry = retry.then(|| Nanos(self.now.steady.0 + BACKLOG_RETRY_NS));
+        // The tick's own moment is past by as long as the tick took, and by the whole wait if the tick before
+        // slept: a wait counted from there would end late.
+        let now = self.driver.now().steady;
+        let retry = retry.then(|| Nanos(now.0 + BACKLOG_RETRY_NS));
         let mut due = [retry, self.timers.next_due(), self.home.next_due(), self.drain_due()];
         due.sort_by_key(|due| due.map_or(u64::MAX, |due| due.0));
         match due[0] {
             None => Wait::Forever,
-            Some(due) if due <= self.now.steady => Wait::No,
-            Some(due) => Wait::AtMost(Duration::from_nanos(due.0 - self.now.steady.0)),
+            Some(due) if due <= now => Wait::No,
+            Some(due) => Wait::AtMost(due.since(now)),
         }
     }
 
