@@ -1,7 +1,7 @@
 //! Golden transcripts: lines in, lines out, for every dialect.
 //!
-//! Each file under `tests/transcripts/<dialect>` is played against bare sessions, plainly and with
-//! compressed lanes, and against the real binary. The format is described in [`script`].
+//! Each file under `tests/transcripts/<dialect>` is played against bare sessions and the simulated server,
+//! plainly and with compressed lanes, and against the real binary. The format is described in [`script`].
 
 #[path = "transcripts/bare.rs"]
 mod bare;
@@ -9,6 +9,12 @@ mod bare;
 mod real;
 #[path = "transcripts/script.rs"]
 mod script;
+#[path = "transcripts/simulated.rs"]
+mod simulated;
+// The simulated server itself; what only the simulation's own test uses is idle here.
+#[allow(dead_code)]
+#[path = "simulation/universe.rs"]
+mod universe;
 
 use std::path::Path;
 
@@ -52,6 +58,24 @@ fn play_all(deflate: bool) {
 #[test]
 fn bare_sessions_follow_the_transcripts() {
     play_all(false);
+}
+
+#[test]
+fn the_simulated_server_follows_the_transcripts() {
+    let mut failures = Vec::new();
+    for (seed, (path, text)) in (0..).zip(transcripts()) {
+        for deflate in [false, true] {
+            let config = script::configuration(&text);
+            let mut world = simulated::Simulated::new(seed, &config);
+            world.deflate = deflate;
+            if let Err(error) = script::play(&text, &config, &mut world) {
+                failures.push(format!("{path}, deflate {deflate}, {error}"));
+            } else if !world.is_empty_in_the_end() {
+                failures.push(format!("{path}: something is still held after everyone has gone"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}\n", failures.join("\n\n"));
 }
 
 /// All but those in which time passes, which it does not on a real clock as fast as a test should.

@@ -1,0 +1,194 @@
+//! A whole simulated server: shards, mailboxes, sockets and a clock that moves when it is told to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use ringmain::base::time::{Millis, UnixMillis};
+use ringmain::config::Config;
+use ringmain::reactor::sim::{Faults, SimClient};
+use ringmain::wire::websocket::deflate::Inflater;
+use ringmain::wire::websocket::encode::{Compression, masked_close_frame, masked_frame};
+use ringmain::wire::websocket::{Decoder, Opcode, Role, Step};
+
+use crate::script::{Answer, Heard, World};
+use crate::universe::{Sound, Universe};
+
+/// More than one, so that what a transcript says also holds across mailboxes.
+const SHARDS: u16 = 3;
+
+/// A simulated server and the peers of one transcript.
+pub struct Simulated {
+    universe: Universe,
+    peers: BTreeMap<String, Peer>,
+    /// Peers offer compression.
+    pub deflate: bool,
+}
+
+struct Peer {
+    socket: SimClient,
+    decoder: Decoder,
+    assembly: Vec<u8>,
+    heard: VecDeque<Heard>,
+}
+
+impl Simulated {
+    /// `seed` decides who ticks when and which shard gets which connection.
+    pub fn new(seed: u64, config: &Config) -> Self {
+        let mut config = config.clone();
+        // Nobody else's thread moves this clock: a shard that spins would spin forever.
+        config.limits.spin_us = 0;
+        let universe = Universe::new(seed, Faults::none(), config, SHARDS, &Sound);
+        Self { universe, peers: BTreeMap::new(), deflate: false }
+    }
+
+    /// Lets everything happen that takes no time, and takes in what the peers received.
+    fn settle(&mut self) {
+        self.universe.pass(Duration::ZERO);
+        for peer in self.peers.values_mut() {
+            peer.take_in();
+        }
+    }
+
+    fn frame(&mut self, peer: &str, opcode: Opcode, payload: &[u8]) {
+        let frame = masked_frame(opcode, Compression::Plain, payload, [9, 8, 7, 6]);
+        self.peers[peer].socket.send(&frame);
+        self.settle();
+    }
+
+    /// Lets every peer go and all time-outs pass; true if nothing is held then.
+    pub fn is_empty_in_the_end(&mut self) -> bool {
+        for peer in self.peers.keys().cloned().collect::<Vec<_>>() {
+            self.go(&peer);
+        }
+        self.universe.pass(Duration::from_secs(24 * 3600));
+        self.universe.held() == Default::default()
+    }
+}
+
+impl Peer {
+    fn take_in(&mut self) {
+        let mut bytes = self.socket.received();
+        let mut input = &mut bytes[..];
+        loop {
+            let text = match self.decoder.next(&mut input, &mut self.assembly) {
+                Ok(Step::NeedMore) => break,
+                Ok(Step::Text(text)) => text.to_owned(),
+                Ok(Step::Deflated(_, bytes)) => {
+                    let message = Inflater::new().inflate(bytes, 1 << 20).expect("it inflates");
+                    String::from_utf8(message.to_vec()).expect("text is UTF-8")
+                }
+                Ok(Step::Close { code, reason }) => {
+                    let (code, reason) = (code.unwrap_or(1005), reason.to_owned());
+                    self.heard.push_back(Heard::Closed(code, reason));
+                    self.socket.send(&masked_close_frame(1000, "", [0; 4]));
+                    self.socket.finish();
+                    break;
+                }
+                Ok(other) => panic!("nothing here sends {other:?}"),
+                Err(error) => panic!("the server broke the WebSocket protocol: {error}"),
+            };
+            self.heard.push_back(Heard::Text(text));
+        }
+    }
+}
+
+impl World for Simulated {
+    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String> {
+        let socket = self.universe.connect();
+        let mut head = format!(
+            "GET {target} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        );
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        if self.deflate {
+            head += "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        }
+        socket.send((head + "\r\n").as_bytes());
+        self.settle();
+        let mut bytes = socket.received();
+        let end = bytes.windows(4).position(|it| it == b"\r\n\r\n").expect("a head ends") + 4;
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        assert!(head.starts_with("HTTP/1.1 101 "), "every handshake is taken: {head}");
+        let deflate = head.contains("permessage-deflate");
+        assert_eq!(deflate, self.deflate, "{head}");
+        let mut opened = Peer {
+            socket,
+            decoder: Decoder::new(Role::Client, 1 << 20, deflate),
+            assembly: Vec::new(),
+            heard: VecDeque::new(),
+        };
+        // The greeting came with the head.
+        let mut rest = bytes.split_off(end);
+        let mut input = &mut rest[..];
+        let mut socket_id = None;
+        if let Ok(Step::Text(text)) = opened.decoder.next(&mut input, &mut opened.assembly) {
+            let id = text.split_once("socket_id\\\":\\\"").map(|(_, rest)| rest);
+            socket_id = id.and_then(|rest| rest.split_once('\\')).map(|(id, _)| id.to_owned());
+            opened.heard.push_back(Heard::Text(text.to_owned()));
+        }
+        if let Ok(Step::Close { code, reason }) =
+            opened.decoder.next(&mut input, &mut opened.assembly)
+        {
+            opened.heard.push_back(Heard::Closed(code.unwrap_or(1005), reason.to_owned()));
+        }
+        self.peers.insert(peer.into(), opened);
+        socket_id
+    }
+
+    fn send(&mut self, peer: &str, text: &str) {
+        self.frame(peer, Opcode::Text, text.as_bytes());
+    }
+
+    fn send_binary(&mut self, peer: &str) {
+        self.frame(peer, Opcode::Binary, &[0, 1, 2]);
+    }
+
+    fn next(&mut self, peer: &str) -> Option<Heard> {
+        self.peers.get_mut(peer)?.heard.pop_front()
+    }
+
+    fn rest(&mut self, peer: &str) -> Option<Heard> {
+        self.next(peer)
+    }
+
+    fn go(&mut self, peer: &str) {
+        if let Some(gone) = self.peers.remove(peer) {
+            gone.socket.reset();
+        }
+        self.settle();
+    }
+
+    fn request(&mut self, method: &str, target: &str, body: &str) -> Answer {
+        let socket = self.universe.connect();
+        let length = body.len();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: sim\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+        );
+        socket.send(head.as_bytes());
+        socket.send(body.as_bytes());
+        self.settle();
+        let answer = String::from_utf8(socket.received()).expect("answers are text");
+        assert!(socket.end().is_some(), "the connection closes after the answer");
+        socket.finish();
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head ends");
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let headers = lines.filter_map(|line| line.split_once(": "));
+        Answer {
+            status: status.expect("a status line has one"),
+            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: body.to_owned(),
+        }
+    }
+
+    fn wait(&mut self, span: Millis) {
+        self.universe.pass(Duration::from_millis(span.0));
+        self.settle();
+    }
+
+    fn wall(&self) -> UnixMillis {
+        self.universe.world.now().wall
+    }
+}
