@@ -61,9 +61,9 @@ describe('restart', () => {
         }
         const ids = clients.map((client) => client.connection.socket_id)
         const lost = clients.map((client) => next(client.connection, 'connecting'))
-        const back = channels.map((channel) => next(channel, 'pusher:subscription_succeeded', () => true, 20_000))
+        const back = channels.map((channel) => next(channel, 'pusher:subscription_succeeded', () => true, 60_000))
         const again = clients.map((client) =>
-          next(client.connection, 'message', ({ event }) => event === 'pusher:signin_success', 20_000),
+          next(client.connection, 'message', ({ event }) => event === 'pusher:signin_success', 60_000),
         )
         const code = await server.stop(signal)
         assert.equal(code, signal === 'SIGTERM' ? 0 : signal)
