@@ -34,7 +34,12 @@ enum State {
     /// The body comes.
     Reading,
     /// Published; `outcomes` in the order of the asks, one per channel of each event.
-    Publishing { missing: usize, outcomes: Vec<Outcome>, batch: Option<usize> },
+    Publishing {
+        missing: usize,
+        outcomes: Vec<Outcome>,
+        batch: Option<usize>,
+        refusal: Option<broker::Refusal>,
+    },
     /// Every shard says what it holds.
     Surveying { missing: u16, info: Info, found: Vec<(Name, u64, u64)> },
     /// The broker describes a channel.
@@ -204,32 +209,39 @@ impl Exchange {
         if missing == 0 {
             return Some(respond(200, Bytes::from_static(b"{}")));
         }
-        self.state = State::Publishing { missing, outcomes, batch };
+        self.state = State::Publishing { missing, outcomes, batch, refusal: None };
         None
     }
+}
 
+impl State {
     /// Takes an answer of the broker; the answer to the peer, once it is complete.
     fn reply(&mut self, ticket: Ticket, reply: Reply) -> Option<Response> {
-        if let Reply::Refused(refusal) = reply {
-            return match self.state {
-                State::Reading | State::Answered => None,
-                _ => Some(refused(refusal)),
-            };
-        }
-        match (&mut self.state, reply) {
-            (
-                State::Publishing { missing, outcomes, batch },
-                Reply::Published { subscription_count, user_count, .. },
-            ) => {
+        match (self, reply) {
+            (Self::Publishing { missing, outcomes, batch, refusal }, reply) => {
                 let outcome = outcomes.get_mut(ticket.0 as usize)?;
-                (outcome.subscription_count, outcome.user_count) = (subscription_count, user_count);
+                match reply {
+                    Reply::Published { subscription_count, user_count, .. } => {
+                        (outcome.subscription_count, outcome.user_count) =
+                            (subscription_count, user_count);
+                    }
+                    // Answered with the last reply all the same: one that came later would be taken for
+                    // a reply to the connection's next request.
+                    Reply::Refused(first) => *refusal = refusal.take().or(Some(first)),
+                    _ => return None,
+                }
                 *missing -= 1;
                 if *missing > 0 {
                     return None;
                 }
-                Some(respond(200, Bytes::from(published(outcomes, *batch))))
+                Some(match refusal.take() {
+                    Some(refusal) => refused(refusal),
+                    None => respond(200, Bytes::from(published(outcomes, *batch))),
+                })
             }
-            (State::Surveying { missing, info, found }, Reply::Channels(channels)) => {
+            (Self::Reading | State::Answered, _) => None,
+            (_, Reply::Refused(refusal)) => Some(refused(refusal)),
+            (Self::Surveying { missing, info, found }, Reply::Channels(channels)) => {
                 let channels = channels.into_iter();
                 found.extend(channels.filter(|(name, ..)| !names::is_internal(name)));
                 *missing = missing.saturating_sub(1);
@@ -240,13 +252,13 @@ impl Exchange {
                 found.sort_unstable();
                 Some(respond(200, Bytes::from(surveyed(found, *info))))
             }
-            (State::Describing(info), Reply::Described(description)) => {
+            (Self::Describing(info), Reply::Described(description)) => {
                 Some(respond(200, Bytes::from(described(&description, *info))))
             }
-            (State::Waiting, Reply::Members(members)) => {
+            (Self::Waiting, Reply::Members(members)) => {
                 Some(respond(200, Bytes::from(listed(&members))))
             }
-            (State::Waiting, Reply::Done) => {
+            (Self::Waiting, Reply::Done) => {
                 Some(respond(200, Bytes::from_static(b"{\"ok\":true}")))
             }
             _ => None,
@@ -260,7 +272,7 @@ impl Session for Exchange {
             Input::Body(body) if matches!(self.state, State::Reading) => {
                 self.begin(body, now, out).unwrap_or_else(|refusal| Some(refusal.response()))
             }
-            Input::Reply(ticket, reply) => self.reply(ticket, reply),
+            Input::Reply(ticket, reply) => self.state.reply(ticket, reply),
             _ => None,
         };
         if let Some(response) = response {
@@ -382,4 +394,44 @@ fn listed(members: &[Arc<Member>]) -> Vec<u8> {
     }
     body.extend_from_slice(b"]}");
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publish_is_answered_once_by_its_last_reply() {
+        let outcome = |n: usize| Outcome {
+            event: 0,
+            channel: Name::from(&*format!("c{n}")),
+            info: None,
+            subscription_count: 0,
+            user_count: 0,
+        };
+        let published = || Reply::Published {
+            serial: crate::base::ids::Serial(1),
+            subscription_count: 0,
+            user_count: 0,
+        };
+        let refused = || Reply::Refused(broker::Refusal::ChannelsFull { channels_max: 1 });
+        for (replies, status) in [
+            ([published(), published(), published()], 200),
+            ([published(), refused(), published()], 503),
+            ([refused(), refused(), published()], 503),
+            ([published(), published(), refused()], 503),
+        ] {
+            let mut state = State::Publishing {
+                missing: 3,
+                outcomes: (0..3).map(outcome).collect(),
+                batch: None,
+                refusal: None,
+            };
+            let mut answers = Vec::new();
+            for (ticket, reply) in replies.into_iter().enumerate() {
+                answers.push(state.reply(Ticket(ticket as u32), reply).map(|it| it.status));
+            }
+            assert_eq!(answers, [None, None, Some(status)]);
+        }
+    }
 }
