@@ -31,9 +31,7 @@ impl Shard {
             Phase::Head { pending, .. } => std::mem::take(pending),
             Phase::Answering(exchange) => {
                 exchange.pending.extend_from_slice(bytes);
-                if exchange.pending.len() > PIPELINE_BYTES_MAX {
-                    self.hold(c, HOLD_PIPELINE);
-                }
+                self.pace(c);
                 return bytes.len();
             }
             _ => Vec::new(),
@@ -54,6 +52,7 @@ impl Shard {
                 _ => self.keep_rest(c, &whole[used..], used > 0),
             }
         }
+        self.pace(c);
         bytes.len()
     }
 
@@ -61,6 +60,22 @@ impl Shard {
     pub(super) fn feed_pipelined(&mut self, c: &mut Connection) {
         if matches!(&c.phase, Phase::Head { pending, .. } if !pending.is_empty()) {
             self.feed_http(c, &mut []);
+        }
+        self.pace(c);
+        if c.ended && !matches!(c.phase, Phase::Answering(_) | Phase::Leaving(_)) {
+            // What it had asked before it half-closed is answered, and there will be no more.
+            self.finish(c, CloseReason::Done);
+        }
+    }
+
+    /// Stops receiving while too much waits behind an answer. Not until the next answer but until that
+    /// has shrunk, or each answer would let in more than it takes away.
+    fn pace(&mut self, c: &mut Connection) {
+        match &c.phase {
+            Phase::Answering(exchange) if exchange.pending.len() > PIPELINE_BYTES_MAX => {
+                self.hold(c, HOLD_PIPELINE);
+            }
+            _ => self.unhold(c, HOLD_PIPELINE),
         }
     }
 
@@ -163,6 +178,9 @@ impl Shard {
             c.dialect = Some(index as u8);
             match opening {
                 Opening::Respond(response) => {
+                    // Told the outcome instead of to go on, a peer may send the body or leave it: where
+                    // the next request starts is anybody's guess. Source: RFC 9110, section 10.1.1.
+                    exchange.keep_alive &= !head.expect_continue;
                     c.phase = Phase::Answering(exchange);
                     self.answer_early(c, response);
                 }
@@ -322,11 +340,11 @@ impl Shard {
         } else {
             Body::Bytes(&answer.body)
         };
-        let keep = exchange.keep_alive && !c.ended;
+        // Whoever has half-closed may have asked more before that.
+        let keep = exchange.keep_alive && !(c.ended && exchange.pending.is_empty());
         self.write_response(c, answer.status, &answer.headers, body, keep);
         if keep {
             self.await_request(c, exchange.pending);
-            self.unhold(c, HOLD_PIPELINE);
         } else {
             self.finish(c, CloseReason::Done);
         }

@@ -147,12 +147,13 @@ impl Shard {
     pub(super) fn ended(&mut self, c: &mut Connection) {
         c.ended = true;
         match &c.phase {
-            // A WebSocket without its peer's voice is over; so is HTTP between requests.
-            Phase::WebSocket | Phase::Body(_) => self.abandon(c, CloseReason::Peer),
-            Phase::Head { .. } if self.outboxes.is_empty(c.socket.slot) => {
+            // A WebSocket without its peer's voice is over; so is HTTP between or within requests, once
+            // the answers to those before have left.
+            Phase::WebSocket => self.abandon(c, CloseReason::Peer),
+            Phase::Head { .. } | Phase::Body(_) if self.outboxes.is_empty(c.socket.slot) => {
                 self.abandon(c, CloseReason::Peer)
             }
-            Phase::Head { .. } => self.finish(c, CloseReason::Peer),
+            Phase::Head { .. } | Phase::Body(_) => self.finish(c, CloseReason::Peer),
             // Whoever asked and half-closed still gets the answer.
             Phase::Answering(_) | Phase::Leaving(_) => {}
         }
@@ -177,13 +178,20 @@ impl Shard {
         while let Some(slot) = self.outboxes.take_slow() {
             self.end_slow(slot);
         }
-        while self.outboxes.bytes() > self.config.limits.outbox_bytes_per_shard_max {
-            let Some(slot) = self.outboxes.fattest() else { break };
+        let bytes_max = self.config.limits.outbox_bytes_per_shard_max;
+        if self.outboxes.bytes() <= bytes_max {
+            return;
+        }
+        let mut fat = self.outboxes.fattest_last();
+        while self.outboxes.bytes() > bytes_max
+            && let Some(slot) = fat.pop()
+        {
             let before = self.outboxes.bytes();
             self.end_slow(slot);
-            if self.outboxes.bytes() >= before {
+            if self.outboxes.bytes() >= before
+                && let Some(mut c) = self.connections[slot as usize].take()
+            {
                 // All that is left is in flight: nothing to give back but the connection itself.
-                let Some(mut c) = self.connections[slot as usize].take() else { break };
                 self.abandon(&mut c, CloseReason::SlowConsumer);
                 self.check_in(c);
             }

@@ -9,6 +9,7 @@ mod hostile_websocket;
 mod http;
 mod life;
 mod peer;
+mod pipelining;
 mod server;
 mod sign;
 mod speech;
