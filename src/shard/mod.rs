@@ -143,6 +143,8 @@ pub struct Shard {
     inflater: Inflater,
     /// When mail last came; spinning pays only soon after.
     mail_at: Nanos,
+    /// The last turn brought completions.
+    worked: bool,
     // Reused buffers.
     completions: Vec<Completion>,
     outputs: Vec<Output>,
@@ -181,6 +183,7 @@ impl Shard {
             fields: FieldsSpare::default(),
             inflater: Inflater::new(),
             mail_at: Nanos(0),
+            worked: false,
             completions: Vec::new(),
             outputs: Vec::new(),
             ups: Vec::new(),
@@ -221,6 +224,7 @@ impl Shard {
         }
         self.ports.doorbell().parking.cancel();
         self.now = self.driver.now();
+        self.worked = !self.completions.is_empty();
         self.stages.reaped(self.now.steady, self.metrics.shard(self.id));
         self.take_completions();
         self.take_mail();
@@ -245,6 +249,10 @@ impl Shard {
     /// wake costs its sender as much as a send.
     fn choose_wait(&mut self) -> Wait {
         if !self.outboxes.is_clean() || self.has_mail() {
+            return Wait::No;
+        }
+        // A look without waiting first: what came while this tick worked costs no sleep and no wake.
+        if std::mem::take(&mut self.worked) {
             return Wait::No;
         }
         let spin = u64::from(self.config.limits.spin_us) * 1000;
