@@ -8,6 +8,7 @@ use std::sync::Arc;
 use ringmain::base::frame::Frame;
 use ringmain::base::time::Now;
 use ringmain::broker::{Command, Event};
+use ringmain::config::Config;
 use ringmain::dialects::{
     Dialect, Facts, Farewell, Input, LaneKind, Opening, Output, Request, Session,
 };
@@ -203,5 +204,46 @@ impl Wrap for NeverUnsubscribes {
             outputs.into_iter().filter(keep).collect()
         }
         Arc::new(Spoiled { inner, spoil })
+    }
+}
+
+/// Client events come back to their sender.
+pub struct HearsItself;
+
+impl Wrap for HearsItself {
+    fn dialect(&self, inner: Arc<dyn Dialect>) -> Arc<dyn Dialect> {
+        fn spoil(mut outputs: Vec<Output>, _: &Input<'_>) -> Vec<Output> {
+            for output in &mut outputs {
+                if let Output::Ask(_, Command::Publish(publish)) = output {
+                    publish.exclude = None;
+                }
+            }
+            outputs
+        }
+        Arc::new(Spoiled { inner, spoil })
+    }
+}
+
+/// Whoever answers no ping stays.
+pub struct ForgivesSilence;
+
+impl Wrap for ForgivesSilence {
+    fn dialect(&self, inner: Arc<dyn Dialect>) -> Arc<dyn Dialect> {
+        fn spoil(outputs: Vec<Output>, _: &Input<'_>) -> Vec<Output> {
+            let keep =
+                |it: &Output| !matches!(it, Output::Close(farewell, _) if farewell.code == 4201);
+            outputs.into_iter().filter(keep).collect()
+        }
+        Arc::new(Spoiled { inner, spoil })
+    }
+}
+
+/// No outbox is ever above its mark.
+pub struct BearsSlowConsumers;
+
+impl Wrap for BearsSlowConsumers {
+    fn config(&self, config: &mut Config) {
+        config.limits.outbox_bytes_high_water = 1 << 30;
+        config.limits.outbox_bytes_per_shard_max = 1 << 30;
     }
 }

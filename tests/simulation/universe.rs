@@ -1,8 +1,8 @@
 //! A whole server in one thread: shards on simulated drivers, ticked in an order drawn from the seed.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ringmain::auth::{App, Apps};
@@ -20,12 +20,31 @@ use ringmain::reactor::sim::{Faults, SimClient, World};
 use ringmain::shard::mesh::{self, Doorbell};
 use ringmain::shard::{Held, Life, Parts, Shard, Shared};
 
+/// Prints what happens, if `RINGMAIN_SIM_LOG` is set: the readable side of a replay.
+#[macro_export]
+macro_rules! tell {
+    ($world:expr, $($text:tt)*) => {
+        if $crate::universe::is_told() {
+            println!("{:>12.6} {}", $world.now().steady.0 as f64 / 1e9, format_args!($($text)*));
+        }
+    };
+}
+
+/// Whether runs are told line by line.
+pub fn is_told() -> bool {
+    static IS_TOLD: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("RINGMAIN_SIM_LOG").is_some_and(|it| it != "0"));
+    *IS_TOLD
+}
+
 /// What a run may put between the shards and the world: the broken variants live here.
 pub trait Wrap {
     /// The driver a shard gets.
     fn driver(&self, driver: Box<dyn Driver>) -> Box<dyn Driver> {
         driver
     }
+    /// The settings the server runs with, while the checkers go by those that were asked for.
+    fn config(&self, _: &mut Config) {}
     /// A dialect all shards get.
     fn dialect(&self, dialect: Arc<dyn Dialect>) -> Arc<dyn Dialect> {
         dialect
@@ -43,6 +62,7 @@ pub struct Universe {
     pub address: SocketAddr,
     pub config: Arc<Config>,
     pub shared: Arc<Shared>,
+    pub metrics: Arc<Metrics>,
     /// The app's secrets, for those who sign.
     pub app: Arc<App>,
     shards: Vec<Option<Shard>>,
@@ -52,6 +72,9 @@ impl Universe {
     /// `shards` shards with these settings, listening.
     pub fn new(seed: u64, faults: Faults, config: Config, shards: u16, wrap: &dyn Wrap) -> Self {
         let world = World::new(seed, faults);
+        let asked_for = Arc::new(config);
+        let mut config = Config::clone(&asked_for);
+        wrap.config(&mut config);
         let config = Arc::new(config);
         let metrics = Arc::new(Metrics::new(shards, &dialects::NAMES));
         let dialects: Vec<_> = dialects::all(&config, Arc::clone(&metrics))
@@ -97,7 +120,8 @@ impl Universe {
         let app = Arc::clone(
             Apps::new(&config.apps).with_key(&config.apps[0].key).expect("the development app"),
         );
-        Self { address, shards: shards.collect(), world, app, config, shared }
+        let shards = shards.collect();
+        Self { address, shards, world, app, config: asked_for, shared, metrics }
     }
 
     /// A new connection.
@@ -132,6 +156,17 @@ impl Universe {
                 return;
             }
             assert!(round < 100_000, "the shards never come to rest");
+        }
+    }
+
+    /// Moves the clock to what happens next. While some shard has work it is not far: a shard may be slow,
+    /// but one that sleeps through a time-out with input at hand would blame its peers.
+    pub fn advance(&mut self) {
+        let near = self.world.now().steady.0 + 50_000_000;
+        let rests =
+            (0..self.shards.len()).all(|it| self.shards[it].is_none() || self.world.is_idle(it));
+        if rests || self.world.next_due().is_some_and(|due| due.0 <= near) {
+            self.world.advance();
         }
     }
 
