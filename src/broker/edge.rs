@@ -175,11 +175,7 @@ impl Edge {
             | Command::Members(channel)
             | Command::Control(channel, _) => self.slots.home_of(channel),
             Command::Unsubscribe(channel) => return self.unsubscribe(from, channel, out),
-            Command::Survey { .. } => {
-                let all = (0..self.slots.shards()).map(ShardId);
-                let ask = |shard| (shard, Up::Ask { from, ticket, command: command.clone() });
-                return out.extend(all.map(ask));
-            }
+            Command::Survey { shard, .. } => *shard,
         };
         let command = match command {
             Command::Subscribe(subscribe) => match self.expect(from, ticket, subscribe) {
@@ -725,11 +721,13 @@ mod tests {
     }
 
     #[test]
-    fn a_survey_goes_everywhere_and_the_rest_to_one_home() {
+    fn a_survey_goes_where_it_is_to_go_and_the_rest_to_its_home() {
         let mut bench = Bench::new();
-        bench.ask(id(0, 1), 1, Command::Survey { app: AppIndex(0), prefix: "".into() });
-        let to: Vec<_> = bench.up.drain(..).map(|(to, _)| to.0).collect();
-        assert_eq!(to, [0, 1]);
+        for shard in [ShardId(0), ShardId(1)] {
+            let survey = Command::Survey { shard, from: 0, app: AppIndex(0), prefix: "".into() };
+            bench.ask(id(0, 1), 1, survey);
+            assert_eq!(bench.up.pop().map(|(to, _)| to), Some(shard));
+        }
         for name in ["a", "b", "c", "d", "e"] {
             bench.ask(id(0, 1), 2, Command::Describe(channel(name)));
             assert_eq!(bench.up.pop().map(|(to, _)| to), Some(bench.edge.home_of(&channel(name))));

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::ids::{AppIndex, ConnectionId, LANES_MAX, LaneId, Serial, Ticket};
+use crate::base::ids::{AppIndex, ConnectionId, LANES_MAX, LaneId, Serial, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, UnixMillis};
 
@@ -148,8 +148,12 @@ pub enum Command {
     Describe(Channel),
     /// Ask who is in a channel: [`Reply::Members`].
     Members(Channel),
-    /// Ask every shard for its occupied channels: one [`Reply::Channels`] from each shard.
+    /// Ask a shard for its occupied channels, a portion at a time: [`Reply::Channels`].
     Survey {
+        /// Which shard.
+        shard: ShardId,
+        /// Where to begin: 0, then as the last portion said.
+        from: u32,
         /// Of which app.
         app: AppIndex,
         /// Names that start so; empty for all.
@@ -228,8 +232,14 @@ pub enum Reply {
     Described(Box<Description>),
     /// Who is in it.
     Members(Vec<Arc<Member>>),
-    /// One shard's occupied channels: name, counted subscriptions, users.
-    Channels(Vec<(Name, u64, u64)>),
+    /// Some of a shard's occupied channels. Those that come, go or come back between two portions may
+    /// be missed or told twice.
+    Channels {
+        /// Name, counted subscriptions, users.
+        found: Vec<(Name, u64, u64)>,
+        /// Where the next portion begins; none after the last.
+        rest: Option<u32>,
+    },
     /// Carried out.
     Done,
 }

@@ -104,7 +104,7 @@ enum Asked {
     Publish(usize),
     Describe,
     Members,
-    Survey { left: u64 },
+    Survey,
     Control,
 }
 
@@ -241,11 +241,7 @@ impl Sink for Sessions {
             (Asked::Publish(_), Reply::Refused(Refusal::ChannelsFull { .. })) => (),
             (Asked::Describe, Reply::Described(_)) | (Asked::Members, Reply::Members(_)) => (),
             (Asked::Control, Reply::Done) => (),
-            (Asked::Survey { left }, Reply::Channels(_)) if *left > 1 => {
-                *left -= 1;
-                return;
-            }
-            (Asked::Survey { .. }, Reply::Channels(_)) => (),
+            (Asked::Survey, Reply::Channels { .. }) => (),
             (_, reply) => panic!("{reply:?} does not answer that"),
         }
         session.asked.remove(&ticket.0);
@@ -304,8 +300,10 @@ impl World {
             9 => self.ask(key, Asked::Describe, Command::Describe(channel(n))),
             10 => self.ask(key, Asked::Members, Command::Members(channel(n))),
             11 => {
-                let survey = Command::Survey { app: AppIndex(0), prefix: "c".into() };
-                self.ask(key, Asked::Survey { left: self.shards }, survey);
+                let shard = ShardId(self.prng.below(self.shards) as u16);
+                let survey =
+                    Command::Survey { shard, from: 0, app: AppIndex(0), prefix: "c".into() };
+                self.ask(key, Asked::Survey, survey);
             }
             12 => {
                 let control = Command::Control(channel(n), Control::Terminate);

@@ -71,11 +71,22 @@ impl<T> Pool<T> {
         item
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flatten().filter_map(|place| match place {
-            Place::Taken(item) => Some(item),
-            Place::Free(_) => None,
-        })
+    /// The items with numbers from `from` on, among `most` places, and where the next portion begins, if
+    /// there is one.
+    pub(crate) fn portion(
+        &self,
+        from: u32,
+        most: usize,
+    ) -> (impl Iterator<Item = &T>, Option<u32>) {
+        let places =
+            self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len());
+        let end = places.min((from as usize).saturating_add(most));
+        let items =
+            (from as usize..end).filter_map(|at| match &self.chunks[at / CHUNK][at % CHUNK] {
+                Place::Taken(item) => Some(item),
+                Place::Free(_) => None,
+            });
+        (items, (end < places).then_some(end as u32))
     }
 
     fn place_mut(&mut self, number: u32) -> &mut Place<T> {
@@ -112,7 +123,7 @@ mod tests {
         let [a, b, c] = ["a", "b", "c"].map(|item| pool.insert(item));
         assert_eq!((pool[a], pool[b], pool[c], pool.len()), ("a", "b", "c", 3));
         assert_eq!((pool.remove(a), pool.remove(c)), ("a", "c"));
-        assert_eq!(pool.iter().collect::<Vec<_>>(), [&"b"]);
+        assert_eq!(pool.portion(0, 9).0.collect::<Vec<_>>(), [&"b"]);
         assert_eq!((pool.insert("d"), pool.insert("e"), pool.insert("f")), (c, a, 3));
         pool[a] = "g";
         assert_eq!((pool[a], pool.len()), ("g", 4));
@@ -123,11 +134,19 @@ mod tests {
         let mut pool = Pool::new();
         let numbers: Vec<_> = (0..3 * CHUNK + 1).map(|n| pool.insert(n)).collect();
         assert!(numbers.iter().enumerate().all(|(n, &number)| pool[number] == n));
-        assert!(pool.iter().copied().eq(0..3 * CHUNK + 1));
+        assert!(pool.portion(0, usize::MAX).0.copied().eq(0..3 * CHUNK + 1));
+        let (mut from, mut all) = (Some(0), Vec::new());
+        while let Some(at) = from {
+            let (items, rest) = pool.portion(at, 100);
+            all.extend(items.copied());
+            from = rest;
+        }
+        assert!(all.into_iter().eq(0..3 * CHUNK + 1));
+        assert_eq!((pool.portion(5000, 1).0.count(), pool.portion(5000, 1).1), (0, None));
         for (n, &number) in numbers.iter().enumerate() {
             assert_eq!(pool.remove(number), n);
         }
-        assert_eq!((pool.len(), pool.iter().count()), (0, 0));
+        assert_eq!((pool.len(), pool.portion(0, 5000).0.count()), (0, 0));
     }
 
     #[test]

@@ -81,8 +81,13 @@ impl<T: Keyed> Table<T> {
         item
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pool.iter()
+    /// Those with numbers from `from` on, `most` at most, and where the next portion begins, if there is one.
+    pub(crate) fn portion(
+        &self,
+        from: u32,
+        most: usize,
+    ) -> (impl Iterator<Item = &T>, Option<u32>) {
+        self.pool.portion(from, most)
     }
 }
 
@@ -131,6 +136,6 @@ mod tests {
             assert_eq!(table.find(AppIndex(app), &Name::from(&*format!("c{n}"))), None);
         }
         assert_eq!(table.len(), 0);
-        assert_eq!(table.iter().count(), 0);
+        assert_eq!(table.portion(0, 5000).0.count(), 0);
     }
 }

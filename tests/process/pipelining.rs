@@ -75,3 +75,31 @@ fn an_early_answer_to_a_peer_that_asks_to_go_on_is_the_last() {
         assert_eq!(tcp.rest(), b"");
     }
 }
+
+#[test]
+fn channels_are_listed_whole_however_many_there_are() {
+    const COUNT: usize = 5000;
+    for server in Server::on_each_driver("shards = 2\n") {
+        let mut peer = Peer::open(&server);
+        for number in 0..COUNT {
+            peer.say(&format!(
+                r#"{{"event":"pusher:subscribe","data":{{"channel":"c{number}"}}}}"#
+            ));
+        }
+        for _ in 0..COUNT {
+            peer.next("pusher_internal:subscription_succeeded");
+        }
+        let (id, key, secret) = APP;
+        let path = format!("/apps/{id}/channels");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.expect("after 1970").as_secs();
+        let query = format!("auth_key={key}&auth_timestamp={now}&auth_version=1.0");
+        let signature = sign::hmac(secret, &format!("GET\n{path}\n{query}"));
+        let answer = server.fetch(&format!("{path}?{query}&auth_signature={signature}"));
+        assert_eq!(answer.status, 200);
+        let listed: serde_json::Value = serde_json::from_slice(&answer.body).expect("JSON");
+        let listed = listed["channels"].as_object().expect("an object");
+        assert!((0..COUNT).all(|number| listed.contains_key(&format!("c{number}"))));
+        assert_eq!(listed.len(), COUNT);
+    }
+}

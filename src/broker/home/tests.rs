@@ -110,7 +110,15 @@ impl Bench {
             "publish" => self.ask(shard, Command::Publish(message(words))),
             "describe" => self.ask(shard, Command::Describe(channel("c"))),
             "members" => self.ask(shard, Command::Members(channel("c"))),
-            "survey" => self.ask(shard, Command::Survey { app: AppIndex(0), prefix: words.into() }),
+            "survey" => self.ask(
+                shard,
+                Command::Survey {
+                    shard: ShardId(shard),
+                    from: 0,
+                    app: AppIndex(0),
+                    prefix: words.into(),
+                },
+            ),
             "control" => self.ask(shard, Command::Control(channel("c"), Control::Terminate)),
             other => panic!("{other}"),
         }
@@ -140,7 +148,7 @@ fn show((shard, down): &(ShardId, Down)) -> String {
             Reply::Refused(refusal) => format!("{refusal:?}"),
             Reply::Described(it) => format!("described {}", description(it)),
             Reply::Members(it) => format!("members {}", names(it)),
-            Reply::Channels(it) => format!("channels {it:?}"),
+            Reply::Channels { found, rest: None } => format!("channels {found:?}"),
             other => format!("{other:?}"),
         },
         Down::Deliver(delivery) => {

@@ -10,7 +10,7 @@ use super::publish::{self, EventIn, Info};
 use super::{Refusal, Route, Shared, respond};
 use crate::auth::App;
 use crate::auth::sign::{self, Query, RequestError, SignedRequest};
-use crate::base::ids::Ticket;
+use crate::base::ids::{AppIndex, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::Now;
 use crate::broker::{self, Command, Control, Description, Happening, Member, Publish, Reply};
@@ -40,8 +40,8 @@ enum State {
         batch: Option<usize>,
         refusal: Option<broker::Refusal>,
     },
-    /// Every shard says what it holds.
-    Surveying { missing: u16, info: Info, found: Vec<(Name, u64, u64)> },
+    /// Every shard says what it holds, a portion at a time.
+    Surveying(Box<Survey>),
     /// The broker describes a channel.
     Describing(Info),
     /// The broker lists members, or carries a control out.
@@ -49,6 +49,22 @@ enum State {
     /// Answered: what still comes is too late.
     Answered,
 }
+
+/// What shards have said they hold; ticket `n` asks shard `n`.
+struct Survey {
+    app: AppIndex,
+    prefix: Name,
+    info: Info,
+    /// Shards that have more to say.
+    missing: u16,
+    /// What is not in `body` yet.
+    found: Vec<(Name, u64, u64)>,
+    /// The answer so far.
+    body: Vec<u8>,
+}
+
+/// Found channels that are sorted and written at once: a tick has time for as many.
+const FOUND_MAX: usize = 1024;
 
 /// What became of one event in one channel.
 struct Outcome {
@@ -114,9 +130,17 @@ impl Exchange {
                         "info=user_count needs filter_by_prefix to start with presence-",
                     ));
                 }
-                let survey = Command::Survey { app: app.index, prefix: Name::from(prefix) };
-                let missing = self.shards;
-                (State::Surveying { missing, info, found: Vec::new() }, survey)
+                let survey = Survey {
+                    app: app.index,
+                    prefix: Name::from(prefix),
+                    info,
+                    missing: self.shards,
+                    found: Vec::new(),
+                    body: b"{\"channels\":{".to_vec(),
+                };
+                out.extend((0..self.shards).map(|shard| survey.ask(ShardId(shard), 0)));
+                self.state = State::Surveying(Box::new(survey));
+                return Ok(None);
             }
             Route::Channel(name) => {
                 check_name(name, &app)?;
@@ -216,7 +240,7 @@ impl Exchange {
 
 impl State {
     /// Takes an answer of the broker; the answer to the peer, once it is complete.
-    fn reply(&mut self, ticket: Ticket, reply: Reply) -> Option<Response> {
+    fn reply(&mut self, ticket: Ticket, reply: Reply, out: &mut Vec<Output>) -> Option<Response> {
         match (self, reply) {
             (Self::Publishing { missing, outcomes, batch, refusal }, reply) => {
                 let outcome = outcomes.get_mut(ticket.0 as usize)?;
@@ -241,16 +265,23 @@ impl State {
             }
             (Self::Reading | State::Answered, _) => None,
             (_, Reply::Refused(refusal)) => Some(refused(refusal)),
-            (Self::Surveying { missing, info, found }, Reply::Channels(channels)) => {
-                let channels = channels.into_iter();
-                found.extend(channels.filter(|(name, ..)| !names::is_internal(name)));
-                *missing = missing.saturating_sub(1);
-                if *missing > 0 {
+            (Self::Surveying(survey), Reply::Channels { found, rest }) => {
+                let found = found.into_iter();
+                survey.found.extend(found.filter(|(name, ..)| !names::is_internal(name)));
+                if survey.found.len() > FOUND_MAX {
+                    survey.write();
+                }
+                if let Some(from) = rest {
+                    out.push(survey.ask(ShardId(ticket.0 as u16), from));
                     return None;
                 }
-                // One order, whatever the number of shards.
-                found.sort_unstable();
-                Some(respond(200, Bytes::from(surveyed(found, *info))))
+                survey.missing = survey.missing.saturating_sub(1);
+                if survey.missing > 0 {
+                    return None;
+                }
+                survey.write();
+                survey.body.extend_from_slice(b"}}");
+                Some(respond(200, Bytes::from(std::mem::take(&mut survey.body))))
             }
             (Self::Describing(info), Reply::Described(description)) => {
                 Some(respond(200, Bytes::from(described(&description, *info))))
@@ -266,13 +297,39 @@ impl State {
     }
 }
 
+impl Survey {
+    fn ask(&self, shard: ShardId, from: u32) -> Output {
+        let (app, prefix) = (self.app, self.prefix.clone());
+        let survey = Command::Survey { shard, from, app, prefix };
+        Output::Ask(Ticket(u32::from(shard.0)), survey)
+    }
+
+    /// Writes what was found. Few channels come in one order, whatever the number of shards.
+    fn write(&mut self) {
+        self.found.sort_unstable();
+        for (name, subscriptions, users) in self.found.drain(..) {
+            if self.body.last() != Some(&b'{') {
+                self.body.push(b',');
+            }
+            json::write_str(&mut self.body, &name);
+            self.body.push(b':');
+            let users = self.info.user_count.then_some(users);
+            let subscriptions = self.info.subscription_count.then_some(subscriptions);
+            numbers(
+                &[("user_count", users), ("subscription_count", subscriptions)],
+                &mut self.body,
+            );
+        }
+    }
+}
+
 impl Session for Exchange {
     fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
         let response = match input {
             Input::Body(body) if matches!(self.state, State::Reading) => {
                 self.begin(body, now, out).unwrap_or_else(|refusal| Some(refusal.response()))
             }
-            Input::Reply(ticket, reply) => self.state.reply(ticket, reply),
+            Input::Reply(ticket, reply) => self.state.reply(ticket, reply, out),
             _ => None,
         };
         if let Some(response) = response {
@@ -348,22 +405,6 @@ fn numbers(members: &[(&str, Option<u64>)], body: &mut Vec<u8>) {
     body.push(b'}');
 }
 
-fn surveyed(found: &[(Name, u64, u64)], info: Info) -> Vec<u8> {
-    let mut body = b"{\"channels\":{".to_vec();
-    for (i, (name, subscriptions, users)) in found.iter().enumerate() {
-        if i > 0 {
-            body.push(b',');
-        }
-        json::write_str(&mut body, name);
-        body.push(b':');
-        let users = info.user_count.then_some(*users);
-        let subscriptions = info.subscription_count.then_some(*subscriptions);
-        numbers(&[("user_count", users), ("subscription_count", subscriptions)], &mut body);
-    }
-    body.extend_from_slice(b"}}");
-    body
-}
-
 fn described(description: &Description, info: Info) -> Vec<u8> {
     let occupied = description.subscription_count > 0;
     let mut body = format!("{{\"occupied\":{occupied}").into_bytes();
@@ -429,7 +470,9 @@ mod tests {
             };
             let mut answers = Vec::new();
             for (ticket, reply) in replies.into_iter().enumerate() {
-                answers.push(state.reply(Ticket(ticket as u32), reply).map(|it| it.status));
+                answers.push(
+                    state.reply(Ticket(ticket as u32), reply, &mut Vec::new()).map(|it| it.status),
+                );
             }
             assert_eq!(answers, [None, None, Some(status)]);
         }
