@@ -16,6 +16,8 @@ struct Waiting {
     is_head: bool,
     /// What it publishes: channels and counts.
     publishes: Vec<(String, u64)>,
+    /// Subscribers whose connections it ends.
+    ends: Vec<usize>,
 }
 
 /// A back end on one keep-alive connection.
@@ -27,6 +29,8 @@ pub struct Publisher {
     /// Bodies of what was answered and publishes nothing.
     pub answers: VecDeque<(u16, String)>,
     pub answered: u64,
+    /// Subscribers whose end was acknowledged.
+    pub ended: Vec<usize>,
     /// Answers that refused for overload.
     pub overloads: u64,
     pub gone: bool,
@@ -48,6 +52,7 @@ impl Publisher {
             waiting: VecDeque::new(),
             answers: VecDeque::new(),
             answered: 0,
+            ended: Vec::new(),
             overloads: 0,
             gone: false,
         }
@@ -126,7 +131,7 @@ impl Publisher {
             })
             .collect();
         let publishes = posts.iter().flat_map(|post| post.counts.clone()).collect();
-        let waiting = Waiting { status: 200, is_head: false, publishes };
+        let waiting = Waiting { status: 200, is_head: false, publishes, ends: Vec::new() };
         match &events[..] {
             [event] => {
                 self.request(universe, "POST", "/apps/app-id/events", &event.to_string(), waiting);
@@ -141,9 +146,19 @@ impl Publisher {
     /// Asks for something whose answer can be told from all others'.
     pub fn ask(&mut self, universe: &Universe, method: &str, path: &str, status: u16) {
         let body = if method == "POST" { "{}" } else { "" };
-        let waiting = Waiting { status, is_head: method == "HEAD", publishes: Vec::new() };
+        let is_head = method == "HEAD";
+        let waiting = Waiting { status, is_head, publishes: Vec::new(), ends: Vec::new() };
         tell!(universe.world, "publisher {} asks {method} {path}, for {status}", self.id);
         self.request(universe, method, path, body, waiting);
+    }
+
+    /// Ends a user's connections, `whom` among them.
+    pub fn terminate(&mut self, universe: &Universe, user: &str, whom: Vec<usize>) {
+        let path = format!("/apps/app-id/users/{user}/terminate_connections");
+        self.ask(universe, "POST", &path, 200);
+        if let Some(waiting) = self.waiting.back_mut() {
+            waiting.ends = whom;
+        }
     }
 
     /// Takes in answers; returns the publishes that were answered, in order.
@@ -175,6 +190,7 @@ impl Publisher {
                 continue;
             }
             assert_eq!(status, waiting.status, "answered out of order or wrong: {head}\n{body}");
+            self.ended.extend(waiting.ends);
             if waiting.publishes.is_empty() {
                 self.answers.push_back((status, body));
             } else {

@@ -164,7 +164,11 @@ fn broken_variants_are_caught() {
             &broken::ConfirmsEarly,
             &["attached", "arrived", "confirmed", "members", "before it asked"],
         ),
-        ("a session that never unsubscribes", &broken::NeverUnsubscribes, &["members", "joined"]),
+        (
+            "a session that never unsubscribes",
+            &broken::NeverUnsubscribes,
+            &["members", "joined", "unseen"],
+        ),
         ("a session that hears itself", &broken::HearsItself, &["was to be left out"]),
         ("a session that forgives silence", &broken::ForgivesSilence, &["is still there"]),
         (

@@ -89,7 +89,7 @@ pub struct Subscriber {
     pub stalled: bool,
     pub was_stalled: bool,
     pub gone: bool,
-    /// A termination of its user was asked for after its sign-in was confirmed.
+    /// Its user was terminated after its sign-in was confirmed.
     pub doomed: bool,
     pub closed: Option<u16>,
     /// The status it was answered instead of 101.

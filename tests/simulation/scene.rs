@@ -256,12 +256,11 @@ impl Scene {
             6 => publisher.ask(&self.universe, "GET", "/apps/app-id/channels", 200),
             _ => {
                 let user = format!("user-{}", self.universe.world.draw(24));
-                for subscriber in &mut self.subscribers {
-                    // A sign-in that is under way may come before the end or after it.
-                    subscriber.doomed |= subscriber.user == user && subscriber.is_signed_in();
-                }
-                let path = format!("/apps/app-id/users/{user}/terminate_connections");
-                publisher.ask(&self.universe, "POST", &path, 200);
+                // A sign-in that is under way may come before the end or after it.
+                let whom =
+                    self.subscribers.iter().filter(|it| it.user == user && it.is_signed_in());
+                let whom = whom.map(|it| it.who).collect();
+                publisher.terminate(&self.universe, &user, whom);
                 self.terminated.insert(user);
             }
         }
@@ -271,6 +270,9 @@ impl Scene {
         for publisher in &mut self.publishers {
             for (channel, count) in publisher.hear() {
                 self.answered.insert((channel, publisher.id), count);
+            }
+            for who in publisher.ended.drain(..) {
+                self.subscribers[who].doomed = true;
             }
         }
         for subscriber in &mut self.subscribers {
