@@ -363,18 +363,29 @@ impl Unit {
     }
 }
 
-/// Reads a number in a unit: digits (with `_` between them) and, perhaps after spaces, a suffix.
+/// Reads a number in a unit: digits (with `_` between them), perhaps a fraction that is whole in what
+/// the setting is kept in (`0.3` seconds, not half a byte) and, perhaps after spaces, a suffix.
 pub fn number(text: &str, unit: Unit) -> Option<u64> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let (digits, suffix) = text.split_at_checked(end)?;
+    let digits_end =
+        |text: &str| text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (digits, rest) = text.split_at_checked(digits_end(text))?;
     if !digits.starts_with(|c: char| c.is_ascii_digit()) {
         return None;
     }
-    let number: u64 = digits.replace('_', "").parse().ok()?;
+    let (fraction, suffix) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at_checked(digits_end(rest))?,
+        None => ("0", rest),
+    };
     let suffix = suffix.trim();
     let (_, worth) =
         unit.suffixes().iter().find(|(known, _)| known.eq_ignore_ascii_case(suffix))?;
-    number.checked_mul(*worth)
+    let whole: u64 = digits.replace('_', "").parse().ok()?;
+    let parts = 10u64.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let fraction = fraction.parse::<u64>().ok()?.checked_mul(*worth)?;
+    if !fraction.is_multiple_of(parts) {
+        return None;
+    }
+    whole.checked_mul(*worth)?.checked_add(fraction / parts)
 }
 
 /// Reads `IP:PORT`; `localhost` is 127.0.0.1.
@@ -447,6 +458,12 @@ mod tests {
             ("10", Unit::Seconds, Some(10_000)),
             ("10s", Unit::Seconds, Some(10_000)),
             ("250ms", Unit::Seconds, Some(250)),
+            ("0.3", Unit::Seconds, Some(300)),
+            ("1.5 min", Unit::Seconds, Some(90_000)),
+            ("0.0005", Unit::Seconds, None),
+            ("1.", Unit::Seconds, None),
+            ("1.5.5", Unit::Seconds, None),
+            ("1.5MiB", Unit::Bytes, Some(3 << 19)),
             ("2min", Unit::Seconds, Some(120_000)),
             ("1h", Unit::Seconds, Some(3_600_000)),
             ("1d", Unit::Seconds, None),
