@@ -1,15 +1,123 @@
 //! Ringmain: one self-hosted realtime event engine that speaks several realtime protocols natively.
 //!
-//! This page is the map. Rooms, lowest layer first; imports point down only:
+//! A back end publishes once; every subscriber hears it, whichever protocol it speaks. This page is
+//! the map; each room's own page says which of its files to read first. To see how it all moves, read
+//! [`shard::Shard::tick`].
 //!
-//! | layer | rooms |
-//! | --- | --- |
-//! | 0 | [`base`] |
-//! | 1 | [`wire`], [`reactor`], [`config`], [`observe`] |
-//! | 2 | [`broker`], [`auth`] |
-//! | 3 | [`dialects`] |
-//! | 4 | [`shard`] |
-//! | 5 | [`server`] |
+//! # The rooms
+//!
+//! Lowest layer first; imports point down only, and `tests/architecture.rs` fails on one that does not.
+//!
+//! | layer | room | what it does |
+//! | --- | --- | --- |
+//! | 0 | [`base`] | Nouns and structures for every other room: ids, time as a value, names, frames, slab, timer wheel, mailbox, generator. |
+//! | 1 | [`wire`] | Turns bytes into values and values into bytes: HTTP, WebSocket, server-sent events, JSON. |
+//! | 1 | [`reactor`] | Meets the kernel, alone: one [`Driver`](reactor::Driver) on io_uring, one on epoll, one simulated. |
+//! | 1 | [`config`] | Declares every setting once and turns file, environment and flags into a checked [`Config`](config::Config). |
+//! | 1 | [`observe`] | Counts, measures and logs; every metric is declared once, and only its own shard writes it. |
+//! | 2 | [`broker`] | Keeps channels: who listens, who is present, what was published, in which order. |
+//! | 2 | [`auth`] | Knows the apps and checks what they signed. |
+//! | 3 | [`dialects`] | Speaks the protocols, a folder for each, without a socket. |
+//! | 4 | [`shard`] | Puts one thread's worth of everything together and ticks it. |
+//! | 5 | [`server`] | Starts a shard on each core, waits for the signal and drains them. |
+//!
+//! Above them are the command line and `main`, which belong to the binary. Rooms called sans-io (`base`,
+//! `wire`, `broker`, `auth`, `dialects`) are handed bytes, time and chance, and never meet a socket, a file, a
+//! thread or a clock. So any run can be replayed from its inputs.
+//!
+//! # Who owns what
+//!
+//! A *shard* is one pinned thread with its driver, its sockets and some channels; nothing is locked and
+//! nothing is shared but a few counters. Each socket has an *edge*, the shard that accepted it, and each
+//! channel a *home*, the shard that [`broker::slots`] gives its name to. Edges and homes talk only by mail:
+//! one *up* mailbox (an edge asks) and one *down* mailbox (a home answers and delivers) for every ordered pair of
+//! shards, a shard with itself included ([`shard::mesh`]). Each keeps order, and that gives one total order
+//! per channel and exact attach points without a lock.
+//!
+//! # The life of an event
+//!
+//! On the shard P of the publisher's socket:
+//!
+//! 1. One completion brings the bytes, in a buffer of the driver's pool: [`reactor::Driver::turn`].
+//! 2. Head and body are read where they lie, and copied together only if they came in pieces:
+//!    [`wire::http::parse_head`], [`wire::websocket::Decoder::next`].
+//! 3. The dialect whose path it is ([`dialects::Dialect::open`]) starts a session, which checks signature,
+//!    names and sizes ([`auth::sign::verify_request`]), copies the payload out, the only copy of it, and asks:
+//!    [`dialects::Session::handle`] gives [`Output::Ask`](dialects::Output::Ask).
+//! 4. The ask finds the channel's home and goes into the up mailbox there: [`broker::edge::Edge::ask`],
+//!    [`shard::mesh::Ports::send_up`]. First crossing between cores.
+//!
+//! On the shard H that is the channel's home:
+//!
+//! 5. The event gets its serial, and is kept where the channel keeps its last one:
+//!    [`broker::home::Home::handle`]. If nobody listens it ends here.
+//! 6. It is rendered once for each *lane* (subscribers who get identical bytes) that has a subscriber anywhere,
+//!    transport header included: [`broker::Render::render`], done by [`dialects::Lanes`].
+//! 7. One [`Delivery`](broker::Delivery) goes to each shard with a subscriber, and one answer to P, through the
+//!    down mailboxes: [`shard::mesh::Ports::send_down`]. Second crossing.
+//!
+//! On each shard S with subscribers:
+//!
+//! 8. The edge hands each lane's frame to the outboxes of its subscribers, leaving out the excluded
+//!    connection; each costs one plain increment, because a [`Frame`](base::frame::Frame) counts its holders within
+//!    the shard: [`broker::edge::Edge::handle`], [`broker::edge::Sink::fan_out`].
+//! 9. At the end of the tick every outbox with something new leaves in one gathered send, and all sends of
+//!    the shard in one system call: [`reactor::Driver::send`], then the next turn.
+//!
+//! A subscription travels the same road. The home notes that the shard is interested and takes the
+//! snapshot (members, kept event) in one step; its answer and all later events share the down mailbox, so the
+//! edge attaches exactly where the answer lies: nothing is missed and nothing comes twice. An answer that
+//! finds its connection gone goes straight back as the end of the subscription.
+//!
+//! # The tick
+//!
+//! [`shard::Shard::tick`] is the only caller of everything on a shard: completions, one clock read, sessions,
+//! mail in, timers, slow consumers, dirty outboxes, mail out, one wake for each peer that sleeps. Every loop
+//! in it has a budget, and leftovers make the next wait zero. A shard with nothing to do parks, and is woken by
+//! its driver or by whoever sends it mail ([`base::mailbox::Parking`]).
+//!
+//! # Back-pressure
+//!
+//! - A full mailbox spills into a backlog at its sender.
+//! - *Down* mail is always taken: it ends in outboxes. *Up* mail is taken only while the taker's own down
+//!   backlog is below its mark. With one queue for both, or without that rule, shards could wait for each
+//!   other in a circle.
+//! - A shard whose up backlog is above its mark stops receiving from the sockets that fill it, and TCP slows
+//!   their peers; new publishes over HTTP are refused with 503 and a time to come back.
+//! - An outbox above its high-water mark makes its connection a slow consumer: what is queued is dropped, the
+//!   peer is told by its dialect ([`Dialect::farewell`](dialects::Dialect::farewell)), and the connection ends.
+//!   All outboxes of a shard together are bounded too; the fattest goes first.
+//!
+//! Each mark is a setting: [`config::Limits`].
+//!
+//! # Where unsafe code is
+//!
+//! It is denied everywhere but on a few `mod` lines, which `tests/architecture.rs` knows too:
+//!
+//! - [`reactor`], because system calls, rings shared with the kernel and its receive buffers have no other
+//!   form. Values go in owned and come back with their completion, so that nothing above owes the kernel a
+//!   lifetime. One contract suite runs on all three drivers.
+//! - [`base::mailbox`], because a bounded queue between two threads writes into slots that both can
+//!   see. It is held by a plain twin and by Loom.
+//!
+//! # A new dialect
+//!
+//! A folder in [`dialects`] with an `impl` [`Dialect`](dialects::Dialect) (stateless: whose request is this, how is
+//! an event rendered, how is goodbye said) and an `impl` [`Session`](dialects::Session) (one connection, one method);
+//! one line in [`dialects::list`]; and transcripts. It touches no other room: [`dialects::admin`] was built
+//! this way.
+//!
+//! # How it is tested
+//!
+//! - Beside the code: tables of cases, models and differential tests against other parsers; `fuzz/` goes on from
+//!   there.
+//! - `tests/transcripts`: lines in, lines out. The same files run against bare sessions, a simulated server
+//!   and the real binary.
+//! - `tests/simulation`: whole servers on [`reactor::sim`], with a clock, a network and a schedule that follow
+//!   from a seed. Checkers watch order, gaps, duplicates, presence, answers, memory and leaks;
+//!   deliberately broken variants show that they see. `tools/replay SEED` tells a run line by line.
+//! - `tests/process` and `tests/clients`: the real binary, hostile peers, and the clients people use.
+//! - `benches/` times one function each, `perf/` loads a whole server.
 
 pub mod auth;
 pub mod base;
