@@ -22,6 +22,7 @@ use crate::universe::Wrap;
 enum Fault {
     Lose,
     Repeat,
+    Swap,
 }
 
 struct BrokenDriver {
@@ -54,6 +55,7 @@ impl Driver for BrokenDriver {
                     queue.push_back(frame);
                     self.extra.push((socket, 0, bytes));
                 }
+                Fault::Swap => queue.swap(length - 1, length - 2),
                 _ => {}
             }
         }
@@ -112,6 +114,15 @@ pub struct RepeatsFrames(Cell<()>);
 impl Wrap for RepeatsFrames {
     fn driver(&self, inner: Box<dyn Driver>) -> Box<dyn Driver> {
         Box::new(BrokenDriver { inner, fault: Fault::Repeat, frames: 0, extra: Vec::new() })
+    }
+}
+
+/// What mail out of order would do to whoever hears it.
+pub struct SwapsFrames;
+
+impl Wrap for SwapsFrames {
+    fn driver(&self, inner: Box<dyn Driver>) -> Box<dyn Driver> {
+        Box::new(BrokenDriver { inner, fault: Fault::Swap, frames: 0, extra: Vec::new() })
     }
 }
 

@@ -95,6 +95,46 @@ fn a_seed_runs_the_same_way_twice() {
     }
 }
 
+/// Without a fault and without a farewell, the server's own numbers are exactly what its peers saw.
+#[test]
+fn metrics_agree_with_what_the_peers_saw() {
+    use ringmain::observe::{Counter, Gauge};
+    for shards in 1..4_u64 {
+        let mut scene = Scene::of_shards(shards as u16);
+        for _ in 0..6 {
+            scene.add_subscriber_of("a");
+        }
+        scene.universe.pass(Duration::from_millis(10));
+        scene.hear();
+        scene.universe.pass(Duration::from_millis(10));
+        for _ in 0..30 {
+            scene.publish_to("a");
+            scene.universe.pass(Duration::from_millis(1));
+            scene.hear();
+        }
+        scene.check_runs();
+        let (met, metrics) = (scene.exercised(), &scene.universe.metrics);
+        assert_eq!((met["events heard"], met["subscriptions confirmed"]), (6 * 30, 6));
+        for (counter, count) in [
+            (Counter::EventsPublished, 30),
+            (Counter::EventsDelivered, 6 * 30),
+            (Counter::SubscriptionsOpened, 6),
+            (Counter::SubscriptionsClosed, 0),
+            (Counter::Handshakes, 6),
+            (Counter::ConnectionsAccepted, 7),
+            (Counter::Http2xx, 30),
+            (Counter::SlowConsumers, 0),
+            (Counter::FramesDropped, 0),
+        ] {
+            assert_eq!(metrics.total(counter), count, "{counter:?} with {shards} shards");
+        }
+        assert_eq!(metrics.total_gauge(Gauge::Subscriptions), 6);
+        assert_eq!(metrics.total_gauge(Gauge::Connections), 7);
+        assert_eq!(metrics.total_gauge(Gauge::Channels), 1);
+        scene.check_nothing_is_left();
+    }
+}
+
 /// Half of the seeds drain at rest, half of them in the middle of load, which goes on.
 #[test]
 fn a_drain_ends_every_connection_with_words() {
@@ -140,7 +180,7 @@ fn a_drain_ends_every_connection_with_words() {
 fn broken_variants_are_caught() {
     // Their panics are wanted; the lines would only drown real ones.
     std::panic::set_hook(Box::new(|_| {}));
-    let variants: [(&str, &dyn Wrap, &[&str]); 7] = [
+    let variants: [(&str, &dyn Wrap, &[&str]); 8] = [
         (
             "a driver that loses a frame",
             &broken::LosesFrames::default(),
@@ -158,6 +198,18 @@ fn broken_variants_are_caught() {
             "a driver that sends a frame twice",
             &broken::RepeatsFrames::default(),
             &["skipped or repeated", "twice", "unseen", "nobody waits for", "out of order"],
+        ),
+        (
+            "a driver that swaps two frames",
+            &broken::SwapsFrames,
+            &[
+                "skipped or repeated",
+                "unseen",
+                "different orders",
+                "before its confirmation",
+                "out of order",
+                "joined",
+            ],
         ),
         (
             "a session that confirms before the home did",

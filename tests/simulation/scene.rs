@@ -11,7 +11,7 @@ use ringmain::reactor::sim::Faults;
 use crate::back_end::{Post, Publisher, Sloth, Unfinished};
 use crate::peer::{Counts, Manner, Met, SENDERS, Subscriber, user_channel};
 use crate::tell;
-use crate::universe::{Universe, Wrap};
+use crate::universe::{Sound, Universe, Wrap};
 
 pub const CHANNELS: [&str; 6] = ["a", "b", "private-c", "cache-d", "presence-e", "presence-f"];
 
@@ -34,6 +34,8 @@ pub struct Scene {
     /// Users whose connections were ended by their app.
     pub terminated: BTreeSet<String>,
     pub drained: bool,
+    /// The most mails that waited in backlogs at once.
+    backlog_mails_peak: usize,
     next_publisher: u64,
     next_user: u64,
 }
@@ -66,9 +68,42 @@ impl Scene {
             _ => Faults::rough(),
         };
         let shards = 1 + (seed % 4) as u16;
+        Self::with(seed, Universe::new(seed, faults, config(seed), shards, wrap))
+    }
+
+    /// A run that says what happens itself, without faults and without small bounds.
+    pub fn of_shards(shards: u16) -> Self {
+        let mut config = Config::development();
+        config.limits.spin_us = 0;
+        config.apps[0].subscription_counts = false;
+        Self::with(0, Universe::new(0, Faults::none(), config, shards, &Sound))
+    }
+
+    /// A subscriber of one channel that does nothing else.
+    pub fn add_subscriber_of(&mut self, channel: &str) {
+        let who = self.subscribers.len();
+        let mut added = Subscriber::new(&self.universe, who, format!("user-{who}"), Manner::Usual);
+        added.wants.push_back(channel.to_owned());
+        self.subscribers.push(added);
+    }
+
+    /// Publishes one event, over one connection.
+    pub fn publish_to(&mut self, channel: &str) {
+        if self.publishers.is_empty() {
+            self.publishers.push(Publisher::new(&self.universe, 0));
+        }
+        let count = self.sent.entry((channel.to_owned(), 0)).or_default();
+        *count += 1;
+        let counts = vec![(channel.to_owned(), *count)];
+        let post = Post { counts, exclude: None, padding: 9 };
+        self.publishers[0].publish(&self.universe, &[post]);
+    }
+
+    fn with(seed: u64, universe: Universe) -> Self {
         Self {
             seed,
-            universe: Universe::new(seed, faults, config(seed), shards, wrap),
+            universe,
+            backlog_mails_peak: 0,
             subscribers: Vec::new(),
             publishers: Vec::new(),
             sloths: Vec::new(),
@@ -282,6 +317,11 @@ impl Scene {
         let bounds = self.universe.config.limits.outbox_bytes_high_water + (64 << 10);
         let peak = self.universe.outbox_bytes_peak();
         assert!(peak <= bounds * (self.subscribers.len() + 8), "outboxes hold {peak} bytes");
+        let held = self.universe.held();
+        let limits = &self.universe.config.limits;
+        let connections_max = limits.connections_max as usize + 64 * self.universe.shards();
+        assert!(held.connections <= connections_max, "{} connections", held.connections);
+        self.backlog_mails_peak = self.backlog_mails_peak.max(held.backlog_mails);
         assert_eq!(self.universe.metrics.total(Counter::SessionPanics), 0, "a session panicked");
     }
 
@@ -376,6 +416,7 @@ impl Scene {
             ("connections broken", metrics.total_closed(CloseReason::Peer)),
             ("connections over the limit", metrics.total_closed(CloseReason::Overload)),
             ("gathered sends", metrics.total(Counter::SendsGathered)),
+            ("backlog peak mails", self.backlog_mails_peak as u64),
             ("outbox peak bytes", metrics.total_gauge(Gauge::OutboxPeakBytes)),
         ])
     }

@@ -124,6 +124,11 @@ impl Universe {
         Self { address, shards, world, app, config: asked_for, shared, metrics }
     }
 
+    /// How many shards it was started with.
+    pub fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
     /// A new connection.
     pub fn connect(&self) -> SimClient {
         self.world.connect(self.address)
