@@ -167,7 +167,8 @@ impl Scene {
             24 if !nobody => self.trouble(),
             25..=58 if !self.publishers.is_empty() => self.publish(),
             59 if !self.publishers.is_empty() => self.ask_aside(),
-            60 if self.sloths.len() < 3 && self.draw(4) == 0 => {
+            60 if self.draw(4) == 0 => self.universe.neglect_one(),
+            60 if self.sloths.len() < 3 && self.draw(2) == 0 => {
                 let what = [Unfinished::Head, Unfinished::Body, Unfinished::All][self.draw(3)];
                 self.sloths.push(Sloth::new(&self.universe, what));
             }

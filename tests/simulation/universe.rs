@@ -66,6 +66,8 @@ pub struct Universe {
     /// The app's secrets, for those who sign.
     pub app: Arc<App>,
     shards: Vec<Option<Shard>>,
+    /// A shard that is passed over, and for how many ticks more.
+    lazy: (usize, u32),
 }
 
 impl Universe {
@@ -121,7 +123,7 @@ impl Universe {
             Apps::new(&config.apps).with_key(&config.apps[0].key).expect("the development app"),
         );
         let shards = shards.collect();
-        Self { address, shards, world, app, config: asked_for, shared, metrics }
+        Self { address, shards, world, app, config: asked_for, shared, metrics, lazy: (0, 0) }
     }
 
     /// How many shards it was started with.
@@ -134,9 +136,18 @@ impl Universe {
         self.world.connect(self.address)
     }
 
+    /// Passes over one shard, drawn, for a while: mail to it piles up at the others.
+    pub fn neglect_one(&mut self) {
+        self.lazy = (self.world.draw(self.shards.len() as u64) as usize, 40);
+    }
+
     /// Ticks one shard, drawn.
     pub fn tick(&mut self) {
         let shard = self.world.draw(self.shards.len() as u64) as usize;
+        if self.lazy.0 == shard && self.lazy.1 > 0 && self.shards.len() > 1 {
+            self.lazy.1 -= 1;
+            return;
+        }
         self.tick_one(shard);
     }
 
