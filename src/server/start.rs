@@ -1,9 +1,11 @@
 //! Starting: drivers, listeners, mailboxes, threads, in the order that lets every failure be told.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::base::ids::ShardId;
 use crate::base::mailbox::Parking;
@@ -19,6 +21,12 @@ use crate::shard::mesh::{self, Doorbell, Ports};
 use crate::shard::{Life, Parts, Shard, Shared};
 
 use super::RunError;
+
+/// A server that was killed leaves its listeners to the kernel, which takes its rings apart after the
+/// process is gone: a port is only taken if it stays so.
+const CLAIM_TRIES: u32 = 40;
+/// Between two tries.
+const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 
 /// A running server.
 pub struct Started {
@@ -61,9 +69,7 @@ pub fn start(
     dialects: impl FnOnce(&Config, Arc<Metrics>) -> Vec<Arc<dyn Dialect>>,
 ) -> Result<Started, RunError> {
     for address in config.listen.iter().filter(|address| address.port() != 0) {
-        // Our listeners share a port among shards, so a second server would bind it too and take half of
-        // the peers. A listener that does not share finds out; it is closed at once.
-        TcpListener::bind(address).map_err(|error| refused(*address, &error))?;
+        claim(*address)?;
     }
     let shards = config.shards;
     let metrics = Arc::new(Metrics::new(shards, names));
@@ -178,15 +184,31 @@ fn run_shard(
     while shard.tick() == Life::Running {}
 }
 
+/// Makes sure that no other server listens on this address.
+///
+/// Our listeners share a port among shards, so a second server would bind it too and take half of the
+/// peers. A listener that does not share finds out; it is closed at once.
+fn claim(address: SocketAddr) -> Result<(), RunError> {
+    let mut left = CLAIM_TRIES;
+    loop {
+        match TcpListener::bind(address) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && left > 0 => left -= 1,
+            Err(error) => return Err(refused(address, &error)),
+        }
+        std::thread::sleep(CLAIM_PAUSE);
+    }
+}
+
 fn refused(address: SocketAddr, error: &std::io::Error) -> RunError {
     let hint = match error.kind() {
-        std::io::ErrorKind::AddrInUse => {
+        ErrorKind::AddrInUse => {
             "something listens there already; choose another with --listen ADDR:PORT"
         }
-        std::io::ErrorKind::AddrNotAvailable => {
+        ErrorKind::AddrNotAvailable => {
             "this machine has no such address; choose another with --listen"
         }
-        std::io::ErrorKind::PermissionDenied => {
+        ErrorKind::PermissionDenied => {
             "this port needs privileges; choose one above 1023 with --listen"
         }
         _ => "choose another address with --listen ADDR:PORT",
