@@ -228,7 +228,7 @@ impl Scene {
             let who = subscriber.who;
             assert!(subscriber.gone || !subscriber.doomed, "subscriber {who} was not terminated");
             assert!(
-                subscriber.gone || subscriber.manner == Manner::Usual,
+                subscriber.gone || !subscriber.is_lost,
                 "subscriber {who}, {:?}, is still there",
                 subscriber.manner
             );

@@ -88,6 +88,8 @@ pub struct Subscriber {
     pub runs: BTreeMap<String, Vec<Run>>,
     pub stalled: bool,
     pub was_stalled: bool,
+    /// It did not read any more when the run came to rest, nor answer, so its time must run out.
+    pub is_lost: bool,
     pub gone: bool,
     /// Its user was terminated after its sign-in was confirmed.
     pub doomed: bool,
@@ -144,6 +146,7 @@ impl Subscriber {
             runs: BTreeMap::new(),
             stalled: false,
             was_stalled: false,
+            is_lost: false,
             gone: false,
             doomed: false,
             closed: None,

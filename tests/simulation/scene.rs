@@ -331,6 +331,11 @@ impl Scene {
         tell!(self.universe.world, "everyone comes to rest");
         self.universe.world.set_faults(Faults::none());
         for subscriber in &mut self.subscribers {
+            match subscriber.manner {
+                Manner::Deaf => subscriber.is_lost = subscriber.stalled,
+                Manner::Mute => subscriber.is_lost = true,
+                Manner::Usual => {}
+            }
             if subscriber.stalled && subscriber.manner != Manner::Deaf {
                 subscriber.resume();
             }
