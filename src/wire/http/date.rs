@@ -36,37 +36,25 @@ impl Default for DateText {
 }
 
 fn render(second: u64) -> [u8; 29] {
-    const DAYS: [[u8; 3]; 7] = [*b"Thu", *b"Fri", *b"Sat", *b"Sun", *b"Mon", *b"Tue", *b"Wed"];
+    const DAYS: [[u8; 3]; 7] = [*b"Sun", *b"Mon", *b"Tue", *b"Wed", *b"Thu", *b"Fri", *b"Sat"];
     const MONTHS: [[u8; 3]; 12] = [
         *b"Jan", *b"Feb", *b"Mar", *b"Apr", *b"May", *b"Jun", *b"Jul", *b"Aug", *b"Sep", *b"Oct",
         *b"Nov", *b"Dec",
     ];
-    let (days, in_day) = (second / 86400, second % 86400);
-    // Civil date from days, with years that start in March so that the leap day comes last
-    // (Hinnant, "chrono-compatible low-level date algorithms").
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = (month_from_march + 2) % 12;
-    let year = year_of_era + era * 400 + u64::from(month < 2);
-
+    let civil = UnixMillis(second * 1000).to_civil();
     let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
-    text[..3].copy_from_slice(&DAYS[(days % 7) as usize]);
-    text[8..11].copy_from_slice(&MONTHS[month as usize]);
+    text[..3].copy_from_slice(&DAYS[usize::from(civil.weekday)]);
+    text[8..11].copy_from_slice(&MONTHS[usize::from(civil.month) - 1]);
     for (at, number) in [
-        (5, day),
-        (12, year / 100),
-        (14, year % 100),
-        (17, in_day / 3600),
-        (20, in_day / 60 % 60),
-        (23, in_day % 60),
+        (5, civil.day),
+        (12, (civil.year / 100) as u8),
+        (14, (civil.year % 100) as u8),
+        (17, civil.hour),
+        (20, civil.minute),
+        (23, civil.second),
     ] {
-        text[at] = b'0' + (number / 10) as u8;
-        text[at + 1] = b'0' + (number % 10) as u8;
+        text[at] = b'0' + number / 10;
+        text[at + 1] = b'0' + number % 10;
     }
     text
 }
