@@ -28,7 +28,7 @@ const HANDSHAKE: &[u8] = b"GET /app/app-key?protocol=7 HTTP/1.1\r\nHost: x\r\nUp
 fn rest(world: &World, shard: &mut Shard) {
     for _ in 0..10_000 {
         shard.tick();
-        if world.is_idle(0) && !world.next_due().is_some_and(|due| due <= world.now().steady) {
+        if world.is_idle(0) && world.next_due().is_none_or(|due| due > world.now().steady) {
             return;
         }
     }
