@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::base::frame::Frame;
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
-use crate::base::time::Nanos;
+use crate::base::time::{Millis, Nanos};
 use crate::broker::edge::{Recipient, Sink};
 use crate::broker::{Event, Reply};
 use crate::dialects::Input;
@@ -19,6 +19,21 @@ use super::stages::Stages;
 const MAILS_PER_SOURCE: usize = 512;
 /// Rounds in one tick: an ask to ourselves, its answer and what the answer makes us ask fit.
 const ROUNDS: usize = 4;
+
+/// Asks are taken for this long in one tick, and one at least: a batch of large events for peers that take
+/// compression would otherwise keep everyone else of the shard waiting until the last is rendered.
+const ASKS_TIME: Millis = Millis(2);
+
+/// How far the asks of a tick have come.
+#[derive(Default)]
+pub(super) struct Asks {
+    /// Whose mailbox is looked into first.
+    first: u16,
+    /// When to stop; none before the first publish.
+    until: Option<Nanos>,
+    /// The time is up.
+    over: bool,
+}
 
 /// What an edge says while it takes one mail, kept until the sessions can be run.
 #[derive(Default)]
@@ -80,6 +95,7 @@ impl Shard {
 
     /// Takes mail: asks first, so that those we sent ourselves are answered in the same tick.
     pub(super) fn take_mail(&mut self) {
+        self.asks = Asks { first: self.asks.first, until: None, over: false };
         for _ in 0..ROUNDS {
             self.ports.publish_own();
             let asks = if self.takes_asks() { self.take_asks() } else { 0 };
@@ -93,9 +109,15 @@ impl Shard {
     }
 
     fn take_asks(&mut self) -> usize {
+        if self.asks.over {
+            return 0;
+        }
         let mut taken = 0;
         let mut downs = std::mem::take(&mut self.downs);
-        for from in 0..self.ports.shards() {
+        let shards = self.ports.shards();
+        let first = self.asks.first;
+        'sources: for nth in 0..shards {
+            let from = (first + nth) % shards;
             for _ in 0..MAILS_PER_SOURCE {
                 let Some(up) = self.ports.take_up(ShardId(from)) else { break };
                 taken += 1;
@@ -114,8 +136,16 @@ impl Shard {
                     metrics.add(Counter::EventsPublished, 1);
                     metrics.record(Histogram::StageHop, before.since(arrived));
                     metrics.record(Histogram::StageRender, after.since(before));
+                    // Only publishes cost enough to be worth a look at the clock, and they have had it.
+                    let until = *self.asks.until.get_or_insert(before + ASKS_TIME);
+                    self.asks.over = after > until;
                 }
                 self.send_downs(&mut downs);
+                if self.asks.over {
+                    // The others are first next time.
+                    self.asks.first = (from + 1) % shards;
+                    break 'sources;
+                }
             }
         }
         self.downs = downs;

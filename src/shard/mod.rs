@@ -141,6 +141,7 @@ pub struct Shard {
     date: DateText,
     fields: FieldsSpare,
     inflater: Inflater,
+    asks: mail::Asks,
     /// When mail last came; spinning pays only soon after.
     mail_at: Nanos,
     /// The last turn brought completions.
@@ -182,6 +183,7 @@ impl Shard {
             date: DateText::new(now.wall),
             fields: FieldsSpare::default(),
             inflater: Inflater::new(),
+            asks: mail::Asks::default(),
             mail_at: Nanos(0),
             worked: false,
             completions: Vec::new(),

@@ -282,7 +282,7 @@ impl Driver for SimDriver {
     }
 
     fn now(&self) -> Now {
-        self.world.now()
+        self.world.look()
     }
 
     fn waker(&self) -> Waker {

@@ -74,6 +74,8 @@ pub struct Faults {
     pub accept_failures_per_million: u32,
     /// In a million receives, how many find no buffer for a while.
     pub starvations_per_million: u32,
+    /// Every look that a shard takes at the clock takes up to this long; with 0 a tick takes no time at all.
+    pub look_max: Duration,
 }
 
 impl Faults {
@@ -86,6 +88,7 @@ impl Faults {
             resets_per_million: 0,
             accept_failures_per_million: 0,
             starvations_per_million: 0,
+            look_max: Duration::ZERO,
         }
     }
 
@@ -98,12 +101,13 @@ impl Faults {
             resets_per_million: 0,
             accept_failures_per_million: 100_000,
             starvations_per_million: 100_000,
+            look_max: Duration::ZERO,
         }
     }
 
-    /// As [`Faults::slow`], and now and then a connection breaks.
+    /// As [`Faults::slow`], the shards are slow too, and now and then a connection breaks.
     pub fn rough() -> Self {
-        Self { resets_per_million: 1_000, ..Self::slow() }
+        Self { resets_per_million: 1_000, look_max: Duration::from_micros(500), ..Self::slow() }
     }
 }
 
@@ -183,6 +187,17 @@ impl World {
         inner.schedule(due, Event::Arrive { link });
         drop(inner);
         SimClient { world: self.clone(), link }
+    }
+
+    /// Both clocks, as a shard sees them, whose look takes its time.
+    fn look(&self) -> Now {
+        let mut inner = self.0.borrow_mut();
+        let most = inner.faults.look_max.as_nanos() as u64;
+        if most > 0 {
+            inner.now += inner.prng.below(most);
+        }
+        drop(inner);
+        self.now()
     }
 
     /// Both clocks.
