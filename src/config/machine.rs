@@ -22,6 +22,9 @@ const DESCRIPTORS_PER_SHARD: u64 = 16;
 /// is about a third of this.
 const CONNECTION_BYTES: u64 = 16 << 10;
 
+/// Room for three bodies of the default limit.
+const ASSEMBLY_BYTES_MIN: usize = 32 << 20;
+
 impl Machine {
     /// A machine that any machine is at least as large as.
     pub fn small() -> Self {
@@ -46,6 +49,12 @@ impl Machine {
         let left = left.min(self.memory_bytes / CONNECTION_BYTES).max(16);
         let slots = u64::from(shards) * CONNECTIONS_PER_SHARD_MAX as u64;
         u32::try_from(left.min(slots)).unwrap_or(u32::MAX)
+    }
+
+    /// An eighth of memory for all that is not whole yet, and never less than a few bodies need.
+    pub(crate) fn assembly_bytes_per_shard_max(&self, shards: u16) -> usize {
+        let share = self.memory_bytes / 8 / u64::from(shards.max(1));
+        usize::try_from(share).unwrap_or(usize::MAX).max(ASSEMBLY_BYTES_MIN)
     }
 
     /// A quarter of memory for all outboxes, and never less than one may hold.

@@ -94,6 +94,10 @@ impl Config {
         if self.limits.connections_max == 0 {
             self.limits.connections_max = machine.connections_max(self.shards, self.listen.len());
         }
+        if self.limits.assembly_bytes_per_shard_max == 0 {
+            self.limits.assembly_bytes_per_shard_max =
+                machine.assembly_bytes_per_shard_max(self.shards);
+        }
         if self.limits.outbox_bytes_per_shard_max == 0 {
             self.limits.outbox_bytes_per_shard_max = machine
                 .outbox_bytes_per_shard_max(self.shards, self.limits.outbox_bytes_high_water);
@@ -165,6 +169,9 @@ pub struct Limits {
     pub outbox_bytes_high_water: usize,
     /// All outboxes of one shard together; above it the fattest goes first.
     pub outbox_bytes_per_shard_max: usize,
+    /// Messages and bodies of one shard that are not whole yet, together; above it whoever adds to
+    /// them is refused with 503 or closed with 1013.
+    pub assembly_bytes_per_shard_max: usize,
     /// Slots of one mailbox (up or down, per ordered pair of shards); a power of two.
     pub mailbox_slots: usize,
     /// A backlog of asks above this pauses receiving on the sockets that fill it; also the mark of the

@@ -118,7 +118,7 @@ pub static SETTINGS: &[Setting<Config>] = &[
     // Bounds of the process.
     number!("limits.connections_max", limits.connections_max, Count, 0, 1, u32::MAX as u64,
         zero: Some("what descriptors and memory allow"),
-        "Connections in the whole process; a further one is refused with 503 or closed."),
+        "Connections in the whole process; a further WebSocket is closed with 4100, a further API request answered 503."),
     // Some hundred bytes each when empty: a million is what a mid-size machine carries per core.
     number!(
         "limits.channels_per_shard_max",
@@ -139,6 +139,9 @@ pub static SETTINGS: &[Setting<Config>] = &[
         GIB,
         "Bytes queued for one connection above which it is a slow consumer and is closed."
     ),
+    number!("limits.assembly_bytes_per_shard_max", limits.assembly_bytes_per_shard_max, Bytes, 0, MIB / 4, 1024 * GIB,
+        zero: Some("an eighth of memory, shared by the shards"),
+        "Bytes of messages and bodies of a shard that are not whole yet; above it whoever adds to them is refused with 503 or closed with 1013."),
     number!("limits.outbox_bytes_per_shard_max", limits.outbox_bytes_per_shard_max, Bytes, 0, MIB, 1024 * GIB,
         zero: Some("a quarter of memory, shared by the shards"),
         "Bytes queued for all connections of a shard; above it the fattest outbox goes first."),

@@ -33,6 +33,8 @@ pub struct Connection {
     pub session: Option<Box<dyn Session>>,
     /// Armed timers, by kind.
     pub timers: [Option<TimerId>; TIMERS],
+    /// What of [`Connection::assembly_bytes`] the shard has counted.
+    pub assembly_bytes_counted: usize,
     /// Why receiving is paused: a set of `HOLD_` bits; received while 0.
     pub holds: u8,
     /// Accepted although the process has all the connections it may have: gets one refusal.
@@ -144,6 +146,7 @@ impl Connection {
             stream: None,
             session: None,
             timers: [None; TIMERS],
+            assembly_bytes_counted: 0,
             holds: 0,
             over_capacity,
             ended: false,
@@ -152,6 +155,18 @@ impl Connection {
 }
 
 impl Connection {
+    /// Memory held for messages and bodies that are not whole.
+    pub fn assembly_bytes(&self) -> usize {
+        let http = match &self.phase {
+            Phase::Head { pending, .. } => pending.capacity(),
+            Phase::Body(exchange) | Phase::Answering(exchange) => {
+                exchange.bytes.capacity() + exchange.pending.capacity()
+            }
+            Phase::WebSocket | Phase::Leaving(_) => 0,
+        };
+        http + self.stream.as_ref().map_or(0, |stream| stream.assembly.capacity())
+    }
+
     /// Does anything that the peer sends on its WebSocket still matter?
     pub fn reads_websocket(&self) -> bool {
         match self.phase {

@@ -185,7 +185,8 @@ impl Shard {
                     self.answer_early(c, response);
                 }
                 Opening::Exchange { session, body_bytes_max } => {
-                    if self.ports.backlog_up() > self.config.limits.backlog_mails_high_water {
+                    let backlog = self.ports.backlog_up();
+                    if c.over_capacity || backlog > self.config.limits.backlog_mails_high_water {
                         return self.refuse(
                             c,
                             503,

@@ -54,10 +54,17 @@ impl Shard {
         }
         // Words of an earlier reason stand: the first decision is the one that is counted.
         let reason = if let Phase::Leaving(leaving) = &c.phase { leaving.reason } else { reason };
+        // A long answer may leave slowly; a close frame does not.
+        let flush_timeout = match &c.phase {
+            Phase::WebSocket | Phase::Leaving(_) => self.config.websocket.close_timeout,
+            Phase::Head { .. } | Phase::Body(_) | Phase::Answering(_) => {
+                self.config.http.body_timeout
+            }
+        };
         self.retire(c);
         c.stream = None;
         c.phase = Phase::Leaving(Leaving { reason, step: Step::Flush });
-        self.arm(c, TIMER_PHASE, self.config.websocket.close_timeout);
+        self.arm(c, TIMER_PHASE, flush_timeout);
     }
 
     /// Ends a connection without another word.
@@ -117,6 +124,7 @@ impl Shard {
             Phase::Leaving(leaving) => leaving.reason,
             _ => CloseReason::Peer,
         };
+        self.assembly_bytes -= c.assembly_bytes_counted;
         self.outboxes.close(c.socket.slot);
         self.driver.close(c.socket);
         self.connections_open -= 1;

@@ -42,6 +42,8 @@ use tally::{CountedLanes, Tally};
 
 /// Timers fired in one tick; the rest waits for the next.
 const TIMERS_PER_TICK: usize = 4096;
+/// The close code for "try again later". Source: IANA's registry of WebSocket close codes.
+const TRY_AGAIN_LATER: u16 = 1013;
 /// How soon mail that found its mailbox full is tried again.
 const BACKLOG_RETRY_NS: u64 = 100_000;
 /// Connections above the process's limit that are still accepted, per shard, so that each can be refused by
@@ -107,6 +109,8 @@ pub struct Held {
     pub subscriptions: usize,
     /// Bytes in outboxes, in flight included.
     pub outbox_bytes: usize,
+    /// Bytes of messages and bodies that are not whole.
+    pub assembly_bytes: usize,
     /// Armed timers.
     pub timers: usize,
     /// Mails waiting in backlogs.
@@ -132,6 +136,8 @@ pub struct Shard {
     connections: Vec<Option<Box<Connection>>>,
     connections_open: u32,
     outboxes: Outboxes,
+    /// Bytes of messages and bodies that are not whole, over all connections.
+    assembly_bytes: usize,
     timers: Wheel<u64>,
     stages: Stages,
     tally: Tally,
@@ -161,6 +167,7 @@ impl Shard {
         Self {
             id: parts.id,
             outboxes: Outboxes::new(parts.config.limits.outbox_bytes_high_water),
+            assembly_bytes: 0,
             timers: Wheel::new(now.steady),
             driver: parts.driver,
             ports: parts.ports,
@@ -201,6 +208,7 @@ impl Shard {
             channels: self.home.channels(),
             subscriptions: self.edge.subscriptions(),
             outbox_bytes: self.outboxes.bytes(),
+            assembly_bytes: self.assembly_bytes,
             timers: self.timers.len(),
             backlog_mails: self.ports.backlog_up() + self.ports.backlog_down(),
         }
@@ -334,12 +342,41 @@ impl Shard {
     }
 
     /// Puts it back, unless it ended meanwhile.
-    fn check_in(&mut self, connection: Box<Connection>) {
+    fn check_in(&mut self, mut connection: Box<Connection>) {
+        self.bound_assembly(&mut connection);
         if matches!(connection.phase, Phase::Leaving(_)) {
             return self.leave_on(connection);
         }
         let slot = connection.socket.slot as usize;
         self.connections[slot] = Some(connection);
+    }
+
+    /// Counts what the connection holds of messages and bodies that are not whole. Above the shard's
+    /// bound, whoever adds to it is refused: each alone keeps its limit, thousands together would not.
+    fn bound_assembly(&mut self, c: &mut Connection) {
+        let grew = self.count_assembly(c);
+        let bytes_max = self.config.limits.assembly_bytes_per_shard_max;
+        if !grew || self.assembly_bytes <= bytes_max {
+            return;
+        }
+        const WHY: &str = "This server is overloaded.";
+        match &c.phase {
+            Phase::WebSocket => {
+                self.close_websocket(c, TRY_AGAIN_LATER, WHY, CloseReason::Overload)
+            }
+            Phase::Leaving(_) => self.abandon(c, CloseReason::Overload),
+            Phase::Answering(_) => self.abandon(c, CloseReason::Overload),
+            Phase::Head { .. } | Phase::Body(_) => self.refuse(c, 503, WHY, CloseReason::Overload),
+        }
+        self.count_assembly(c);
+    }
+
+    /// Brings the count of assembled bytes up to date; true if this connection holds more than before.
+    fn count_assembly(&mut self, c: &mut Connection) -> bool {
+        let (before, bytes) = (c.assembly_bytes_counted, c.assembly_bytes());
+        self.assembly_bytes = self.assembly_bytes - before + bytes;
+        c.assembly_bytes_counted = bytes;
+        bytes > before
     }
 
     fn accept(&mut self, socket: SocketId, peer: SocketAddr) {

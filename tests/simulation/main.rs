@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use ringmain::reactor::sim::Faults;
+
 use scene::Scene;
-use universe::{Sound, Wrap};
+use universe::{Sound, Universe, Wrap};
 
 /// What a run came across, by name.
 type Exercised = BTreeMap<&'static str, u64>;
@@ -136,6 +138,41 @@ fn metrics_agree_with_what_the_peers_saw() {
 }
 
 /// Half of the seeds drain at rest, half of them in the middle of load, which goes on.
+/// Bodies and messages that never end are bounded for all peers together: who would pass the bound is told to
+/// come back, and whoever asks for little is served all the same.
+#[test]
+fn what_is_not_whole_has_a_bound_for_all_together() {
+    const BOUND: usize = 512 << 10;
+    let mut config = ringmain::config::Config::development();
+    config.limits.assembly_bytes_per_shard_max = BOUND;
+    let mut universe = Universe::new(7, Faults::none(), config, 1, &Sound);
+    let head = "POST /apps/app-id/events HTTP/1.1\r\nHost: sim\r\nContent-Length: 200000\r\n\r\n";
+    let peers: Vec<_> = (0..24).map(|_| universe.connect()).collect();
+    for peer in &peers {
+        peer.send(head.as_bytes());
+        for _ in 0..25 {
+            peer.send(&[b' '; 4000]);
+            universe.settle();
+            // One buffer may double before it is counted.
+            assert!(universe.held().assembly_bytes <= BOUND + (256 << 10));
+        }
+    }
+    universe.pass(Duration::from_millis(100));
+    let answers: Vec<_> = peers.iter().map(|peer| peer.received()).collect();
+    let refused = answers.iter().filter(|answer| answer.starts_with(b"HTTP/1.1 503 ")).count();
+    assert!(refused >= 24 - 2 * BOUND / 100_000, "{refused} were refused");
+    let says_when = |answer: &Vec<u8>| answer.windows(12).any(|text| text == b"Retry-After:");
+    assert_eq!(answers.iter().filter(|answer| says_when(answer)).count(), refused);
+    let small = universe.connect();
+    small.send(b"GET /up HTTP/1.1\r\nHost: sim\r\n\r\n");
+    universe.pass(Duration::from_millis(100));
+    assert!(small.received().starts_with(b"HTTP/1.1 200 "));
+    peers.iter().for_each(|peer| peer.reset());
+    small.reset();
+    universe.pass(Duration::from_secs(1));
+    assert_eq!(universe.held(), Default::default());
+}
+
 #[test]
 fn a_drain_ends_every_connection_with_words() {
     let mut told = 0;

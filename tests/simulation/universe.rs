@@ -214,6 +214,7 @@ impl Universe {
             sum.channels += held.channels;
             sum.subscriptions += held.subscriptions;
             sum.outbox_bytes += held.outbox_bytes;
+            sum.assembly_bytes += held.assembly_bytes;
             sum.timers += held.timers;
             sum.backlog_mails += held.backlog_mails;
         }
