@@ -6,7 +6,7 @@ use crate::base::frame::Frame;
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::time::{Millis, Nanos};
 use crate::broker::edge::{Recipient, Sink};
-use crate::broker::{Event, Reply};
+use crate::broker::{Command, Down, Event, Reply, Up};
 use crate::dialects::Input;
 use crate::observe::{Counter, Gauge, Histogram};
 
@@ -122,10 +122,7 @@ impl Shard {
                 let Some(up) = self.ports.take_up(ShardId(from)) else { break };
                 taken += 1;
                 let published = match &up {
-                    crate::broker::Up::Ask {
-                        command: crate::broker::Command::Publish(publish),
-                        ..
-                    } => Some(publish.arrived),
+                    Up::Ask { command: Command::Publish(publish), .. } => Some(publish.arrived),
                     _ => None,
                 };
                 let before = published.map(|_| self.driver.now().steady);
@@ -152,7 +149,7 @@ impl Shard {
         taken
     }
 
-    fn send_downs(&mut self, downs: &mut Vec<(ShardId, crate::broker::Down)>) {
+    fn send_downs(&mut self, downs: &mut Vec<(ShardId, Down)>) {
         for (to, down) in downs.drain(..) {
             self.count(Counter::MailsDown, 1);
             if self.ports.send_down(to, down) {
