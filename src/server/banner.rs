@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use super::start::Started;
 
+/// What the command to copy publishes: the README's subscribers read its `text`.
+const DATA: &str = r#"{"text":"hi"}"#;
+
 /// Writes the banner.
 pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     let config = &started.config;
@@ -36,7 +39,9 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     let url = if (host.as_str(), address.port()) == ("127.0.0.1", 6001) {
         String::new()
     } else {
-        format!(" --url http://{host}:{}", address.port())
+        // Quoted where a shell could take the brackets for a pattern.
+        let quote = if address.is_ipv6() { "'" } else { "" };
+        format!(" --url {quote}http://{host}:{}{quote}", address.port())
     };
     let me = std::env::args().next().unwrap_or_else(|| "ringmain".into());
     if config.development {
@@ -47,15 +52,22 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  hear     {me} listen{url} --channel hello")?;
         writeln!(
             out,
-            "  publish  {me} publish{url} --channel hello --event greeting --data '\"hi\"'"
+            "  publish  {me} publish{url} --channel hello --event greeting --data '{DATA}'"
         )?;
     } else {
-        let (app, count) = (&config.apps[0], config.apps.len());
-        writeln!(out, "  apps     {count}, the first is {}", app.id)?;
+        let Some(app) = config.apps.iter().find(|app| app.enabled) else {
+            return writeln!(out, "  apps     {}, none of them enabled", config.apps.len());
+        };
+        let count = config.apps.len();
+        writeln!(
+            out,
+            "  apps     {count}; below is {}: put its secret in RINGMAIN_APP_SECRET to publish",
+            app.id
+        )?;
         writeln!(out, "  hear     {me} listen{url} --key {} --channel hello", app.key)?;
         writeln!(
             out,
-            "  publish  {me} publish{url} --app-id {} --key {} --channel hello --event greeting --data '\"hi\"'",
+            "  publish  {me} publish{url} --app-id {} --key {} --channel hello --event greeting --data '{DATA}'",
             app.id, app.key
         )?;
     }
