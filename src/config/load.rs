@@ -91,6 +91,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
 struct Table {
     origin: Option<Origin>,
     given: Vec<(String, Given, Origin)>,
+    /// Something of it was refused while it was read, and is not in `given`.
+    refused: bool,
 }
 
 struct Loader<'a> {
@@ -125,6 +127,13 @@ impl Loader<'_> {
         for (key, value) in table.get_ref() {
             if key.get_ref() == "apps" {
                 self.take_apps(&file, value);
+            } else if key.get_ref() == "app" {
+                // Flags and variables say `app`; here its parts would look like known names.
+                let fault = Fault::UnknownKey {
+                    key: "app".to_owned(),
+                    nearest: Some("[[apps]]".to_owned()),
+                };
+                self.refuse(file.origin(&key.span()), fault);
             } else {
                 let mut leaves = Vec::new();
                 self.flatten(&file, key.get_ref().to_string(), key.span(), value, &mut leaves);
@@ -150,12 +159,14 @@ impl Loader<'_> {
                 continue;
             };
             let mut given = Vec::new();
+            let problems = self.problems.len();
             for (key, value) in table {
                 self.flatten(file, key.get_ref().to_string(), key.span(), value, &mut given);
             }
             let named = given.iter().filter(|(key, ..)| key == "secret_env");
             self.named.extend(named.map(|(_, name, _)| name.spelled()));
-            self.apps.push(Table { origin: Some(file.origin(&span)), given });
+            let refused = self.problems.len() > problems;
+            self.apps.push(Table { origin: Some(file.origin(&span)), given, refused });
         }
     }
 
@@ -255,6 +266,7 @@ impl Loader<'_> {
         };
         match flag.key.strip_prefix("app.") {
             Some("secret") => {
+                self.app_first.refused = true;
                 self.refuse(origin, Fault::SecretFlag { key: flag.key.clone() });
             }
             Some(key) => {
@@ -337,7 +349,8 @@ impl Loader<'_> {
             ("key", table.given.iter().any(|(key, ..)| key == "key")),
             ("secret", secrets > 0),
         ] {
-            if !is_given {
+            // What was given and refused is told already; the last line must be the one to act on.
+            if !is_given && !table.refused {
                 self.refuse(origin(), Fault::AppLacks { key: spell(key) });
             }
         }
@@ -408,6 +421,17 @@ impl Loader<'_> {
             if let Some(&address) = exposed {
                 faults.push(("listen", Fault::DevelopmentExposed { address }));
             }
+        }
+        // Shards share a port, so the kernel would let us bind it twice.
+        let again = |i: usize, it: &std::net::SocketAddr| {
+            config.listen.iter().take(i).any(|earlier| earlier == it)
+        };
+        let twice =
+            config.listen.iter().enumerate().find(|(i, it)| it.port() != 0 && again(*i, it));
+        if let Some((_, address)) = twice {
+            let (key, value) = ("listen".to_owned(), address.to_string());
+            let allowed = "each address once".to_owned();
+            faults.push(("listen", Fault::NotAllowed { key, value, allowed }));
         }
         for (key, fault) in faults {
             self.refuse(self.origins.get(key).cloned(), fault);

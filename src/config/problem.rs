@@ -149,6 +149,9 @@ impl Problem {
             Fault::SecretTwice => {
                 format!("keep one of secret, secret_file, secret_env{place}")
             }
+            Fault::AppLacks { key } if key == "apps.secret" => {
+                format!("set {key}, {key}_file or {key}_env{place}")
+            }
             Fault::AppLacks { key } => format!("set {key}{place}"),
             Fault::AppTwice { what, .. } => format!("change the {what} of one of the two{place}"),
             Fault::DevelopmentExposed { .. } => {

@@ -134,6 +134,9 @@ fn bad_input_is_refused_by_name_place_and_range() {
         ("apps = 1", &["one [[apps]] table"]),
         ("apps = [1]", &["one [[apps]] table"]),
         ("[[apps]]\nid = 1", &["an app needs apps.key", "an app needs apps.secret"]),
+        ("[[apps]]\nid = 1\nkey=\"k\"", &["set apps.secret, apps.secret_file or apps.secret_env"]),
+        ("[app]\nid = 1", &["unknown setting `app`", "did you mean `[[apps]]`?"]),
+        ("listen = [\"[::1]:1\", \"[::1]:1\"]", &["listen = [::1]:1", "each address once"]),
         ("[[apps]]\nid = \"a b\"\nkey=\"k\"\nsecret=\"s\"", &["apps.id = a b", "letters, digits"]),
         ("[[apps]]\nid = 1\nkey=\"k\"\nsecret=\"\"", &["apps.secret = ***"]),
         ("[[apps]]\nid = 1\nkey=\"k\"\nsecret_env=\"NOPE\"", &["NOPE, which is not set"]),
@@ -169,6 +172,15 @@ fn bad_input_is_refused_by_name_place_and_range() {
             assert!(text.contains(part), "{file}\n--> {text}\n--> lacks {part}");
         }
     }
+}
+
+#[test]
+fn a_secret_that_cannot_be_had_is_told_once() {
+    let file = "[[apps]]\nid = 1\nkey = \"k\"\nsecret = \"${NOPE}\"";
+    let text = refused(file, &[], &[]);
+    assert!(text.contains("NOPE, which is not set") && !text.contains("an app needs"), "{text}");
+    let text = refused("", &[], &[("app.id", "a"), ("app.key", "k"), ("app.secret", "hush")]);
+    assert!(text.contains("RINGMAIN_APP_SECRET") && !text.contains("an app needs"), "{text}");
 }
 
 #[test]
