@@ -113,7 +113,7 @@ pub static SETTINGS: &[Setting<Config>] = &[
             read: |config| &config.data,
         },
         applies: Applies::AtStart,
-        help: "The directory of durable state; nothing is written while no channel keeps history.",
+        help: "The directory of durable state. This version keeps none and writes nothing there.",
     },
     // Bounds of the process.
     number!("limits.connections_max", limits.connections_max, Count, 0, 1, u32::MAX as u64,

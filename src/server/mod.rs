@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use crate::config::Config;
 use crate::dialects::{self, Dialect};
-use crate::observe::Metrics;
+use crate::observe::{Metrics, log};
 use crate::reactor::machine;
 
 /// Why the server could not start or had to stop.
@@ -71,9 +71,12 @@ pub fn run_with(
     // Ends with the process: it only ever waits for signals.
     std::thread::spawn(move || {
         signals.wait();
+        let open = after_signal.connections.load(Ordering::Relaxed);
+        log::info(machine::now().wall, "draining", &[("connections", &open)]);
         after_signal.draining.store(true, Ordering::Relaxed);
         wake_all();
         signals.wait();
+        log::warn(machine::now().wall, "stopping_at_once", &[("signal", &"a second one")]);
         after_signal.stopping.store(true, Ordering::Relaxed);
         wake_all();
     });
@@ -90,5 +93,7 @@ pub fn run_with(
             wake_after_panic();
         }
     }
+    let left = shared.connections.load(Ordering::Relaxed);
+    log::info(machine::now().wall, "stopped", &[("connections_dropped", &left)]);
     failure.map_or(Ok(()), Err)
 }
