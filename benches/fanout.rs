@@ -60,7 +60,7 @@ impl Sink for Outboxes {
         black_box(reply);
     }
 
-    fn control(&mut self, _: ConnectionId, _: &Event) {}
+    fn hand(&mut self, _: ConnectionId, _: &Event) {}
 }
 
 /// One shard that is home and edge, its mail handed over by hand.
@@ -102,14 +102,7 @@ impl Shard {
     }
 
     fn subscribe(&mut self, slot: u32, channel: Channel) {
-        let subscribe = Subscribe {
-            channel,
-            lane: LaneId(0),
-            member: None,
-            members_max: 0,
-            silent: false,
-            announce_count: false,
-        };
+        let subscribe = Subscribe::new(channel, LaneId(0));
         self.ask(slot, Command::Subscribe(Box::new(subscribe)));
         self.home();
         self.edge();
@@ -125,16 +118,8 @@ fn channel(n: usize) -> Channel {
 }
 
 fn message(channel: Channel, data: &Bytes) -> Command {
-    Command::Publish(Box::new(Publish {
-        channel,
-        name: "message".into(),
-        data: Payload(data.clone()),
-        sender: None,
-        exclude: None,
-        keep_last: None,
-        arrived: Now::default().steady,
-        quiet: false,
-    }))
+    let (name, data) = ("message".into(), Payload(data.clone()));
+    Command::Publish(Box::new(Publish::new(channel, name, data, Now::default().steady)))
 }
 
 fn report(what: &str, mut nanos: Vec<f64>) {

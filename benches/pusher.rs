@@ -12,7 +12,7 @@ use ringmain::base::ids::{AppIndex, ConnectionId, LaneId, Serial};
 use ringmain::base::name::{Channel, Name};
 use ringmain::base::time::{Nanos, Now, UnixMillis};
 use ringmain::broker::{
-    Command, Description, Event, Happening, Payload, Render, Reply, Subscribed,
+    Command, Description, Event, Happening, Payload, Render, Reply, Subscribed, Tags,
 };
 use ringmain::config::Config;
 use ringmain::dialects::{self, Dialect, Facts, Input, Lanes, Opening, Output, Request};
@@ -114,6 +114,8 @@ fn event(bytes: usize) -> Event {
         serial: Serial(1),
         at: UnixMillis(0),
         arrived: Nanos(0),
+        tags: Tags::default(),
+        guarded: false,
         happening: Happening::Message {
             name: Name::from("an-event"),
             data: Payload(Bytes::from(format!("\"{}\"", &words[..bytes - 2]))),

@@ -12,15 +12,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 use super::few::Few;
+use super::filtered::{Filtered, Spread};
 use super::pool::Pool;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
 use super::{
-    Channel, Command, Delivery, Down, Event, Happening, Member, Refusal, Reply, Subscribe,
-    Subscribed, Up,
+    Channel, Command, Delivery, Down, Event, Filter, Happening, Member, Refusal, Reply, Subscribe,
+    Subscribed, Up, Verdict,
 };
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 
@@ -41,7 +42,7 @@ pub trait Sink {
     fn answer(&mut self, to: ConnectionId, ticket: Ticket, reply: Reply);
 
     /// Hand a session an event that it takes part in itself.
-    fn control(&mut self, to: ConnectionId, event: &Event);
+    fn hand(&mut self, to: ConnectionId, event: &Event);
 }
 
 /// One subscriber in one lane of one channel.
@@ -64,6 +65,11 @@ pub struct Edge {
     /// Subscriptions by connection and channel: a peer may have thousands, and cancel and repeat each.
     numbers: HashTable<u32>,
     channels: Table<Heard>,
+    /// By channel number; only channels that have subscriptions with filters are here.
+    filtered: HashMap<u32, Filtered, Spread>,
+    /// Reused: who is to look at an event, and who of them gets its frame.
+    candidates: Vec<u32>,
+    admitted: Vec<(LaneId, Recipient)>,
 }
 
 /// The chain of a connection's subscriptions.
@@ -92,6 +98,8 @@ struct Subscription {
     stage: Stage,
     lane: LaneId,
     silent: bool,
+    /// Its filter stands in [`Edge::filtered`], as does its channel; it is nobody's recipient.
+    is_filtered: bool,
     member: Option<Arc<Member>>,
 }
 
@@ -141,6 +149,9 @@ impl Edge {
             subscriptions: Pool::new(),
             numbers: HashTable::new(),
             channels,
+            filtered: HashMap::default(),
+            candidates: Vec::new(),
+            admitted: Vec::new(),
         }
     }
 
@@ -175,6 +186,7 @@ impl Edge {
             | Command::Members(channel)
             | Command::Control(channel, _) => self.slots.home_of(channel),
             Command::Unsubscribe(channel) => return self.unsubscribe(from, channel, out),
+            Command::Refilter(channel, filter) => return self.refilter(from, channel, filter),
             Command::Survey { shard, .. } => *shard,
         };
         let command = match command {
@@ -218,7 +230,7 @@ impl Edge {
         }
     }
 
-    fn deliver(&self, delivery: &Delivery, sink: &mut dyn Sink) {
+    fn deliver(&mut self, delivery: &Delivery, sink: &mut dyn Sink) {
         let event = &delivery.event;
         // Everyone here may have left while it was on its way.
         let Some(number) = self.channels.find(event.channel.app, &event.channel.name) else {
@@ -229,24 +241,88 @@ impl Edge {
             return self.deliver_control(lanes, event, sink);
         }
         let exclude = delivery.exclude.filter(|&it| self.is_open(it)).map(|it| it.slot);
-        for lane in lanes {
-            if let Some((_, frame)) = delivery.frames.iter().find(|(id, _)| *id == lane.id) {
-                sink.fan_out(lane.id, frame, lane.recipients.as_slice(), exclude, event);
+        for lane in lanes.iter().filter(|_| !event.guarded) {
+            match frame_of(delivery, lane.id) {
+                None => {}
+                Some(frame) if frame.is_empty() => {
+                    let recipients = lane.recipients.as_slice().iter();
+                    for recipient in recipients.filter(|it| exclude != Some(it.slot)) {
+                        sink.hand(self.id_of(recipient.slot), event);
+                    }
+                }
+                Some(frame) => {
+                    sink.fan_out(lane.id, frame, lane.recipients.as_slice(), exclude, event);
+                }
             }
         }
+        if !self.filtered.is_empty() && self.filtered.contains_key(&number) {
+            self.deliver_filtered(number, delivery, exclude, sink);
+        }
+    }
+
+    /// Asks the filters whose tags the event has, and nobody else: what it costs grows with them.
+    fn deliver_filtered(
+        &mut self,
+        channel: u32,
+        delivery: &Delivery,
+        exclude: Option<u32>,
+        sink: &mut dyn Sink,
+    ) {
+        let Some(filtered) = self.filtered.get(&channel) else { return };
+        let event = &delivery.event;
+        let mut candidates = std::mem::take(&mut self.candidates);
+        let mut admitted = std::mem::take(&mut self.admitted);
+        filtered.find(&event.tags, &self.slots, &mut candidates);
+        for number in candidates.drain(..) {
+            let it = &self.subscriptions[number];
+            if exclude == Some(it.slot) {
+                continue;
+            }
+            let verdict = match frame_of(delivery, it.lane) {
+                // Not an event that its lane shows.
+                None => continue,
+                Some(frame) => match filtered.filter(number).admit.admit(event) {
+                    Verdict::Frame if frame.is_empty() => Verdict::Session,
+                    verdict => verdict,
+                },
+            };
+            match verdict {
+                Verdict::Skip => {}
+                Verdict::Frame => {
+                    admitted.push((it.lane, Recipient { slot: it.slot, subscription: number }));
+                }
+                Verdict::Session => sink.hand(self.id_of(it.slot), event),
+            }
+        }
+        self.candidates = candidates;
+        // Almost always one lane, and then sorted already.
+        admitted.sort_by_key(|(lane, _)| *lane);
+        let mut recipients = Vec::with_capacity(admitted.len());
+        for of_lane in admitted.chunk_by(|a, b| a.0 == b.0) {
+            recipients.clear();
+            recipients.extend(of_lane.iter().map(|(_, recipient)| *recipient));
+            if let Some(frame) = frame_of(delivery, of_lane[0].0) {
+                // Whoever is excluded is not among them.
+                sink.fan_out(of_lane[0].0, frame, &recipients, None, event);
+            }
+        }
+        admitted.clear();
+        self.admitted = admitted;
     }
 
     fn deliver_control(&self, lanes: &[Lane], event: &Event, sink: &mut dyn Sink) {
         for recipient in lanes.iter().flat_map(|lane| lane.recipients.as_slice()) {
             // Who only watches a user is not meant when that user is.
             if self.subscriptions[recipient.subscription].member.is_some() {
-                let generation = self.connections[recipient.slot as usize].generation;
-                sink.control(
-                    ConnectionId { shard: self.shard, slot: recipient.slot, generation },
-                    event,
-                );
+                sink.hand(self.id_of(recipient.slot), event);
             }
         }
+    }
+
+    /// The connection in a slot that has subscriptions.
+    fn id_of(&self, slot: u32) -> ConnectionId {
+        let generation = self.connections[slot as usize].generation;
+        ConnectionId { shard: self.shard, slot, generation }
     }
 
     fn attach(
@@ -271,6 +347,14 @@ impl Edge {
         };
         let subscription = &mut self.subscriptions[number];
         let heard = &mut self.channels[subscription.channel];
+        if subscription.is_filtered {
+            subscription.stage = Stage::Active;
+            let filtered = self.filtered.get_mut(&subscription.channel);
+            let filtered = filtered.expect("a filtered subscription has its filter");
+            filtered.activate(number, &self.slots);
+            reply.channel = heard.channel.clone();
+            return sink.answer(to, ticket, Reply::Subscribed(reply));
+        }
         let at = heard.lanes.as_slice().iter().position(|lane| lane.id == granted.lane);
         let at = at.unwrap_or_else(|| {
             heard.lanes.push(Lane { id: granted.lane, recipients: Few::default() });
@@ -313,8 +397,12 @@ impl Edge {
             stage: Stage::Pending,
             lane: subscribe.lane,
             silent: subscribe.silent,
+            is_filtered: subscribe.filter.is_some(),
             member: subscribe.member.clone(),
         });
+        if let Some(filter) = subscribe.filter.take() {
+            self.filtered.entry(channel).or_default().insert(number, filter);
+        }
         let next = std::mem::replace(&mut entry.first, number);
         if next != NONE {
             self.subscriptions[next].before = number;
@@ -345,14 +433,40 @@ impl Edge {
         self.end(number, out);
     }
 
+    fn refilter(&mut self, from: ConnectionId, channel: &Channel, filter: &Arc<Filter>) {
+        let Some(heard) = self.channels.find(channel.app, &channel.name) else { return };
+        if !self.is_open(from) {
+            return;
+        }
+        let found =
+            self.find(from.slot, heard, |it| it.stage != Stage::Cancelled && it.is_filtered);
+        let Some(number) = found else { return };
+        let filtered = self.filtered.get_mut(&heard);
+        let filtered = filtered.expect("a filtered subscription has its filter");
+        let is_active = self.subscriptions[number].stage == Stage::Active;
+        filtered.remove(number, is_active, &self.slots);
+        filtered.insert(number, filter.clone());
+        if is_active {
+            filtered.activate(number, &self.slots);
+        }
+    }
+
     /// Ends a subscription that is in no chain any more, and tells the home if it was active.
     fn end(&mut self, number: u32, out: &mut Vec<(ShardId, Up)>) {
         let ended = self.subscriptions.remove(number);
         let found =
             self.numbers.find_entry(self.slots.mix(ended.slot, ended.channel), |&it| it == number);
         found.expect("a subscription is in the table of them").remove();
+        if ended.is_filtered {
+            let filtered = self.filtered.get_mut(&ended.channel);
+            let filtered = filtered.expect("a filtered subscription has its filter");
+            filtered.remove(number, ended.stage == Stage::Active, &self.slots);
+            if filtered.is_empty() {
+                self.filtered.remove(&ended.channel);
+            }
+        }
         let heard = &mut self.channels[ended.channel];
-        if ended.stage == Stage::Active {
+        if ended.stage == Stage::Active && !ended.is_filtered {
             let at = ended.mark as usize;
             let lanes = heard.lanes.as_mut_slice();
             let lane = lanes.iter().position(|lane| lane.id == ended.lane);
@@ -365,13 +479,12 @@ impl Edge {
             if recipients.is_empty() {
                 heard.lanes.swap_remove(lane);
             }
+        }
+        if ended.stage == Stage::Active {
             let detach = Subscribe {
-                channel: heard.channel.clone(),
-                lane: ended.lane,
                 member: ended.member,
-                members_max: 0,
                 silent: ended.silent,
-                announce_count: false,
+                ..Subscribe::new(heard.channel.clone(), ended.lane)
             };
             out.push((self.slots.home_of(&detach.channel), Up::Detach(Box::new(detach))));
         }
@@ -459,12 +572,17 @@ impl Edge {
     }
 }
 
+/// The frame that a delivery brings for a lane.
+fn frame_of(delivery: &Delivery, lane: LaneId) -> Option<&Bytes> {
+    delivery.frames.iter().find(|(id, _)| *id == lane).map(|(_, frame)| frame)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::ids::{AppIndex, Serial};
     use crate::base::time::{Nanos, UnixMillis};
-    use crate::broker::{Control, Description};
+    use crate::broker::{Control, Description, Tags};
 
     const SHARD: ShardId = ShardId(1);
 
@@ -494,7 +612,7 @@ mod tests {
             self.0.push(format!("{}.{} ticket {}: {reply}", to.slot, to.generation, ticket.0));
         }
 
-        fn control(&mut self, to: ConnectionId, event: &Event) {
+        fn hand(&mut self, to: ConnectionId, event: &Event) {
             self.0.push(format!("{}.{} {:?}", to.slot, to.generation, event.happening));
         }
     }
@@ -516,19 +634,13 @@ mod tests {
     fn subscription(lane: u8, member: bool) -> Box<Subscribe> {
         let member = member.then(|| Arc::new(Member { user_id: "u".into(), info: None }));
         let (channel, lane) = (channel("c"), LaneId(lane));
-        Box::new(Subscribe {
-            channel,
-            lane,
-            member,
-            members_max: 9,
-            silent: false,
-            announce_count: false,
-        })
+        Box::new(Subscribe { member, members_max: 9, ..Subscribe::new(channel, lane) })
     }
 
     fn happened(happening: Happening) -> Event {
         let (at, arrived) = (UnixMillis(0), Nanos(0));
-        Event { channel: channel("c"), serial: Serial(1), at, arrived, happening }
+        let (channel, tags) = (channel("c"), Tags::default());
+        Event { channel, serial: Serial(1), at, arrived, tags, guarded: false, happening }
     }
 
     impl Bench {

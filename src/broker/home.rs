@@ -12,7 +12,7 @@ use super::slots::Slots;
 use super::table::{Keyed, Table};
 use super::{
     Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Publish,
-    Refusal, Render, Reply, Subscribe, Subscribed, Up,
+    Refusal, Render, Reply, Subscribe, Subscribed, Tags, Up,
 };
 use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
 use crate::base::time::{Millis, Nanos, Now};
@@ -135,7 +135,15 @@ impl Held {
 
     fn happened(&self, happening: Happening, now: Now) -> Event {
         let channel = self.channel.clone();
-        Event { channel, serial: Serial(0), at: now.wall, arrived: now.steady, happening }
+        Event {
+            channel,
+            serial: Serial(0),
+            at: now.wall,
+            arrived: now.steady,
+            tags: Tags::default(),
+            guarded: false,
+            happening,
+        }
     }
 
     /// Renders an event for every lane that hears it and mails it to every shard that does.
@@ -228,7 +236,7 @@ impl Home {
                 return self.subscribe(to, ticket, subscribe, from_shard, now, render, out);
             }
             // The edge's own affair; it never gets here.
-            Command::Unsubscribe(_) => return,
+            Command::Unsubscribe(_) | Command::Refilter(..) => return,
             Command::Publish(publish) => {
                 let quiet = publish.quiet;
                 let reply = self.publish(*publish, now, render, out);
@@ -329,11 +337,14 @@ impl Home {
 
     fn publish(
         &mut self,
-        publish: Publish,
+        mut publish: Publish,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) -> Reply {
+        if publish.guarded {
+            publish.keep_last = None;
+        }
         let number = match publish.keep_last {
             Some(_) => match self.find_or_hold(&publish.channel) {
                 Ok(number) => number,
@@ -362,10 +373,10 @@ impl Home {
         if publish.keep_last.is_none() && held.interest.is_empty() {
             return reply;
         }
-        let Publish { name, data, sender, arrived, .. } = publish;
+        let Publish { name, data, sender, arrived, tags, guarded, .. } = publish;
         let happening = Happening::Message { name, data, sender };
-        let event =
-            Event { channel: held.channel.clone(), serial, at: now.wall, arrived, happening };
+        let channel = held.channel.clone();
+        let event = Event { channel, serial, at: now.wall, arrived, tags, guarded, happening };
         if let Some(span) = publish.keep_last {
             let kept = Kept { event: Arc::new(event.clone()), until: now.steady + span };
             held.rare.get_or_insert_default().kept = Some(kept);

@@ -7,6 +7,7 @@
 
 pub mod edge;
 mod few;
+mod filtered;
 pub mod home;
 mod interest;
 mod members;
@@ -16,6 +17,7 @@ mod pool;
 pub mod slots;
 mod table;
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -67,6 +69,75 @@ impl LaneSet {
 /// Validated as JSON and UTF-8 at the door, never re-encoded; a dialect splices it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload(pub Bytes);
+
+/// One thing a publisher says about an event for filters to look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag {
+    /// What it is about.
+    pub name: Name,
+    /// What it says.
+    pub value: Name,
+}
+
+/// What a publisher says about an event for filters to look at; a name may repeat. Nobody else reads it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags(Option<Arc<[Tag]>>);
+
+impl From<Vec<Tag>> for Tags {
+    fn from(tags: Vec<Tag>) -> Self {
+        Self((!tags.is_empty()).then(|| Arc::from(tags)))
+    }
+}
+
+impl Tags {
+    /// All of them, in the publisher's order.
+    pub fn as_slice(&self) -> &[Tag] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
+    /// The values of a name, in order.
+    pub fn values<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a Name> {
+        self.as_slice().iter().filter(move |tag| *tag.name == *name).map(|tag| &tag.value)
+    }
+
+    /// The first value of a name.
+    pub fn value<'a>(&'a self, name: &str) -> Option<&'a Name> {
+        self.values(name).next()
+    }
+}
+
+/// Which of a channel's events a subscription takes; one without a filter takes every event that is not
+/// guarded, as its lane's frame.
+pub struct Filter {
+    /// Only events with at least one of these tags are looked at, which costs the others nothing; none: all
+    /// events are.
+    pub any_of: Option<Box<[Tag]>>,
+    /// Says what becomes of an event that is looked at.
+    pub admit: Box<dyn Admit>,
+}
+
+/// Says what becomes of an event for one subscription. The dialects stand behind it.
+pub trait Admit: Send + Sync {
+    /// Called once for each event that [`Filter::any_of`] lets through, on the edge.
+    fn admit(&self, event: &Event) -> Verdict;
+}
+
+/// What becomes of an event for one subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Skip,
+    /// Its lane's frame is sent.
+    Frame,
+    /// The session is handed the event, and says what this peer is told.
+    Session,
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter").field("any_of", &self.any_of).finish_non_exhaustive()
+    }
+}
 
 /// A user in a channel, counted once however many connections they have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,6 +199,10 @@ pub struct Event {
     pub at: UnixMillis,
     /// When its publisher's bytes arrived, on the steady clock.
     pub arrived: Nanos,
+    /// What filters look at.
+    pub tags: Tags,
+    /// Only subscriptions whose filter admits it may have it.
+    pub guarded: bool,
     /// What.
     pub happening: Happening,
 }
@@ -142,6 +217,9 @@ pub enum Command {
     /// Unsubscribe this connection, at once. Not answered. Unknown channels are ignored. A subscribe
     /// still on its way is answered [`Refusal::Cancelled`].
     Unsubscribe(Channel),
+    /// Give this connection's subscription, asked for or standing, another filter, at once. Not answered.
+    /// Channels it did not subscribe with a filter are ignored.
+    Refilter(Channel, Arc<Filter>),
     /// Publish: [`Reply::Published`], unless `quiet`.
     Publish(Box<Publish>),
     /// Ask about one channel: [`Reply::Described`].
@@ -178,6 +256,23 @@ pub struct Subscribe {
     pub silent: bool,
     /// Subscribers of this channel are told its subscription count when it changes.
     pub announce_count: bool,
+    /// Which events it takes. Stays at the edge.
+    pub filter: Option<Arc<Filter>>,
+}
+
+impl Subscribe {
+    /// A counted subscription of all events in this lane, without a member.
+    pub fn new(channel: Channel, lane: LaneId) -> Self {
+        Self {
+            channel,
+            lane,
+            member: None,
+            members_max: 0,
+            silent: false,
+            announce_count: false,
+            filter: None,
+        }
+    }
 }
 
 /// An event, as published.
@@ -199,6 +294,28 @@ pub struct Publish {
     pub arrived: Nanos,
     /// Do not answer.
     pub quiet: bool,
+    /// What filters look at.
+    pub tags: Tags,
+    /// Only subscriptions whose filter admits it may have it; such an event is never kept as the last.
+    pub guarded: bool,
+}
+
+impl Publish {
+    /// An event of a back end for everyone, answered, without tags.
+    pub fn new(channel: Channel, name: Name, data: Payload, arrived: Nanos) -> Self {
+        Self {
+            channel,
+            name,
+            data,
+            sender: None,
+            exclude: None,
+            keep_last: None,
+            arrived,
+            quiet: false,
+            tags: Tags::default(),
+            guarded: false,
+        }
+    }
 }
 
 /// What a channel looks like at one moment.
@@ -277,7 +394,7 @@ pub enum Refusal {
 /// Turns an event into finished frames, once per lane. The dialects stand behind it.
 pub trait Render {
     /// The whole frame for `lane`, transport header included, or none if that lane does not show
-    /// such events.
+    /// such events. An empty one: there is nothing to send, the lane's sessions are handed the event.
     fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes>;
 }
 

@@ -2,7 +2,7 @@
 //! a plain model of each session expects.
 //!
 //! Checked: each subscription hears a run of serials without a gap or a duplicate from where it was
-//! attached, in its own lane; presence and counts heard agree with what is true once the mail is in;
+//! attached, in its own lane; one with a filter hears exactly what the filter of that moment admits; presence and counts heard agree with what is true once the mail is in;
 //! each ask is answered once; nothing is left when everyone has gone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,8 +14,8 @@ use super::edge::{Edge, Recipient, Sink};
 use super::home::{Home, Limits};
 use super::slots::Slots;
 use super::{
-    Channel, Command, Control, Description, Down, Event, Happening, Member, Payload, Publish,
-    Refusal, Render, Reply, Subscribe, Up,
+    Admit, Channel, Command, Control, Description, Down, Event, Filter, Happening, Member, Payload,
+    Publish, Refusal, Render, Reply, Subscribe, Tag, Up, Verdict,
 };
 use crate::base::ids::{AppIndex, ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::prng::Prng;
@@ -26,7 +26,11 @@ const STEPS: usize = 400;
 const CHANNELS: u64 = 6;
 /// Shows messages only.
 const LANE_PLAIN: LaneId = LaneId(3);
-const LANES: u64 = 4;
+/// Has no frames: its sessions take the events.
+const LANE_SESSIONS: LaneId = LaneId(4);
+const LANES: u64 = 5;
+/// Values of the one tag there is.
+const TAGS: u64 = 3;
 
 /// Says which seed failed.
 struct Seed(u64);
@@ -58,10 +62,49 @@ struct Frames;
 impl Render for Frames {
     /// The lane and, of a message, its data.
     fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {
+        if lane == LANE_SESSIONS {
+            return Some(Bytes::new());
+        }
         match &event.happening {
             Happening::Message { data, .. } => Some([&[lane.0], &*data.0].concat().into()),
             _ => (lane != LANE_PLAIN).then(|| vec![lane.0].into()),
         }
+    }
+}
+
+fn tag(n: u64) -> Tag {
+    Tag { name: "t".into(), value: n.to_string()[..].into() }
+}
+
+/// What a filter wants, as the model knows it: any of these tags (none: anything), and a verdict on what
+/// the event's number leaves when divided by 4.
+#[derive(Clone, Debug)]
+struct Wanted {
+    any_of: Option<Vec<u64>>,
+    verdicts: [Verdict; 4],
+}
+
+impl Wanted {
+    fn verdict(&self, event: &Event) -> Verdict {
+        self.verdicts[(event.serial.0 % 4) as usize]
+    }
+
+    fn takes(&self, event: &Event) -> Verdict {
+        let tags = event.tags.as_slice();
+        let looks =
+            self.any_of.as_ref().is_none_or(|it| it.iter().any(|&n| tags.contains(&tag(n))));
+        if looks { self.verdict(event) } else { Verdict::Skip }
+    }
+
+    fn filter(&self) -> Arc<Filter> {
+        let any_of = self.any_of.as_ref().map(|it| it.iter().map(|&n| tag(n)).collect());
+        Arc::new(Filter { any_of, admit: Box::new(self.clone()) })
+    }
+}
+
+impl Admit for Wanted {
+    fn admit(&self, event: &Event) -> Verdict {
+        self.verdict(event)
     }
 }
 
@@ -86,6 +129,8 @@ struct Sessions {
     /// What each message is, by what its data says: where, and at which position once that is known.
     messages: Vec<(Channel, Option<ConnectionId>, Option<u64>)>,
     controlled: Vec<ConnectionId>,
+    /// Who was sent (true) or handed (false) the delivery at work.
+    served: BTreeSet<(u32, bool)>,
     /// The shard whose edge is at work.
     at: u16,
 }
@@ -111,6 +156,7 @@ enum Asked {
 struct Subscription {
     ticket: u32,
     asked: Subscribe,
+    wanted: Option<Wanted>,
     /// None until the answer.
     heard: Option<Heard>,
 }
@@ -134,6 +180,11 @@ fn has_members(number: u64) -> bool {
     number % 3 == 1
 }
 
+/// Events of this channel are for those only whose filter admits them.
+fn is_guarded(number: u64) -> bool {
+    number == 3
+}
+
 fn announces(number: u64) -> bool {
     number % 3 == 2
 }
@@ -144,6 +195,31 @@ impl Sessions {
         self.open
             .get_mut(&(at, slot))
             .unwrap_or_else(|| panic!("an event for nobody in {at}/{slot}"))
+    }
+
+    /// Who on the shard at work is sent (true) or handed (false) this event.
+    fn expected(&self, event: &Event, exclude: Option<ConnectionId>) -> BTreeSet<(u32, bool)> {
+        let number = number(&event.channel);
+        let here = self.open.range((self.at, 0)..(self.at + 1, 0));
+        let expected = here.filter_map(|((_, slot), session)| {
+            let subscription = session.subscriptions.get(&number)?;
+            subscription.heard.as_ref()?;
+            if exclude == Some(session.id) || matches!(event.happening, Happening::Control(_)) {
+                return None;
+            }
+            let frame = Frames.render(subscription.asked.lane, event)?;
+            let verdict = match &subscription.wanted {
+                Some(wanted) => wanted.takes(event),
+                None if event.guarded => Verdict::Skip,
+                None => Verdict::Frame,
+            };
+            match verdict {
+                Verdict::Skip => None,
+                Verdict::Frame => Some((*slot, !frame.is_empty())),
+                Verdict::Session => Some((*slot, false)),
+            }
+        });
+        expected.collect()
     }
 
     /// What is true when no mail is under way.
@@ -181,10 +257,18 @@ impl Sink for Sessions {
             excluded = message.1;
         }
         for recipient in recipients {
+            if exclude != Some(recipient.slot) {
+                assert!(self.served.insert((recipient.slot, true)), "sent once");
+            }
             let session = self.of(recipient.slot);
             let id = session.id;
             let subscription = session.subscriptions.get_mut(&number).expect("not subscribed");
             assert_eq!(subscription.asked.lane, lane);
+            if subscription.wanted.is_some() {
+                assert!(subscription.heard.is_some(), "an event before the answer");
+                assert!(excluded != Some(id), "whoever is excluded is left out already");
+                continue;
+            }
             let heard = subscription.heard.as_mut().expect("an event before the answer");
             match &event.happening {
                 Happening::Message { .. } => {
@@ -247,13 +331,17 @@ impl Sink for Sessions {
         session.asked.remove(&ticket.0);
     }
 
-    fn control(&mut self, to: ConnectionId, event: &Event) {
-        assert_eq!(event.happening, Happening::Control(Control::Terminate));
+    fn hand(&mut self, to: ConnectionId, event: &Event) {
         let session = self.of(to.slot);
         assert_eq!(session.id, to);
         let subscription = &session.subscriptions[&number(&event.channel)];
-        assert!(subscription.heard.is_some() && subscription.asked.member.is_some());
-        self.controlled.push(to);
+        assert!(subscription.heard.is_some());
+        if let Happening::Control(control) = event.happening {
+            assert_eq!(control, Control::Terminate);
+            assert!(subscription.asked.member.is_some());
+            return self.controlled.push(to);
+        }
+        assert!(self.served.insert((to.slot, false)), "handed once");
     }
 }
 
@@ -295,7 +383,8 @@ impl World {
         let (id, subscribed) = (session.id, session.subscriptions.contains_key(&n));
         match self.prng.below(16) {
             0 => self.close(key),
-            1..6 if subscribed => self.unsubscribe(key, n),
+            1..3 if subscribed => self.refilter(key, n),
+            3..6 if subscribed => self.unsubscribe(key, n),
             1..9 if !subscribed => self.subscribe(key, n),
             9 => self.ask(key, Asked::Describe, Command::Describe(channel(n))),
             10 => self.ask(key, Asked::Members, Command::Members(channel(n))),
@@ -363,13 +452,15 @@ impl World {
         let silent = self.prng.chance(1, 4);
         let user = format!("u{}", self.prng.below(4));
         let member = Member { user_id: user[..].into(), info: None };
+        let lane = LaneId(self.prng.below(LANES) as u8);
+        let wanted = self.prng.chance(1, 2).then(|| self.wanted());
         let asked = Subscribe {
-            channel: channel(number),
-            lane: LaneId(self.prng.below(LANES) as u8),
             member: (has_members(number) && !silent).then(|| Arc::new(member)),
             members_max: 3,
             silent,
             announce_count: announces(number),
+            filter: wanted.as_ref().map(Wanted::filter),
+            ..Subscribe::new(channel(number), lane)
         };
         self.ask(
             key,
@@ -377,8 +468,29 @@ impl World {
             Command::Subscribe(Box::new(asked.clone())),
         );
         let session = self.sessions.open.get_mut(&key).unwrap();
-        let subscription = Subscription { ticket: session.tickets, asked, heard: None };
+        let subscription = Subscription { ticket: session.tickets, asked, wanted, heard: None };
         session.subscriptions.insert(number, subscription);
+    }
+
+    fn wanted(&mut self) -> Wanted {
+        let tags = self.prng.below(3);
+        let any_of =
+            self.prng.chance(4, 5).then(|| (0..tags).map(|_| self.prng.below(TAGS)).collect());
+        let verdicts = [Verdict::Skip, Verdict::Frame, Verdict::Session];
+        let verdicts = std::array::from_fn(|_| verdicts[self.prng.below(3) as usize]);
+        Wanted { any_of, verdicts }
+    }
+
+    /// Another filter; for a subscription without one it is ignored.
+    fn refilter(&mut self, key: (u16, u32), number: u64) {
+        let wanted = self.wanted();
+        let filter = wanted.filter();
+        let session = self.sessions.open.get_mut(&key).unwrap();
+        let subscription = session.subscriptions.get_mut(&number).unwrap();
+        if subscription.wanted.is_some() {
+            subscription.wanted = Some(wanted);
+        }
+        self.command(key, Command::Refilter(channel(number), filter));
     }
 
     fn unsubscribe(&mut self, key: (u16, u32), number: u64) {
@@ -401,15 +513,15 @@ impl World {
     ) {
         let message = self.sessions.messages.len();
         self.sessions.messages.push((channel(n), exclude, None));
+        let tags: Vec<_> = (0..self.prng.below(3)).map(|_| tag(self.prng.below(TAGS))).collect();
+        let data = Payload(message.to_string().into());
         let publish = Publish {
-            channel: channel(n),
-            name: "e".into(),
-            data: Payload(message.to_string().into()),
-            sender: None,
             exclude,
             keep_last,
-            arrived: self.now.steady,
             quiet: self.prng.chance(1, 4),
+            tags: tags.into(),
+            guarded: is_guarded(n),
+            ..Publish::new(channel(n), "e".into(), data, self.now.steady)
         };
         match publish.quiet {
             true => self.command(key, Command::Publish(Box::new(publish))),
@@ -463,7 +575,15 @@ impl World {
         };
         let mut out = Vec::new();
         self.sessions.at = to;
+        let expected = match &down {
+            Down::Deliver(it) => Some((it.clone(), self.sessions.expected(&it.event, it.exclude))),
+            _ => None,
+        };
+        self.sessions.served.clear();
         self.edges[usize::from(to)].handle(down, &mut self.sessions, &mut out);
+        if let Some((delivery, expected)) = expected {
+            assert_eq!(self.sessions.served, expected, "{delivery:?}");
+        }
         self.send(to, out);
         // A session that was asked to go does so, or thinks about it.
         for id in std::mem::take(&mut self.sessions.controlled) {
@@ -517,7 +637,8 @@ impl World {
                 let heard =
                     subscription.heard.as_ref().expect("an answered subscription is active");
                 let (count, users) = self.sessions.truth(n);
-                if subscription.asked.lane == LANE_PLAIN {
+                let lane = subscription.asked.lane;
+                if [LANE_PLAIN, LANE_SESSIONS].contains(&lane) || subscription.wanted.is_some() {
                     continue;
                 }
                 assert_eq!(heard.users, users, "{} in {n}", session.id);
@@ -532,7 +653,11 @@ impl World {
         {
             let subscribers =
                 self.sessions.open.values().filter_map(|it| it.subscriptions.get(&number(channel)));
-            for subscription in subscribers {
+            let all = |it: &&Subscription| {
+                let takes_frames = it.wanted.is_none() && it.asked.lane != LANE_SESSIONS;
+                takes_frames && !is_guarded(number(channel))
+            };
+            for subscription in subscribers.filter(all) {
                 let heard = subscription.heard.as_ref().unwrap();
                 assert_eq!(Some(heard.serial), *serial, "everyone heard message {message}");
             }

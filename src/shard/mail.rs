@@ -39,7 +39,7 @@ pub(super) struct Asks {
 #[derive(Default)]
 struct Heard {
     answers: Vec<(ConnectionId, Ticket, Reply)>,
-    controls: Vec<(ConnectionId, Event)>,
+    handed: Vec<(ConnectionId, Event)>,
 }
 
 struct FanOut<'a> {
@@ -75,8 +75,8 @@ impl Sink for FanOut<'_> {
         self.heard.answers.push((to, ticket, reply));
     }
 
-    fn control(&mut self, to: ConnectionId, event: &Event) {
-        self.heard.controls.push((to, event.clone()));
+    fn hand(&mut self, to: ConnectionId, event: &Event) {
+        self.heard.handed.push((to, event.clone()));
     }
 }
 
@@ -194,7 +194,7 @@ impl Shard {
                         self.check_in(connection);
                     }
                 }
-                for (to, event) in heard.controls.drain(..) {
+                for (to, event) in heard.handed.drain(..) {
                     if let Some(mut connection) = self.check_out_id(to) {
                         self.run(&mut connection, Input::Event(&event));
                         self.check_in(connection);

@@ -56,7 +56,7 @@ struct Peer {
 struct Done {
     frames: Vec<(u32, Bytes)>,
     answers: Vec<(ConnectionId, Ticket, Reply)>,
-    controls: Vec<(ConnectionId, Event)>,
+    handed: Vec<(ConnectionId, Event)>,
 }
 
 impl Sink for Done {
@@ -76,8 +76,8 @@ impl Sink for Done {
         self.answers.push((to, ticket, reply));
     }
 
-    fn control(&mut self, to: ConnectionId, event: &Event) {
-        self.controls.push((to, event.clone()));
+    fn hand(&mut self, to: ConnectionId, event: &Event) {
+        self.handed.push((to, event.clone()));
     }
 }
 
@@ -226,7 +226,7 @@ impl Bare {
                     for (id, ticket, reply) in done.answers {
                         self.handle(id, Input::Reply(ticket, reply));
                     }
-                    for (id, event) in done.controls {
+                    for (id, event) in done.handed {
                         self.handle(id, Input::Event(&event));
                     }
                 }

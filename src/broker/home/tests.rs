@@ -29,14 +29,7 @@ fn channel(name: &str) -> Channel {
 
 /// A subscription to `c`, in words: `lane=2 member=ann max=1 silent announce`.
 fn subscription(words: &str) -> Box<Subscribe> {
-    let mut it = Subscribe {
-        channel: channel("c"),
-        lane: LaneId(0),
-        member: None,
-        members_max: 100,
-        silent: false,
-        announce_count: false,
-    };
+    let mut it = Subscribe { members_max: 100, ..Subscribe::new(channel("c"), LaneId(0)) };
     for word in words.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
             ("lane", n) => it.lane = LaneId(n.parse().unwrap()),
@@ -53,16 +46,8 @@ fn subscription(words: &str) -> Box<Subscribe> {
 
 /// A message to `c`, in words: `keep=1000 quiet`.
 fn message(words: &str) -> Box<Publish> {
-    let mut it = Publish {
-        channel: channel("c"),
-        name: "e".into(),
-        data: Payload(Bytes::from_static(b"1")),
-        sender: None,
-        exclude: None,
-        keep_last: None,
-        arrived: Nanos(0),
-        quiet: false,
-    };
+    let data = Payload(Bytes::from_static(b"1"));
+    let mut it = Publish::new(channel("c"), "e".into(), data, Nanos(0));
     for word in words.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
             ("keep", n) => it.keep_last = Some(Millis(n.parse().unwrap())),

@@ -206,13 +206,11 @@ impl PusherSession {
         let (name, ticket) = (Name::from(&*name), self.ticket());
         let settings = &self.app().settings;
         let subscribe = Subscribe {
-            channel: self.channel(name.clone()),
-            lane: self.lane,
             members_max: settings.presence_members_max,
-            silent: false,
             // Members tell a presence channel's count already.
             announce_count: settings.subscription_counts && member.is_none(),
             member: member.clone(),
+            ..Subscribe::new(self.channel(name.clone()), self.lane)
         };
         // Most peers have a few: room for one first, then for half as many again.
         if self.subscriptions.len() == self.subscriptions.capacity() {
@@ -350,17 +348,18 @@ impl PusherSession {
             return Err(Fault::RateLimited);
         }
         let publish = Publish {
-            channel: Channel { app: self.seat.index, name: subscription.name.clone() },
-            name: Name::from(&*message.event),
-            data: Payload(Bytes::copy_from_slice(data.as_bytes())),
             sender: Some(Sender {
                 connection: self.connection,
                 user_id: subscription.member.as_ref().map(|member| member.user_id.clone()),
             }),
             exclude: Some(self.connection),
-            keep_last: None,
-            arrived: now.steady,
             quiet: true,
+            ..Publish::new(
+                Channel { app: self.seat.index, name: subscription.name.clone() },
+                Name::from(&*message.event),
+                Payload(Bytes::copy_from_slice(data.as_bytes())),
+                now.steady,
+            )
         };
         let ticket = self.ticket();
         out.push(Output::Count(Counter::ClientEvents));

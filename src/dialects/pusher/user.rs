@@ -101,12 +101,9 @@ impl PusherSession {
         let member = Arc::new(member);
         let ticket = self.ticket();
         let subscribe = Subscribe {
-            channel: self.channel(frames::user_channel(&member.user_id)),
-            lane: self.lane(),
             member: Some(member.clone()),
             members_max: u32::MAX,
-            silent: false,
-            announce_count: false,
+            ..Subscribe::new(self.channel(frames::user_channel(&member.user_id)), self.lane())
         };
         let user_data = Some(user_data.into());
         self.user = Some(Box::new(User { member, user_data, ticket, watch }));
@@ -190,14 +187,9 @@ impl PusherSession {
         for (user_id, _) in &users {
             let ticket = self.ticket();
             first = first.or(Some(ticket));
-            let subscribe = Subscribe {
-                channel: self.channel(frames::user_channel(user_id)),
-                lane: self.lane_id(LANE_WATCH),
-                member: None,
-                members_max: 0,
-                silent: true,
-                announce_count: false,
-            };
+            let channel = self.channel(frames::user_channel(user_id));
+            let subscribe =
+                Subscribe { silent: true, ..Subscribe::new(channel, self.lane_id(LANE_WATCH)) };
             out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
         }
         if let (Some(user), Some(first)) = (&mut self.user, first) {

@@ -205,17 +205,13 @@ impl Exchange {
         let mut outcomes = Vec::new();
         for (event, it) in events.into_iter().enumerate() {
             for channel in it.channels {
+                let to = Channel { app: app.index, name: channel.clone() };
                 let publish = Publish {
-                    channel: Channel { app: app.index, name: channel.clone() },
-                    name: it.name.clone(),
-                    data: it.data.clone(),
-                    sender: None,
                     exclude: it.exclude,
                     keep_last: Kind::of(&channel)
                         .is_cache
                         .then_some(self.shared.settings.cache_ttl),
-                    arrived: now.steady,
-                    quiet: false,
+                    ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
                 };
                 let ticket = Ticket(outcomes.len() as u32);
                 out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
