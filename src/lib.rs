@@ -125,6 +125,7 @@ pub mod broker;
 pub mod config;
 pub mod dialects;
 pub mod observe;
+pub mod outbound;
 pub mod reactor;
 pub mod server;
 pub mod shard;

@@ -46,6 +46,7 @@ fn play_all(deflate: bool) {
         let config = script::configuration(&text);
         let mut world = Bare::new(&config);
         world.deflate = deflate;
+        world.consulted = script::consulted(&text);
         if let Err(error) = script::play(&text, &config, &mut world) {
             failures.push(format!("{path}, {error}"));
         } else if world.held_by_nobody() > 0 {

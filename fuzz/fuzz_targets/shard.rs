@@ -18,6 +18,7 @@ use ringmain::dialects::{self, Lanes};
 use ringmain::observe::{Counter, Metrics};
 use ringmain::reactor::Driver;
 use ringmain::reactor::sim::{Faults, SimClient, World};
+use ringmain::shard::back::Nobody;
 use ringmain::shard::mesh::{self, Doorbell};
 use ringmain::shard::{Held, Parts, Shard, Shared};
 use ringmain::wire::websocket::Opcode;
@@ -60,7 +61,7 @@ fuzz_target!(|script: &[u8]| {
     let mut driver = world.driver(0);
     let (listener, address) = driver.listen("127.0.0.1:0".parse().expect("an address")).expect("a listener");
     let doorbells = vec![Doorbell { parking: Parking::new(), waker: driver.waker() }];
-    let ports = mesh::mesh(doorbells, config.limits.mailbox_slots).pop().expect("one shard");
+    let ports = mesh::mesh(&Arc::new(doorbells), config.limits.mailbox_slots).pop().expect("one shard");
     let mut shard = Shard::new(Parts {
         id: ShardId(0),
         driver: Box::new(driver),
@@ -73,6 +74,7 @@ fuzz_target!(|script: &[u8]| {
         dialects,
         metrics: Arc::clone(&metrics),
         shared: Arc::new(Shared::default()),
+        outside: Box::new(Nobody::default()),
         seed: 7,
     });
 

@@ -1,10 +1,15 @@
-//! Who someone is and whether they may: apps, and signatures made with an app's secret.
+//! Who someone is and whether they may: apps, signatures made with an app's secret, tokens and whose they are.
 //!
 //! Sans-io. Which bytes a signature covers is the dialect's rule or, for what every Pusher-style
-//! protocol shares, a function of [`sign`]. Never here: what a peer is told about it. Start with
-//! [`apps`].
+//! protocol shares, a function of [`sign`]. What only the world outside knows is asked by an
+//! [`Inquiry`]. Never here: what a peer is told about it. Start with [`apps`], then [`source`].
 
 pub mod apps;
+pub mod identity;
+pub mod jwt;
 pub mod sign;
+pub mod source;
 
 pub use apps::{App, Apps, Seat};
+pub use identity::Identity;
+pub use source::{Checked, Finding, Inquiry, Source, TokenSettings, What};

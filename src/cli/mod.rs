@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use ringmain::config::{Config, describe::describe, reference};
+use ringmain::dialects::SECTIONS;
 use ringmain::server;
 
 /// Why a command ended badly, and what to do about it.
@@ -132,13 +133,17 @@ fn serve(matches: &ArgMatches) -> Result<(), Failure> {
 fn check(matches: &ArgMatches) -> Result<(), Failure> {
     let loaded = settings::load(matches)?;
     let mut stdout = io::stdout().lock();
-    stdout.write_all(describe(&loaded).as_bytes())?;
+    stdout.write_all(describe(&loaded, SECTIONS).as_bytes())?;
     writeln!(stdout, "The configuration is good.")?;
     Ok(())
 }
 
 fn print_settings(matches: &ArgMatches) -> Result<(), Failure> {
-    let text = if matches.get_flag("markdown") { reference::markdown() } else { reference::text() };
+    let text = if matches.get_flag("markdown") {
+        reference::markdown(SECTIONS)
+    } else {
+        reference::text(SECTIONS)
+    };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(())
 }

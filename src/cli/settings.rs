@@ -8,6 +8,7 @@ use ringmain::config::Machine;
 use ringmain::config::load::{CONFIG_VARIABLE, Flag, Loaded, Sources, load as load_sources};
 use ringmain::config::table::{SETTINGS, Setting};
 use ringmain::config::value::Kind;
+use ringmain::dialects::SECTIONS;
 use ringmain::reactor::machine;
 
 use super::Failure;
@@ -109,7 +110,7 @@ pub fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
         // The value stays out of messages: it could be a secret in the wrong place.
         flags.push(Flag { spelled: format!("--set {key}"), key, values: vec![value] });
     }
-    let sources = Sources { file, environment, flags, machine: here() };
+    let sources = Sources { file, environment, flags, machine: here(), sections: SECTIONS };
     load_sources(&sources).map_err(|problems| Failure {
         code: 2,
         lines: problems

@@ -3,12 +3,13 @@
 use std::fmt::Write;
 
 use super::App;
+use super::Section;
 use super::load::Loaded;
 use super::table::{APP_SETTINGS, SETTINGS};
 use super::value::Kind;
 
 /// Every setting in force with where it was given, then the apps; secrets as `***`.
-pub fn describe(loaded: &Loaded) -> String {
+pub fn describe(loaded: &Loaded, sections: &[&dyn Section]) -> String {
     let config = &loaded.config;
     let rows = SETTINGS.iter().map(|setting| {
         let origin = match (loaded.origins.get(setting.key), &setting.kind) {
@@ -18,9 +19,16 @@ pub fn describe(loaded: &Loaded) -> String {
             }
             (None, _) => "default".to_owned(),
         };
-        (setting.key, setting.kind.value_text(config), origin)
+        (setting.key, shown(setting.kind.value_text(config), &origin), origin)
     });
-    let rows: Vec<_> = rows.collect();
+    let mut rows: Vec<_> = rows.collect();
+    for (section, values) in sections.iter().zip(config.sections.iter()) {
+        rows.extend(section.texts().into_iter().map(|it| {
+            let origin = loaded.origins.get(it.key);
+            let origin = origin.map_or("default".to_owned(), |origin| origin.to_string());
+            (it.key, shown(section.value_text(values, it.key), &origin), origin)
+        }));
+    }
     let key = rows.iter().map(|(key, ..)| key.len()).max().unwrap_or(0);
     let value = rows.iter().map(|(_, value, _)| value.len()).max().unwrap_or(0);
     let mut out = String::new();
@@ -35,6 +43,11 @@ pub fn describe(loaded: &Loaded) -> String {
         out.push_str("No app is configured: the development app serves loopback addresses only.\n");
     }
     out
+}
+
+/// A secret that was not given is not hidden: there is none.
+fn shown(value: String, origin: &str) -> String {
+    if value == "***" && origin == "default" { "none".to_owned() } else { value }
 }
 
 /// Key, secret and whatever is not the default.

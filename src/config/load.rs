@@ -10,6 +10,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Fault, Origin, Problem, nearest};
+use super::section::{Section, Values};
 use super::table::{APP_SETTINGS, SETTINGS, Setting};
 use super::value::{Given, Kind, SecretFrom};
 use super::{App, Config, DEVELOPMENT_SECRET, Machine};
@@ -24,6 +25,8 @@ pub struct Sources {
     pub flags: Vec<Flag>,
     /// Facts that defaults are derived from.
     pub machine: Machine,
+    /// What the dialects declare themselves.
+    pub sections: &'static [&'static dyn Section],
 }
 
 /// A setting given as a flag.
@@ -69,6 +72,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         named: HashSet::new(),
         app_first: Table::default(),
         apps: Vec::new(),
+        sections: sources.sections,
+        values: sources.sections.iter().map(|it| it.defaults()).collect(),
+        rows: Vec::new(),
     };
     if let Some((path, text)) = &sources.file {
         loader.take_file(path, text);
@@ -78,6 +84,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         loader.take_flag(flag);
     }
     loader.make_apps();
+    loader.make_rows();
     loader.check(&sources.machine);
     if loader.problems.is_empty() {
         Ok(Loaded { config: loader.config, origins: loader.origins })
@@ -104,6 +111,11 @@ struct Loader<'a> {
     named: HashSet<String>,
     app_first: Table,
     apps: Vec<Table>,
+    sections: &'static [&'static dyn Section],
+    /// One for each section.
+    values: Vec<Values>,
+    /// Rows of the sections' tables: which section, which table, what was given.
+    rows: Vec<(usize, &'static str, Table)>,
 }
 
 impl Loader<'_> {
@@ -183,7 +195,7 @@ impl Loader<'_> {
         let given = match value.get_ref() {
             DeValue::Table(table) => {
                 let group = format!("{key}.");
-                if table.is_empty() && !SETTINGS.iter().any(|it| it.key.starts_with(&group)) {
+                if table.is_empty() && !self.settings_keys().any(|it| it.starts_with(&group)) {
                     return self.refuse(origin, Fault::UnknownKey { key, nearest: None });
                 }
                 for (name, value) in table {
@@ -191,6 +203,9 @@ impl Loader<'_> {
                     self.flatten(file, key, name.span(), value, leaves);
                 }
                 return;
+            }
+            DeValue::Array(array) if self.table_of(&key).is_some() => {
+                return self.take_rows(file, &key, array);
             }
             DeValue::Array(array) => {
                 let texts = array.iter().map(|item| self.text(file, &key, item)).collect();
@@ -249,10 +264,10 @@ impl Loader<'_> {
             let app_key = APP_SETTINGS.iter().find(|it| variable(&app_key(it.key)) == *name);
             if let Some(setting) = app_key {
                 self.app_first.given.push((setting.key.to_owned(), given, origin));
-            } else if let Some(setting) = SETTINGS.iter().find(|it| variable(it.key) == *name) {
-                self.take(setting.key, &given, origin);
+            } else if let Some(key) = self.settings_keys().find(|key| variable(key) == *name) {
+                self.take(key, &given, origin);
             } else {
-                let nearest = nearest(name, all_keys().map(|key| variable(&key)));
+                let nearest = nearest(name, self.all_keys().map(|key| variable(&key)));
                 self.refuse(origin, Fault::UnknownKey { key: name.clone(), nearest });
             }
         }
@@ -274,20 +289,131 @@ impl Loader<'_> {
                 self.app_first.given.retain(|(earlier, ..)| earlier != key);
                 self.app_first.given.push((key.to_owned(), given, origin));
             }
+            None if self.is_secret_text(&flag.key) => {
+                self.refuse(origin, Fault::SecretFlag { key: flag.key.clone() });
+            }
             None => self.take(&flag.key, &given, origin),
         }
     }
 
     /// Checks and takes one setting of the process.
     fn take(&mut self, key: &str, given: &Given, origin: Origin) {
+        if let Some((section, key)) = self.section_of(key) {
+            let secret = secret_reader(self.environment);
+            return match self.sections[section].put(&mut self.values[section], key, given, &secret)
+            {
+                Ok(()) => {
+                    self.origins.insert(key, origin);
+                }
+                Err(fault) => self.refuse(origin, fault),
+            };
+        }
         let Some(setting) = SETTINGS.iter().find(|it| it.key == key) else {
-            let nearest = nearest(key, all_keys());
+            let nearest = nearest(key, self.all_keys());
             return self.refuse(origin, Fault::UnknownKey { key: key.to_owned(), nearest });
+        };
+        let read;
+        let given = match setting.kind {
+            Kind::Secret { from, .. } => {
+                match secret_reader(self.environment)(from, setting.key, given) {
+                    Ok(secret) => {
+                        read = Given::One(secret);
+                        &read
+                    }
+                    Err(fault) => return self.refuse(origin, fault),
+                }
+            }
+            _ => given,
         };
         if setting.kind.try_put(&mut self.config, given) {
             self.origins.insert(setting.key, origin);
         } else {
             self.refuse(origin, not_allowed(setting, setting.key, given));
+        }
+    }
+
+    /// Whether this setting holds a secret itself, not where one is.
+    fn is_secret_text(&self, key: &str) -> bool {
+        let own = SETTINGS.iter().find(|it| it.key == key);
+        own.is_some_and(|it| matches!(it.kind, Kind::Secret { from: SecretFrom::Text, .. }))
+            || self.sections.iter().any(|it| it.is_secret_text(key))
+    }
+
+    /// The section that has this setting, and its key.
+    fn section_of(&self, key: &str) -> Option<(usize, &'static str)> {
+        let name = key.split('.').next()?;
+        let section = self.sections.iter().position(|it| it.name() == name)?;
+        let text = self.sections[section].texts().into_iter().find(|it| it.key == key)?;
+        Some((section, text.key))
+    }
+
+    /// The section that has this table, and its name there.
+    fn table_of(&self, key: &str) -> Option<(usize, &'static str)> {
+        let (name, table) = key.split_once('.')?;
+        let section = self.sections.iter().position(|it| it.name() == name)?;
+        let tables = self.sections[section].tables();
+        tables.into_iter().find(|it| it.0 == table).map(|it| (section, it.0))
+    }
+
+    /// The keys of all settings of the process, sections included.
+    fn settings_keys(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let sections = self.sections.iter().flat_map(|it| it.texts()).map(|it| it.key);
+        SETTINGS.iter().map(|it| it.key).chain(sections)
+    }
+
+    /// The same, and those of the first app.
+    fn all_keys(&self) -> impl Iterator<Item = String> + use<> {
+        let apps = APP_SETTINGS.iter().map(|it| app_key(it.key));
+        self.settings_keys().map(str::to_owned).chain(apps)
+    }
+
+    /// Rows of a section's table.
+    fn take_rows(&mut self, file: &File<'_>, key: &str, array: &[Spanned<DeValue<'_>>]) {
+        let Some((section, name)) = self.table_of(key) else { return };
+        for item in array {
+            let origin = file.origin(&item.span());
+            let Some(table) = item.get_ref().as_table() else {
+                let fault = Fault::NotAllowed {
+                    key: key.to_owned(),
+                    value: file.slice(&item.span()).to_owned(),
+                    allowed: format!("[[{key}]] tables"),
+                };
+                self.refuse(origin, fault);
+                continue;
+            };
+            let mut given = Vec::new();
+            let problems = self.problems.len();
+            for (key, value) in table {
+                self.flatten(file, key.get_ref().to_string(), key.span(), value, &mut given);
+            }
+            let named = given.iter().filter(|(key, ..)| key.ends_with("_env"));
+            self.named.extend(named.map(|(_, name, _)| name.spelled()));
+            let refused = self.problems.len() > problems;
+            self.rows.push((section, name, Table { origin: Some(origin), given, refused }));
+        }
+    }
+
+    /// Makes the rows of the sections' tables, now that all is read.
+    fn make_rows(&mut self) {
+        for (section, name, mut table) in std::mem::take(&mut self.rows) {
+            if table.given.is_empty() {
+                let key = format!("{}.{name}", self.sections[section].name());
+                self.refuse(table.origin, Fault::UnknownKey { key, nearest: None });
+                continue;
+            }
+            if let Some(origin) = &table.origin {
+                // Where a missing key is told to be missing.
+                table.given[0].2 = match &table.given[0].2 {
+                    Origin::File { .. } => table.given[0].2.clone(),
+                    _ => origin.clone(),
+                };
+            }
+            let secret = secret_reader(self.environment);
+            let values = &mut self.values[section];
+            let faults = self.sections[section].add(values, name, &table.given, &secret);
+            if !table.refused {
+                faults.into_iter().for_each(|(origin, fault)| self.refuse(origin, fault));
+            }
         }
     }
 
@@ -326,7 +452,7 @@ impl Loader<'_> {
             let given = match setting.kind {
                 Kind::Secret { from, .. } => {
                     secrets += 1;
-                    match self.secret(from, &spell(key), given) {
+                    match secret_reader(self.environment)(from, &spell(key), given) {
                         Ok(secret) => &Given::One(secret),
                         Err(fault) => {
                             self.refuse(origin.clone(), fault);
@@ -367,29 +493,6 @@ impl Loader<'_> {
             }
         }
         self.config.apps.push(app);
-    }
-
-    /// The secret that a setting names.
-    fn secret(&self, from: SecretFrom, key: &str, given: &Given) -> Result<String, Fault> {
-        let key = key.to_owned();
-        match from {
-            SecretFrom::Text => Ok(given.spelled()),
-            SecretFrom::File => {
-                let path = given.spelled();
-                match std::fs::read_to_string(&path) {
-                    Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-                    Ok(_) => Err(Fault::SecretFile { key, path, why: "it is empty".to_owned() }),
-                    Err(error) => Err(Fault::SecretFile { key, path, why: error.to_string() }),
-                }
-            }
-            SecretFrom::Environment => {
-                let variable = given.spelled();
-                match self.variable(&variable) {
-                    Some(secret) => Ok(secret.to_owned()),
-                    None => Err(Fault::VariableUnset { key, variable }),
-                }
-            }
-        }
     }
 
     /// What no single setting can know.
@@ -433,6 +536,12 @@ impl Loader<'_> {
             let allowed = "each address once".to_owned();
             faults.push(("listen", Fault::NotAllowed { key, value, allowed }));
         }
+        for (section, values) in self.sections.iter().zip(std::mem::take(&mut self.values)) {
+            for (key, value, allowed) in section.check(&*values, &self.config) {
+                faults.push((key, Fault::NotAllowed { key: key.to_owned(), value, allowed }));
+            }
+            self.config.sections.push(values);
+        }
         for (key, fault) in faults {
             self.refuse(self.origins.get(key).cloned(), fault);
         }
@@ -461,9 +570,31 @@ fn app_key(key: &str) -> String {
     format!("app.{key}")
 }
 
-fn all_keys() -> impl Iterator<Item = String> {
-    let apps = APP_SETTINGS.iter().map(|it| app_key(it.key));
-    SETTINGS.iter().map(|it| it.key.to_owned()).chain(apps)
+/// Reads the secret that a setting names.
+fn secret_reader(
+    environment: &[(String, String)],
+) -> impl Fn(SecretFrom, &str, &Given) -> Result<String, Fault> {
+    move |from, key, given| {
+        let key = key.to_owned();
+        match from {
+            SecretFrom::Text => Ok(given.spelled()),
+            SecretFrom::File => {
+                let path = given.spelled();
+                match std::fs::read_to_string(&path) {
+                    Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+                    Ok(_) => Err(Fault::SecretFile { key, path, why: "it is empty".to_owned() }),
+                    Err(error) => Err(Fault::SecretFile { key, path, why: error.to_string() }),
+                }
+            }
+            SecretFrom::Environment => {
+                let variable = given.spelled();
+                match environment.iter().find(|(name, _)| *name == variable) {
+                    Some((_, secret)) => Ok(secret.clone()),
+                    None => Err(Fault::VariableUnset { key, variable }),
+                }
+            }
+        }
+    }
 }
 
 fn not_allowed<T>(setting: &Setting<T>, key: &str, given: &Given) -> Fault {

@@ -9,6 +9,7 @@ pub mod load;
 mod machine;
 pub mod problem;
 pub mod reference;
+pub mod section;
 pub mod table;
 pub mod value;
 
@@ -20,6 +21,7 @@ use crate::base::time::Millis;
 pub use crate::base::driver::DriverChoice;
 
 pub use machine::Machine;
+pub use section::{Section, SectionOf, Sections};
 
 /// Everything the server was told, checked.
 #[derive(Clone, Debug)]
@@ -50,6 +52,8 @@ pub struct Config {
     pub drain: Drain,
     /// The apps, at least one.
     pub apps: Vec<App>,
+    /// What the dialects declare themselves.
+    pub sections: Sections,
 }
 
 impl Config {
@@ -79,6 +83,7 @@ impl Config {
             admin: Admin::default(),
             drain: Drain::default(),
             apps: Vec::new(),
+            sections: Sections::default(),
         };
         for setting in table::SETTINGS {
             setting.kind.put_default(&mut config);
@@ -116,6 +121,7 @@ impl App {
             user_authentication: true,
             watchlist: true,
             subscription_counts: true,
+            bridge: vec![DEVELOPMENT_BRIDGE.to_owned()],
             ..Self::from_defaults()
         }
     }
@@ -143,6 +149,7 @@ impl App {
             event_channels_max: 0,
             event_batch_max: 0,
             allowed_origins: Vec::new(),
+            bridge: Vec::new(),
         };
         for setting in table::APP_SETTINGS {
             setting.kind.put_default(&mut app);
@@ -157,6 +164,9 @@ pub const DEVELOPMENT_ID: &str = "app-id";
 pub const DEVELOPMENT_KEY: &str = "app-key";
 /// The secret of the development app, known to everyone.
 pub const DEVELOPMENT_SECRET: &str = "app-secret";
+
+/// The bridged channel of the development app.
+pub const DEVELOPMENT_BRIDGE: &str = "hello";
 
 /// Bounds of the process and its shards.
 #[derive(Clone, Debug, Default)]
@@ -237,6 +247,8 @@ pub struct Pusher {
 pub struct Admin {
     /// Peers on other machines may read metrics and statistics, too.
     pub remote: bool,
+    /// Opens the console, from anywhere; none: only the development app's console opens, on loopback.
+    pub token: Option<Secret>,
 }
 
 /// How the process stops.
@@ -291,6 +303,8 @@ pub struct App {
     pub event_batch_max: usize,
     /// Origins that may connect: exact, `*` or `*.example.com`, with or without scheme; empty for any.
     pub allowed_origins: Vec<String>,
+    /// Channels that every protocol hears and may publish to, each in its own words.
+    pub bridge: Vec<String>,
 }
 
 /// A text that is never printed.
@@ -314,7 +328,10 @@ mod tests {
             for setting in settings {
                 let text = match setting.kind {
                     Kind::Number { unit, default, .. } => unit.spell(default),
-                    Kind::Word { .. } | Kind::Texts { .. } | Kind::Secret { .. } => continue,
+                    Kind::Word { .. }
+                    | Kind::Text { .. }
+                    | Kind::Texts { .. }
+                    | Kind::Secret { .. } => continue,
                     _ => setting.kind.default_text(),
                 };
                 let given = value::Given::One(text.clone());

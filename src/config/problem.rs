@@ -81,11 +81,18 @@ pub enum Fault {
         /// The setting.
         key: String,
     },
-    /// An app's secret was given in more than one way.
+    /// A secret was given in more than one way.
     SecretTwice,
     /// An app lacks something.
     AppLacks {
         /// What it lacks, as one would give it.
+        key: String,
+    },
+    /// A row of a table lacks something.
+    RowLacks {
+        /// Which table.
+        table: String,
+        /// What it lacks.
         key: String,
     },
     /// Two apps have the same id or key.
@@ -142,17 +149,18 @@ impl Problem {
             Fault::SecretFile { key, path, .. } => {
                 format!("make {path} readable or change {key}{place}")
             }
-            Fault::SecretFlag { .. } => {
-                "give the secret as RINGMAIN_APP_SECRET, or name a file that holds it with app.secret_file"
-                    .to_owned()
+            Fault::SecretFlag { key } => {
+                let variable = super::load::variable(key);
+                format!("give the secret as {variable}, or name a file that holds it with {key}_file")
             }
             Fault::SecretTwice => {
-                format!("keep one of secret, secret_file, secret_env{place}")
+                format!("keep one of the secret itself, its _file and its _env{place}")
             }
             Fault::AppLacks { key } if key == "apps.secret" => {
                 format!("set {key}, {key}_file or {key}_env{place}")
             }
             Fault::AppLacks { key } => format!("set {key}{place}"),
+            Fault::RowLacks { key, .. } => format!("set {key} in that table{place}"),
             Fault::AppTwice { what, .. } => format!("change the {what} of one of the two{place}"),
             Fault::DevelopmentExposed { .. } => {
                 "set RINGMAIN_APP_ID, RINGMAIN_APP_KEY and RINGMAIN_APP_SECRET (or [[apps]] in ringmain.toml) \
@@ -194,8 +202,9 @@ impl fmt::Display for Problem {
             Fault::SecretFlag { key } => {
                 write!(f, "{key} was given on the command line, where others can read it")
             }
-            Fault::SecretTwice => write!(f, "an app's secret is given in more than one way"),
+            Fault::SecretTwice => write!(f, "a secret is given in more than one way"),
             Fault::AppLacks { key } => write!(f, "an app needs {key}"),
+            Fault::RowLacks { table, key } => write!(f, "a [[{table}]] table needs {key}"),
             Fault::AppTwice { what, value } => {
                 write!(f, "two apps have the same {what}: {value}")
             }

@@ -3,17 +3,50 @@
 use std::fmt::Write;
 
 use super::load::variable;
+use super::section::{RowText, Section};
 use super::table::{APP_SETTINGS, SETTINGS, Setting};
 use super::value::Applies;
 
 /// What `ringmain settings --markdown` prints and `docs/settings.md` holds.
-pub fn markdown() -> String {
+pub fn markdown(sections: &[&dyn Section]) -> String {
     let mut out = String::from(MARKDOWN_HEAD);
     markdown_table(&mut out, SETTINGS, |key| (key.to_owned(), variable(key)));
     out.push_str(MARKDOWN_APPS);
     markdown_table(&mut out, APP_SETTINGS, |key| (key.to_owned(), variable(&format!("app.{key}"))));
+    for section in sections {
+        let name = section.name();
+        let _ = write!(out, "\n## {name}\n\n{}\n\n", section.about());
+        out.push_str(MARKDOWN_COLUMNS);
+        for row in section.texts() {
+            row_line(&mut out, row.key, Some(&variable(row.key)), &row, "at start");
+        }
+        for (table, about, rows) in section.tables() {
+            let _ = write!(out, "\n### `[[{name}.{table}]]`\n\n{about}\n\n");
+            out.push_str("| setting | default | allowed | takes effect | what it does |\n");
+            out.push_str("| --- | --- | --- | --- | --- |\n");
+            for row in rows {
+                row_line(&mut out, row.key, None, &row, "at start");
+            }
+        }
+    }
     out.push_str(MARKDOWN_EXAMPLE);
     out
+}
+
+const MARKDOWN_COLUMNS: &str = "\
+| setting | variable | default | allowed | takes effect | what it does |
+| --- | --- | --- | --- | --- | --- |
+";
+
+fn row_line(out: &mut String, key: &str, variable: Option<&str>, row: &RowText, applies: &str) {
+    let variable = variable.map_or(String::new(), |variable| format!(" `{variable}` |"));
+    let help = row.help.replace('|', "\\|").replace('*', "\\*");
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "| `{key}` |{variable} {} | {} | {applies} | {help} |",
+        row.default, row.allowed,
+    );
 }
 
 const MARKDOWN_HEAD: &str = "\
@@ -74,27 +107,35 @@ fn markdown_table<T>(
     settings: &[Setting<T>],
     names: impl Fn(&str) -> (String, String),
 ) {
-    out.push_str("| setting | variable | default | allowed | takes effect | what it does |\n");
-    out.push_str("| --- | --- | --- | --- | --- | --- |\n");
+    out.push_str(MARKDOWN_COLUMNS);
     for setting in settings {
         let (key, variable) = names(setting.key);
-        // Writing to a string cannot fail.
-        let _ = writeln!(
-            out,
-            "| `{key}` | `{variable}` | {} | {} | {} | {} |",
-            setting.kind.default_text(),
-            setting.kind.range_text(),
-            applies_text(setting.applies),
-            setting.help.replace('|', "\\|").replace('*', "\\*"),
-        );
+        let row = RowText {
+            key: setting.key,
+            default: setting.kind.default_text(),
+            allowed: setting.kind.range_text(),
+            help: setting.help,
+        };
+        row_line(out, &key, Some(&variable), &row, applies_text(setting.applies));
     }
 }
 
 /// What `ringmain settings` prints: aligned columns, the help below each row.
-pub fn text() -> String {
+pub fn text(sections: &[&dyn Section]) -> String {
     let mut rows = Vec::new();
     collect(&mut rows, SETTINGS, "");
     collect(&mut rows, APP_SETTINGS, "app.");
+    for section in sections {
+        let tables = section.tables();
+        let tables = tables.into_iter().flat_map(|(table, _, rows)| {
+            let prefix = format!("[[{}.{table}]] ", section.name());
+            rows.into_iter().map(move |row| (prefix.clone(), row))
+        });
+        let own = section.texts().into_iter().map(|row| (String::new(), row));
+        rows.extend(own.chain(tables).map(|(prefix, row)| {
+            ([format!("{prefix}{}", row.key), row.default, row.allowed], row.help)
+        }));
+    }
     let width = |column: fn(&[String; 3]) -> &String| {
         rows.iter().map(|(cells, _)| column(cells).len()).max().unwrap_or(0)
     };
@@ -133,6 +174,7 @@ fn applies_text(applies: Applies) -> &'static str {
 mod tests {
     use super::super::value::{Kind, Unit};
     use super::*;
+    use crate::dialects;
 
     /// What a key with this unit holds; names and units cannot drift apart.
     fn mark<T>(kind: &Kind<T>) -> &'static str {
@@ -149,7 +191,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
         let written = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
-            written == markdown(),
+            written == markdown(dialects::SECTIONS),
             "docs/settings.md is stale: cargo run -- settings --markdown > docs/settings.md"
         );
     }
@@ -172,9 +214,13 @@ mod tests {
 
     #[test]
     fn every_setting_is_in_both_references() {
-        let (text, markdown) = (text(), markdown());
+        let (text, markdown) = (text(dialects::SECTIONS), markdown(dialects::SECTIONS));
         for setting in SETTINGS {
             assert!(text.contains(setting.key) && markdown.contains(setting.key));
+        }
+        for row in dialects::SECTIONS.iter().flat_map(|it| it.texts()) {
+            assert!(text.contains(row.key) && markdown.contains(&variable(row.key)));
+            assert!(row.help.ends_with('.'), "{}", row.key);
         }
         for setting in APP_SETTINGS {
             assert!(text.contains(&format!("app.{}", setting.key)));

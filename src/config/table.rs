@@ -1,7 +1,7 @@
 //! The settings, one row each. Flags, environment, file, `--help` and reference come from here.
 
-use super::value::{Amount, Applies, Kind, SecretFrom, Unit};
-use super::{App, Config, DriverChoice};
+use super::value::{Applies, Kind, SecretFrom};
+use super::{App, Config, DriverChoice, Secret};
 use crate::base::ids::SHARDS_MAX;
 
 /// One setting of `T`.
@@ -18,22 +18,24 @@ pub struct Setting<T: 'static> {
 
 /// A row with a number: field, unit, default, range, help. `zero` says what 0 means, if special.
 macro_rules! number {
-    ($key:literal, $($field:ident).+, $unit:ident, $default:expr, $min:expr, $max:expr, $help:literal) => {
+    ($key:expr, $($field:ident).+, $unit:ident, $default:expr, $min:expr, $max:expr, $help:literal) => {
         number!($key, $($field).+, $unit, $default, $min, $max, zero: None, $help)
     };
-    ($key:literal, $($field:ident).+, $unit:ident, $default:expr, $min:expr, $max:expr, zero: $zero:expr, $help:literal) => {
-        Setting {
+    ($key:expr, $($field:ident).+, $unit:ident, $default:expr, $min:expr, $max:expr, zero: $zero:expr, $help:literal) => {
+        $crate::config::table::Setting {
             key: $key,
-            kind: Kind::Number {
-                unit: Unit::$unit,
+            kind: $crate::config::value::Kind::Number {
+                unit: $crate::config::value::Unit::$unit,
                 default: $default,
                 min: $min,
                 max: $max,
                 zero: $zero,
-                put: |target, number| target.$($field).+ = Amount::from_checked(number),
-                read: |target| Amount::to_number(target.$($field).+),
+                put: |target, number| {
+                    target.$($field).+ = $crate::config::value::Amount::from_checked(number)
+                },
+                read: |target| $crate::config::value::Amount::to_number(target.$($field).+),
             },
-            applies: Applies::AtStart,
+            applies: $crate::config::value::Applies::AtStart,
             help: $help,
         }
     };
@@ -41,19 +43,22 @@ macro_rules! number {
 
 /// A row with a switch: field, default, help.
 macro_rules! switch {
-    ($key:literal, $($field:ident).+, $default:literal, $help:literal) => {
-        Setting {
+    ($key:expr, $($field:ident).+, $default:literal, $help:literal) => {
+        $crate::config::table::Setting {
             key: $key,
-            kind: Kind::Switch {
+            kind: $crate::config::value::Kind::Switch {
                 default: $default,
                 put: |target, value| target.$($field).+ = value,
                 read: |target| target.$($field).+,
             },
-            applies: Applies::AtStart,
+            applies: $crate::config::value::Applies::AtStart,
             help: $help,
         }
     };
 }
+
+// Dialects declare their settings with the same words.
+pub(crate) use {number, switch};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -348,6 +353,33 @@ pub static SETTINGS: &[Setting<Config>] = &[
         false,
         "Peers on other machines may read metrics and statistics, too."
     ),
+    Setting {
+        key: "admin.token",
+        kind: Kind::Secret {
+            from: SecretFrom::Text,
+            put: |config, text| config.admin.token = Some(Secret(text)),
+        },
+        applies: Applies::AtStart,
+        help: "Opens the console (/_/) to whoever has it, from anywhere; give it here or by one of the next two.",
+    },
+    Setting {
+        key: "admin.token_file",
+        kind: Kind::Secret {
+            from: SecretFrom::File,
+            put: |config, text| config.admin.token = Some(Secret(text)),
+        },
+        applies: Applies::AtStart,
+        help: "A file that holds the console's token; space around it is dropped.",
+    },
+    Setting {
+        key: "admin.token_env",
+        kind: Kind::Secret {
+            from: SecretFrom::Environment,
+            put: |config, text| config.admin.token = Some(Secret(text)),
+        },
+        applies: Applies::AtStart,
+        help: "An environment variable that holds the console's token.",
+    },
     // The stop.
     number!(
         "drain.deadline_s",
@@ -502,5 +534,11 @@ pub static APP_SETTINGS: &[Setting<App>] = &[
         },
         applies: Applies::AtStart,
         help: "Origins that may connect: exact, * or *.example.com, with or without scheme; none given: any.",
+    },
+    Setting {
+        key: "bridge",
+        kind: Kind::Texts { put: |app, texts| app.bridge = texts, read: |app| &app.bridge },
+        applies: Applies::AtStart,
+        help: "Channels that every protocol hears and may publish to, each in its own words; exact names.",
     },
 ];

@@ -97,6 +97,15 @@ pub enum Kind<T: 'static> {
         /// Reads it.
         read: fn(&T) -> &String,
     },
+    /// A text that may be absent, which is the empty one. Without line ends.
+    Text {
+        /// What it is, in words that follow "allowed: ".
+        what: &'static str,
+        /// Writes it.
+        put: fn(&mut T, String),
+        /// Reads it.
+        read: fn(&T) -> &String,
+    },
     /// Texts, none by default.
     Texts {
         /// Writes them.
@@ -172,7 +181,7 @@ impl<T> Kind<T> {
             Self::Addresses { default, put, .. } => {
                 put(target, default.iter().filter_map(|text| address(text)).collect());
             }
-            Self::Word { .. } | Self::Texts { .. } | Self::Secret { .. } => {}
+            Self::Word { .. } | Self::Text { .. } | Self::Texts { .. } | Self::Secret { .. } => {}
         }
     }
 
@@ -231,6 +240,13 @@ impl<T> Kind<T> {
                 }
                 _ => false,
             },
+            Self::Text { put, .. } => match given.one() {
+                Some(text) if !text.contains(char::is_control) => {
+                    put(target, text.to_owned());
+                    true
+                }
+                _ => false,
+            },
             Self::Texts { put, .. } => {
                 put(target, given.many().into_iter().map(str::to_owned).collect());
                 true
@@ -254,7 +270,7 @@ impl<T> Kind<T> {
             Self::Choice { default, .. } | Self::Path { default, .. } => default.to_owned(),
             Self::Addresses { default, .. } => default.join(", "),
             Self::Word { .. } => "none: must be given".to_owned(),
-            Self::Texts { .. } | Self::Secret { .. } => "none".to_owned(),
+            Self::Text { .. } | Self::Texts { .. } | Self::Secret { .. } => "none".to_owned(),
         }
     }
 
@@ -279,6 +295,7 @@ impl<T> Kind<T> {
             Self::Word { bytes_max, .. } => {
                 format!("letters, digits, _ - . (at most {bytes_max} bytes)")
             }
+            Self::Text { what, .. } => what.to_owned(),
             Self::Texts { .. } => "texts".to_owned(),
             Self::Secret { from: SecretFrom::Text, .. } => "a text that is not empty".to_owned(),
             Self::Secret { from: SecretFrom::File, .. } => "a file that can be read".to_owned(),
@@ -298,7 +315,7 @@ impl<T> Kind<T> {
             Self::Addresses { read, .. } => {
                 read(of).iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
             }
-            Self::Word { read, .. } => read(of).clone(),
+            Self::Word { read, .. } | Self::Text { read, .. } => read(of).clone(),
             Self::Texts { read, .. } => read(of).join(", "),
             Self::Secret { .. } => "***".to_owned(),
         }
@@ -315,7 +332,7 @@ impl<T> Kind<T> {
             Self::Choice { .. } => "word",
             Self::Path { .. } => "path",
             Self::Addresses { .. } => "addresses",
-            Self::Word { .. } => "text",
+            Self::Word { .. } | Self::Text { .. } => "text",
             Self::Texts { .. } => "texts",
             Self::Secret { from: SecretFrom::Text, .. } => "secret",
             Self::Secret { from: SecretFrom::File, .. } => "path",

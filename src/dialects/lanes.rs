@@ -65,6 +65,9 @@ impl Lanes {
 impl Render for Lanes {
     fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {
         let lane = self.lanes.get(usize::from(lane.0))?;
+        if lane.kind == LaneKind::Session {
+            return Some(Bytes::new());
+        }
         let mut frame = Builder::with_capacity(PAYLOAD_BYTES_EXPECTED);
         if !lane.dialect.render(lane.number, event, frame.payload()) {
             return None;

@@ -6,11 +6,14 @@ use super::Dialect;
 use super::admin::Admin;
 use super::pusher::Pusher;
 use crate::auth::Apps;
-use crate::config::Config;
+use crate::config::{Config, Section};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
 pub const NAMES: [&str; 2] = ["pusher", "admin"];
+
+/// What the dialects declare of settings.
+pub const SECTIONS: &[&dyn Section] = &[];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
 /// else wants.

@@ -9,13 +9,14 @@ pub mod list;
 pub mod pusher;
 
 pub use self::lanes::Lanes;
-pub use self::list::{NAMES, all};
+pub use self::list::{NAMES, SECTIONS, all};
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
+use crate::auth::{Finding, Inquiry};
 use crate::base::ids::{ConnectionId, LaneId, Ticket};
 use crate::base::time::{Millis, Now};
 use crate::broker::{Command, Event, Reply};
@@ -36,8 +37,22 @@ pub trait Dialect: Send + Sync {
     /// header; false (and nothing appended) if the lane does not show it.
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool;
 
+    /// Its pane of the console: an ES module, served as it stands. None: it has none.
+    fn pane(&self) -> Option<Pane> {
+        None
+    }
+
     /// How to say goodbye when the shard, not the session, ends a WebSocket connection.
     fn farewell(&self, reason: CloseReason) -> Farewell;
+}
+
+/// What the console shows of a dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct Pane {
+    /// What people call the protocol.
+    pub title: &'static str,
+    /// The module's text; what it exports is described in `dialects/admin/console/panes.js`.
+    pub script: &'static str,
 }
 
 /// How a lane's payload travels.
@@ -47,6 +62,8 @@ pub enum LaneKind {
     Text,
     /// One WebSocket text message, compressed with permessage-deflate, no context takeover.
     TextDeflate,
+    /// Not at all: its sessions are handed the events, as `Input::Event`.
+    Session,
 }
 
 /// A request head, checked by `wire::http`.
@@ -147,8 +164,11 @@ pub enum Input<'a> {
     Body(&'a [u8]),
     /// The answer to an ask.
     Reply(Ticket, Reply),
-    /// An event that this session takes part in itself (a control).
+    /// An event that this session takes part in itself: a control, one its filter wants handed over, or any
+    /// in a [`LaneKind::Session`] lane.
     Event(&'a Event),
+    /// The answer to an inquiry.
+    Found(Ticket, Finding),
     /// A timer it armed has come.
     Timer(TimerKind),
     /// The connection is gone. Outputs are ignored; the broker is told by the shard.
@@ -173,6 +193,8 @@ pub enum Output {
     Respond(Response),
     /// Ask the broker.
     Ask(Ticket, Command),
+    /// Ask the world outside: answered by `Input::Found` with the same ticket, once.
+    Inquire(Ticket, Inquiry),
     /// Send `Input::Timer(kind)` after this long.
     Arm(TimerKind, Millis),
     /// Say goodbye and end the connection; what was sent before still leaves.

@@ -102,6 +102,8 @@ catalog! {
     "ringmain_signature_failures_total", "Signatures and tokens that did not verify.", { SignatureFailures }
     "ringmain_client_events_total", "Events published by peers over their connection.", { ClientEvents }
     "ringmain_client_events_limited_total", "Events of peers refused for their rate.", { ClientEventsLimited }
+    "ringmain_inquiries_total", "Questions to the world outside: whose token, a login.", { Inquiries }
+    "ringmain_inquiries_unanswered_total", "Of them those that nobody answered in time, treated as refused.", { InquiriesUnanswered }
     "ringmain_mails_sent_total", "Mails to shards, one's own included, by direction.", {
         MailsUp = direction: "up", MailsDown = direction: "down"
     }

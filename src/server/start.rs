@@ -17,6 +17,7 @@ use crate::dialects::Dialect;
 use crate::dialects::lanes::Lanes;
 use crate::observe::Metrics;
 use crate::reactor::{self, Waker, machine};
+use crate::shard::back::{self, BackPort};
 use crate::shard::mesh::{self, Doorbell, Ports};
 use crate::shard::{Life, Parts, Shard, Shared};
 
@@ -112,9 +113,12 @@ pub fn start(
     let doorbells = wakers
         .iter()
         .map(|waker| Doorbell { parking: Parking::new(), waker: waker.clone() })
-        .collect();
-    let ports = mesh::mesh(doorbells, common.config.limits.mailbox_slots);
-    for (go, ports) in go.iter().zip(ports) {
+        .collect::<Vec<_>>();
+    let doorbells = Arc::new(doorbells);
+    let ports = mesh::mesh(&doorbells, common.config.limits.mailbox_slots);
+    let back = back::start(doorbells)
+        .map_err(|error| RunError::Machine(format!("the back shard cannot be started: {error}")))?;
+    for (go, ports) in go.iter().zip(ports.into_iter().zip(back)) {
         if go.send(ports).is_err() {
             return Err(RunError::Failed("a shard ended before it ran".into()));
         }
@@ -134,7 +138,7 @@ fn run_shard(
     common: &Common,
     addresses: &[SocketAddr],
     ready: &mpsc::Sender<Result<Ready, RunError>>,
-    ports: &mpsc::Receiver<Ports>,
+    ports: &mpsc::Receiver<(Ports, BackPort)>,
 ) {
     let config = &common.config;
     if config.pin && !common.cores.is_empty() {
@@ -162,7 +166,7 @@ fn run_shard(
     let (listeners, addresses) = listening.into_iter().unzip();
     let told =
         ready.send(Ok(Ready { addresses, waker: driver.waker(), driver: driver.describe() }));
-    let (Ok(()), Ok(ports)) = (told, ports.recv()) else { return };
+    let (Ok(()), Ok((ports, outside))) = (told, ports.recv()) else { return };
 
     let mut shard = Shard::new(Parts {
         id,
@@ -179,6 +183,7 @@ fn run_shard(
         lanes: Lanes::new(&common.dialects, config),
         metrics: Arc::clone(&common.metrics),
         shared: Arc::clone(&common.shared),
+        outside: Box::new(outside),
         seed: (common.seed >> 32) as u32 ^ u32::from(id.0),
     });
     while shard.tick() == Life::Running {}

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::auth::Finding;
 use crate::base::frame::Frame;
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::time::{Millis, Nanos};
@@ -84,7 +85,7 @@ impl Shard {
     /// Is there mail that could be taken now?
     pub(super) fn has_mail(&mut self) -> bool {
         let asks_too = self.takes_asks();
-        self.ports.is_busy(asks_too)
+        self.outside.is_ready() || self.ports.is_busy(asks_too)
     }
 
     /// Asks are taken only while our own answers find their way: the rule that keeps back-pressure from
@@ -96,6 +97,7 @@ impl Shard {
     /// Takes mail: asks first, so that those we sent ourselves are answered in the same tick.
     pub(super) fn take_mail(&mut self) {
         self.asks = Asks { first: self.asks.first, until: None, over: false };
+        self.take_findings();
         for _ in 0..ROUNDS {
             self.ports.publish_own();
             let asks = if self.takes_asks() { self.take_asks() } else { 0 };
@@ -105,6 +107,21 @@ impl Shard {
                 return;
             }
             self.mail_at = self.now.steady;
+        }
+    }
+
+    /// Hands sessions what the world outside has said; the connection may be gone.
+    fn take_findings(&mut self) {
+        for _ in 0..MAILS_PER_SOURCE {
+            let Some((to, ticket, finding)) = self.outside.take() else { return };
+            if matches!(finding, Finding::Unavailable) {
+                self.count(Counter::InquiriesUnanswered, 1);
+            }
+            if let Some(mut connection) = self.check_out_id(to) {
+                self.run(&mut connection, Input::Found(ticket, finding));
+                self.feed_pipelined(&mut connection);
+                self.check_in(connection);
+            }
         }
     }
 

@@ -165,9 +165,8 @@ impl Ports {
 
 /// Joins shards into a mesh: `doorbells` has one for each, `slots` is the size of every mailbox, a
 /// power of two. Returns the ports in the order of the shards.
-pub fn mesh(doorbells: Vec<Doorbell>, slots: usize) -> Vec<Ports> {
+pub fn mesh(doorbells: &Arc<Vec<Doorbell>>, slots: usize) -> Vec<Ports> {
     let shards = doorbells.len();
-    let doorbells = Arc::new(doorbells);
     let mut ports: Vec<Ports> = (0..shards)
         .map(|me| Ports {
             me: ShardId(me as u16),
@@ -175,7 +174,7 @@ pub fn mesh(doorbells: Vec<Doorbell>, slots: usize) -> Vec<Ports> {
             down_out: Vec::new(),
             up_in: Vec::new(),
             down_in: Vec::new(),
-            doorbells: Arc::clone(&doorbells),
+            doorbells: Arc::clone(doorbells),
         })
         .collect();
     // Receivers end up in the order of their senders because `from` is the outer loop.

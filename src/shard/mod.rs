@@ -4,6 +4,7 @@
 //! Read [`Shard::tick`] first: it is the only caller of everything else. The same shard runs on every
 //! driver, the simulated one included; it never reads a clock or waits but through its driver.
 
+pub mod back;
 mod connection;
 mod drain;
 mod http;
@@ -34,6 +35,7 @@ use crate::reactor::{Completion, Driver, ListenerId, SocketId, Wait};
 use crate::wire::http::{DateText, FieldsSpare};
 use crate::wire::websocket::deflate::Inflater;
 
+use back::Outside;
 use connection::{Connection, HOLD_BACKLOG, Phase, TIMER_PHASE, TIMERS};
 use mesh::Ports;
 use outbox::Outboxes;
@@ -85,6 +87,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// What it shares with the other shards.
     pub shared: Arc<Shared>,
+    /// Who answers inquiries.
+    pub outside: Box<dyn Outside>,
     /// Makes connection ids differ from those of an earlier process.
     pub seed: u32,
 }
@@ -129,6 +133,7 @@ pub struct Shard {
     lanes: CountedLanes,
     metrics: Arc<Metrics>,
     shared: Arc<Shared>,
+    outside: Box<dyn Outside>,
     seed: u32,
     now: Now,
     listeners: Vec<ListenerId>,
@@ -178,6 +183,7 @@ impl Shard {
             lanes: CountedLanes::new(parts.lanes),
             metrics: parts.metrics,
             shared: parts.shared,
+            outside: parts.outside,
             seed: parts.seed,
             now,
             listeners: parts.listeners,
@@ -455,6 +461,10 @@ impl Shard {
                     self.hold(connection, HOLD_BACKLOG);
                 }
                 self.ups = ups;
+            }
+            Output::Inquire(ticket, inquiry) => {
+                self.count(Counter::Inquiries, 1);
+                self.outside.ask(connection.id, ticket, inquiry);
             }
             Output::Arm(TimerKind(kind), after) => {
                 if kind < TIMER_PHASE {

@@ -39,6 +39,9 @@ impl CountedLanes {
 impl Render for CountedLanes {
     fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {
         let frame = self.lanes.render(lane, event)?;
+        if frame.is_empty() {
+            return Some(frame);
+        }
         self.renders.set(self.renders.get() + 1);
         self.bytes.set(self.bytes.get() + frame.len() as u64);
         Some(frame)

@@ -17,6 +17,7 @@ use ringmain::dialects::{self, Dialect};
 use ringmain::observe::Metrics;
 use ringmain::reactor::Driver;
 use ringmain::reactor::sim::{Faults, SimClient, World};
+use ringmain::shard::back::Nobody;
 use ringmain::shard::mesh::{self, Doorbell};
 use ringmain::shard::{Held, Life, Parts, Shard, Shared};
 
@@ -97,7 +98,8 @@ impl Universe {
         let doorbells = drivers
             .iter()
             .map(|(driver, _)| Doorbell { parking: Parking::new(), waker: driver.waker() });
-        let ports = mesh::mesh(doorbells.collect(), config.limits.mailbox_slots);
+        let doorbells = Arc::new(doorbells.collect::<Vec<_>>());
+        let ports = mesh::mesh(&doorbells, config.limits.mailbox_slots);
         let parts = drivers.into_iter().zip(ports).enumerate();
         let shards = parts.map(|(id, ((driver, listener), ports))| {
             let id = ShardId(id as u16);
@@ -116,6 +118,7 @@ impl Universe {
                 lanes: Lanes::new(&dialects, &config),
                 metrics: Arc::clone(&metrics),
                 shared: Arc::clone(&shared),
+                outside: Box::new(Nobody::default()),
                 seed: seed as u32,
             }))
         });

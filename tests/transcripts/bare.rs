@@ -16,9 +16,10 @@ use ringmain::dialects::{
     self, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session, TimerKind,
 };
 use ringmain::observe::Metrics;
+use ringmain::outbound::desk::{Desk, Step};
 use ringmain::wire::websocket::deflate::Inflater;
 
-use crate::script::{Answer, Heard, World};
+use crate::script::{self, Answer, Heard, World};
 
 const SHARDS: u16 = 2;
 
@@ -29,6 +30,10 @@ pub struct Bare {
     homes: Vec<Home>,
     edges: Vec<Edge>,
     mail: VecDeque<Mail>,
+    desk: Desk<(ConnectionId, Ticket)>,
+    steps: Vec<Step<(ConnectionId, Ticket)>>,
+    /// What the application says of each token.
+    pub consulted: HashMap<String, (u16, String)>,
     peers: HashMap<ConnectionId, Peer>,
     names: BTreeMap<String, ConnectionId>,
     opened: u32,
@@ -94,6 +99,9 @@ impl Bare {
             homes: shards().map(|_| Home::new(slots.clone(), limits)).collect(),
             edges: shards().map(|shard| Edge::new(shard, slots.clone())).collect(),
             mail: VecDeque::new(),
+            desk: Desk::default(),
+            steps: Vec::new(),
+            consulted: HashMap::new(),
             peers: HashMap::new(),
             names: BTreeMap::new(),
             opened: 0,
@@ -194,6 +202,10 @@ impl Bare {
                     edge.close(id, &mut ups);
                     break;
                 }
+                Output::Inquire(ticket, inquiry) => {
+                    let who = (id, ticket);
+                    self.desk.ask(who, inquiry, self.now, &mut || 7, &mut self.steps);
+                }
                 Output::Binary(_) => panic!("no dialect here sends binary messages"),
                 Output::Count(_) => {}
             }
@@ -205,8 +217,27 @@ impl Bare {
         self.mail.extend(ups.into_iter().map(|(to, up)| Mail::Up { from, to, up }));
     }
 
-    /// Carries mail until there is none.
+    /// Answers inquiries and carries mail until there is none.
     fn settle(&mut self) {
+        while !self.steps.is_empty() || !self.mail.is_empty() {
+            self.answer_inquiries();
+            self.carry_mail();
+        }
+    }
+
+    fn answer_inquiries(&mut self) {
+        for step in std::mem::take(&mut self.steps) {
+            match step {
+                Step::Tell((id, ticket), finding) => self.handle(id, Input::Found(ticket, finding)),
+                Step::Ask(number, question) => {
+                    let answer = script::consult(&self.consulted, &question.body);
+                    self.desk.answered(number, answer, self.now, &mut || 7, &mut self.steps);
+                }
+            }
+        }
+    }
+
+    fn carry_mail(&mut self) {
         while let Some(mail) = self.mail.pop_front() {
             match mail {
                 Mail::Up { from, to, up } => {

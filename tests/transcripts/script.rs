@@ -6,6 +6,7 @@
 //! | line | meaning |
 //! | --- | --- |
 //! | `\| toml` | a line of the configuration file; without any, the development app |
+//! | `consult TOKEN = STATUS body` | what the application answers when asked about that token (404 otherwise) |
 //! | `let NAME = text` | names a text |
 //! | `PEER open TARGET` | opens a WebSocket; further words `Name: value` are header fields |
 //! | `PEER > text` | the peer sends a text message |
@@ -24,13 +25,14 @@
 //! for the peer, `${now}` the time in seconds. An expected text that ends in `...` is compared up to there. At its end a transcript
 //! has received everything that came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ringmain::auth::{Apps, sign};
 use ringmain::base::time::{Millis, UnixMillis};
 use ringmain::config::Config;
 use ringmain::config::Machine;
 use ringmain::config::load::{Sources, load};
+use ringmain::wire::json;
 
 /// What a peer receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +78,32 @@ pub fn configuration(text: &str) -> Config {
         environment: Vec::new(),
         flags: Vec::new(),
         machine: Machine::small(),
+        sections: ringmain::dialects::SECTIONS,
     };
     load(&sources).expect("the transcript's configuration is good").config
+}
+
+/// What the application that a transcript stands in for says of each token: `consult TOKEN = STATUS body`.
+pub fn consulted(text: &str) -> HashMap<String, (u16, String)> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix("consult "));
+    let told = lines.map(|line| {
+        let (token, answer) = line.split_once(" = ").expect("consult TOKEN = STATUS body");
+        let (status, body) = answer.split_once(' ').unwrap_or((answer, ""));
+        (token.to_owned(), (status.parse().expect("a status"), body.to_owned()))
+    });
+    told.collect()
+}
+
+/// The application's answer to a question; one about a token it does not know is 404.
+pub fn consult(
+    consulted: &HashMap<String, (u16, String)>,
+    question: &str,
+) -> Option<(u16, Vec<u8>)> {
+    let question = json::parse_str(question).expect("a question is JSON");
+    let what = question.member("token").or(question.member("username"));
+    let token = what.and_then(json::Raw::as_str).expect("a question is about something");
+    let (status, body) = consulted.get(&*token).cloned().unwrap_or((404, String::new()));
+    Some((status, body.into_bytes()))
 }
 
 /// Plays a transcript; the error says in which line the world did otherwise.
@@ -96,7 +122,8 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
     };
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_end();
-        if line.is_empty() || line.starts_with('#') || line.starts_with('|') {
+        let is_setting = line.starts_with('|') || line.starts_with("consult ");
+        if line.is_empty() || line.starts_with('#') || is_setting {
             continue;
         }
         let step = player.expand(line).and_then(|line| player.step(&line));

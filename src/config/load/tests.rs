@@ -14,6 +14,7 @@ fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> 
             })
             .collect(),
         machine: Machine { cores: 2, descriptors_max: 20_000, memory_bytes: 16 << 30 },
+        sections: &[],
     }
 }
 

@@ -1,0 +1,8 @@
+//! What we start ourselves, towards the world outside: questions to an application.
+//!
+//! Runs on the back shard, one thread beside the shards, and never makes one of them wait. What is
+//! decided is sans-io ([`desk`], read it first; [`tokens`]); what meets the network is [`client`].
+
+pub mod client;
+pub mod desk;
+pub mod tokens;
