@@ -4,6 +4,7 @@
 //! Dialects see the broker's nouns, commands and replies, never its machinery.
 
 pub mod admin;
+mod api;
 pub mod lanes;
 pub mod list;
 pub mod pusher;

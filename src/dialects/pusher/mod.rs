@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use self::fault::Ending;
 use self::session::{PusherSession, Refusing};
+use super::api::draining;
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
@@ -105,7 +106,7 @@ impl Dialect for Pusher {
             return Some(Opening::Respond(http::upgrade_required()));
         }
         if facts.draining {
-            return Some(Opening::Respond(http::draining()));
+            return Some(Opening::Respond(draining()));
         }
         Some(match self.connect(key, request, facts) {
             Ok(session) => Opening::WebSocket {

@@ -7,15 +7,15 @@ use bytes::Bytes;
 use super::super::frames;
 use super::super::names::{self, Kind};
 use super::publish::{self, EventIn, Info};
-use super::{Refusal, Route, Shared, respond};
+use super::{Route, Shared};
 use crate::auth::App;
-use crate::auth::sign::{self, Query, RequestError, SignedRequest};
+use crate::auth::sign::{Query, SignedRequest};
 use crate::base::ids::{AppIndex, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::Now;
 use crate::broker::{self, Command, Control, Description, Happening, Member, Publish, Reply};
+use crate::dialects::api::{self, Refusal, refused, respond};
 use crate::dialects::{Facts, Input, Output, Request, Response, Session};
-use crate::observe::Counter;
 use crate::wire::json;
 
 /// One request: what it is about, and what is still missing for its answer.
@@ -104,13 +104,10 @@ impl Exchange {
         out: &mut Vec<Output>,
     ) -> Result<Option<Response>, Refusal> {
         let Some(query) = &self.query else {
-            return Err(Refusal::invalid("Missing authentication query parameters"));
+            return Err(api::unsigned());
         };
         let query = Query::parse(query);
         let app = self.verify(&query, body, now, out)?;
-        if !app.settings.enabled {
-            return Err(Refusal::new(403, "forbidden", "the app is disabled"));
-        }
         let info = query.value("info").map(Info::parse).transpose()?.unwrap_or_default();
         let channel = |name: &str| Channel { app: app.index, name: Name::from(name) };
         let (state, command) = match &self.route {
@@ -185,13 +182,7 @@ impl Exchange {
             body,
         };
         let window = self.shared.settings.signature_window;
-        let verified = sign::verify_request(&self.shared.apps, request, query, now.wall, window);
-        verified.cloned().map_err(|error| {
-            if let RequestError::Signature | RequestError::BodyChanged = error {
-                out.push(Output::Count(Counter::SignatureFailures));
-            }
-            Refusal::new(401, "auth_failed", error.to_string())
-        })
+        api::verify(&self.shared.apps, window, request, query, now, out)
     }
 
     fn publish(
@@ -339,13 +330,6 @@ fn check_name(name: &str, app: &App) -> Result<(), Refusal> {
     // A user's channel may be longer by its prefix.
     let bytes_max = app.settings.channel_name_bytes_max;
     names::check_published(name, bytes_max).map_err(|error| Refusal::invalid(error.to_string()))
-}
-
-fn refused(refusal: broker::Refusal) -> Response {
-    let text = format!("over capacity: {refusal:?}");
-    let mut response = Refusal::new(503, "service_unavailable", text).response();
-    response.headers.push(("Retry-After", "1".into()));
-    response
 }
 
 /// `{}`, or what was asked about the channels, per channel or per event of a batch.

@@ -7,16 +7,12 @@
 mod exchange;
 mod publish;
 
-use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Shared;
+use crate::dialects::api::{Refusal, draining, method_not_allowed, preflight};
 use crate::dialects::{Facts, Opening, Request, Response};
 use crate::wire::http::query::{self, Plus};
-use crate::wire::json;
 
 /// What a request is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,12 +92,9 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
         None => return None,
     };
     Some(if request.method == "OPTIONS" {
-        Opening::Respond(preflight(&route))
+        Opening::Respond(preflight(route.allow()))
     } else if !route.takes(request.method) {
-        let text = format!("{} is not allowed here; allowed: {}", request.method, route.allow());
-        let mut response = Refusal::new(405, "method_not_allowed", text).response();
-        response.headers.push(("Allow", route.allow().into()));
-        Opening::Respond(response)
+        Opening::Respond(method_not_allowed(request.method, route.allow()))
     } else if facts.draining {
         Opening::Respond(draining())
     } else {
@@ -118,83 +111,12 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
     })
 }
 
-/// The answer to a browser that asks what it may ask.
-fn preflight(route: &Route) -> Response {
-    let mut response = respond(200, Bytes::new());
-    response.headers.push(("Allow", route.allow().into()));
-    response.headers.push(("Access-Control-Allow-Methods", route.allow().into()));
-    response.headers.push((
-        "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, X-Requested-With, Accept, X-Pusher-Library".into(),
-    ));
-    response.headers.push(("Access-Control-Max-Age", "600".into()));
-    response
-}
-
-/// An answer in JSON, which pages of any origin may read.
-fn respond(status: u16, body: Bytes) -> Response {
-    Response {
-        status,
-        headers: vec![
-            ("Content-Type", "application/json".into()),
-            ("Access-Control-Allow-Origin", "*".into()),
-        ],
-        body,
-    }
-}
-
 /// The answer to who comes to a WebSocket's path without a WebSocket.
 pub(super) fn upgrade_required() -> Response {
     let text = "this path is for WebSocket connections: send Upgrade: websocket";
     let mut response = Refusal::new(426, "upgrade_required", text).response();
     response.headers.push(("Upgrade", "websocket".into()));
     response
-}
-
-/// The answer while the process is about to stop.
-pub(super) fn draining() -> Response {
-    let mut response =
-        Refusal::new(503, "draining", "the server is about to stop: try again").response();
-    response.headers.push(("Retry-After", "1".into()));
-    response
-}
-
-/// Why a request is refused: status, a word for programs, and a sentence for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    status: u16,
-    code: &'static str,
-    text: Cow<'static, str>,
-}
-
-impl Refusal {
-    fn new(status: u16, code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, text: text.into() }
-    }
-
-    /// A value that does not make sense.
-    fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(400, "invalid_input", text)
-    }
-
-    /// More of something than is allowed.
-    fn limit(text: impl fmt::Display) -> Self {
-        Self::new(400, "limit_exceeded", text.to_string())
-    }
-
-    /// A member of the body that is missing or of the wrong type.
-    fn shape(text: impl Into<Cow<'static, str>>) -> Self {
-        Self::new(422, "invalid_input", text)
-    }
-
-    fn response(&self) -> Response {
-        let mut body = b"{\"error\":".to_vec();
-        json::write_str(&mut body, &self.text);
-        body.extend_from_slice(b",\"code\":\"");
-        body.extend_from_slice(self.code.as_bytes());
-        body.extend_from_slice(format!("\",\"status\":{}}}", self.status).as_bytes());
-        respond(self.status, Bytes::from(body))
-    }
 }
 
 #[cfg(test)]

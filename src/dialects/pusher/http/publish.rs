@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::super::names;
-use super::Refusal;
 use crate::base::ids::ConnectionId;
 use crate::base::name::Name;
 use crate::broker::Payload;
 use crate::config::App;
+use crate::dialects::api::Refusal;
 use crate::wire::json::{self, Kind, Raw};
 
 /// What is to be told about the channels of an event.

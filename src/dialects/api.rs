@@ -1,0 +1,268 @@
+//! What the signed HTTP APIs of several dialects share: who signed a request, how it is refused, and an
+//! exchange that publishes what its body says.
+//!
+//! Source: the signature is that of the Pusher HTTP API, so that its server libraries can call every route.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Facts, Input, Opening, Output, Request, Response, Session};
+use crate::auth::sign::{self, Query, RequestError, SignedRequest};
+use crate::auth::{App, Apps, Finding};
+use crate::base::time::{Millis, Now};
+use crate::broker::{self, Reply};
+use crate::observe::Counter;
+use crate::wire::json;
+
+/// An answer in JSON, which pages of any origin may read.
+pub(super) fn respond(status: u16, body: Bytes) -> Response {
+    Response {
+        status,
+        headers: vec![
+            ("Content-Type", "application/json".into()),
+            ("Access-Control-Allow-Origin", "*".into()),
+        ],
+        body,
+    }
+}
+
+/// The answer to a browser that asks what it may ask.
+pub(super) fn preflight(allow: &'static str) -> Response {
+    let mut response = respond(200, Bytes::new());
+    response.headers.push(("Allow", allow.into()));
+    response.headers.push(("Access-Control-Allow-Methods", allow.into()));
+    response.headers.push((
+        "Access-Control-Allow-Headers",
+        "Authorization, Content-Type, X-Requested-With, Accept, X-Pusher-Library".into(),
+    ));
+    response.headers.push(("Access-Control-Max-Age", "600".into()));
+    response
+}
+
+/// The answer to a method that a path does not take.
+pub(super) fn method_not_allowed(method: &str, allow: &'static str) -> Response {
+    let method: String = method.chars().take(32).collect();
+    let text = format!("{method} is not allowed here; allowed: {allow}");
+    let mut response = Refusal::new(405, "method_not_allowed", text).response();
+    response.headers.push(("Allow", allow.into()));
+    response
+}
+
+/// The answer while the process is about to stop.
+pub(super) fn draining() -> Response {
+    let mut response =
+        Refusal::new(503, "draining", "the server is about to stop: try again").response();
+    response.headers.push(("Retry-After", "1".into()));
+    response
+}
+
+/// The answer to what the broker refuses.
+pub(super) fn refused(refusal: broker::Refusal) -> Response {
+    let text = format!("over capacity: {refusal:?}");
+    let mut response = Refusal::new(503, "service_unavailable", text).response();
+    response.headers.push(("Retry-After", "1".into()));
+    response
+}
+
+/// Why a request is refused: status, a word for programs, and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub status: u16,
+    pub code: &'static str,
+    pub text: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub fn new(status: u16, code: &'static str, text: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, text: text.into() }
+    }
+
+    /// A value that does not make sense.
+    pub fn invalid(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(400, "invalid_input", text)
+    }
+
+    /// More of something than is allowed.
+    pub fn limit(text: impl fmt::Display) -> Self {
+        Self::new(400, "limit_exceeded", text.to_string())
+    }
+
+    /// A member of the body that is missing or of the wrong type.
+    pub fn shape(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(422, "invalid_input", text)
+    }
+
+    pub fn response(&self) -> Response {
+        let mut body = b"{\"error\":".to_vec();
+        json::write_str(&mut body, &self.text);
+        body.extend_from_slice(b",\"code\":\"");
+        body.extend_from_slice(self.code.as_bytes());
+        body.extend_from_slice(format!("\",\"status\":{}}}", self.status).as_bytes());
+        respond(self.status, Bytes::from(body))
+    }
+}
+
+/// The app that signed a request, if it did and may do anything; counts signatures that are wrong.
+pub(super) fn verify(
+    apps: &Apps,
+    window: Millis,
+    request: SignedRequest<'_>,
+    query: &Query<'_>,
+    now: Now,
+    out: &mut Vec<Output>,
+) -> Result<Arc<App>, Refusal> {
+    let app = sign::verify_request(apps, request, query, now.wall, window).map_err(|error| {
+        if let RequestError::Signature | RequestError::BodyChanged = error {
+            out.push(Output::Count(Counter::SignatureFailures));
+        }
+        Refusal::new(401, "auth_failed", error.to_string())
+    })?;
+    if !app.settings.enabled {
+        return Err(Refusal::new(403, "forbidden", "the app is disabled"));
+    }
+    Ok(app.clone())
+}
+
+/// The refusal of a request without any query.
+pub(super) fn unsigned() -> Refusal {
+    Refusal::invalid("Missing authentication query parameters")
+}
+
+/// Who may use an exchange: a request's head, kept until its body has come.
+pub(super) enum Door {
+    /// Whoever signs as an app, the one the path names.
+    Signed {
+        apps: Arc<Apps>,
+        window: Millis,
+        app_id: String,
+        method: String,
+        path: String,
+        query: Option<String>,
+    },
+    /// Whoever was let in by the head alone, on behalf of this app.
+    Open(Arc<App>),
+}
+
+impl Door {
+    /// The door of a request that an app must have signed.
+    pub fn signed(apps: &Arc<Apps>, window: Millis, app_id: &str, request: &Request<'_>) -> Self {
+        Self::Signed {
+            apps: apps.clone(),
+            window,
+            app_id: app_id.into(),
+            method: request.method.into(),
+            path: request.path.into(),
+            query: request.query.map(Into::into),
+        }
+    }
+
+    fn pass(&self, body: &[u8], now: Now, out: &mut Vec<Output>) -> Result<Arc<App>, Refusal> {
+        match self {
+            Self::Open(app) => Ok(app.clone()),
+            Self::Signed { apps, window, app_id, method, path, query } => {
+                let query = Query::parse(query.as_ref().ok_or_else(unsigned)?);
+                let request = SignedRequest { method, path, app_id: Some(app_id), body };
+                verify(apps, *window, request, &query, now, out)
+            }
+        }
+    }
+}
+
+/// Reads a body and gives what is to be asked: each ask or inquiry is answered once, with any ticket.
+pub(super) type ReadBody =
+    Box<dyn FnMut(&Arc<App>, &[u8], Now, &mut Vec<Output>) -> Result<(), Refusal>>;
+
+/// One request that asks the broker some things and is answered 202 when all of them are done.
+pub(super) struct Submission {
+    door: Door,
+    read: ReadBody,
+    missing: usize,
+    refusal: Option<broker::Refusal>,
+    unavailable: bool,
+}
+
+impl Submission {
+    /// The opening of a request that takes `POST` and `OPTIONS`; `door` is made only for a `POST`.
+    pub fn open(
+        request: &Request<'_>,
+        facts: &Facts,
+        body_bytes_max: usize,
+        door: impl FnOnce() -> Result<Door, Refusal>,
+        read: ReadBody,
+    ) -> Opening {
+        const ALLOW: &str = "POST, OPTIONS";
+        Opening::Respond(match request.method {
+            "OPTIONS" => preflight(ALLOW),
+            "POST" if facts.draining => draining(),
+            "POST" => match door() {
+                Err(refusal) => refusal.response(),
+                Ok(door) => {
+                    let session = Box::new(Self {
+                        door,
+                        read,
+                        missing: 0,
+                        refusal: None,
+                        unavailable: false,
+                    });
+                    return Opening::Exchange { session, body_bytes_max };
+                }
+            },
+            method => method_not_allowed(method, ALLOW),
+        })
+    }
+
+    fn begin(&mut self, body: &[u8], now: Now, out: &mut Vec<Output>) -> Option<Response> {
+        let begun = self.door.pass(body, now, out).and_then(|app| {
+            let first = out.len();
+            (self.read)(&app, body, now, out).inspect_err(|_| out.truncate(first))
+        });
+        if let Err(refusal) = begun {
+            return Some(refusal.response());
+        }
+        let asked = |it: &&Output| matches!(it, Output::Ask(..) | Output::Inquire(..));
+        self.missing = out.iter().filter(asked).count();
+        (self.missing == 0).then(Self::done)
+    }
+
+    fn take(&mut self) -> Option<Response> {
+        self.missing = self.missing.checked_sub(1)?;
+        if self.missing > 0 {
+            return None;
+        }
+        Some(match self.refusal.take() {
+            Some(refusal) => refused(refusal),
+            None if self.unavailable => {
+                Refusal::new(503, "service_unavailable", "not everything could be carried out")
+                    .response()
+            }
+            None => Self::done(),
+        })
+    }
+
+    fn done() -> Response {
+        respond(202, Bytes::from_static(b"{}"))
+    }
+}
+
+impl Session for Submission {
+    fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
+        let response = match input {
+            Input::Body(body) => self.begin(body, now, out),
+            Input::Reply(_, reply) => {
+                if let Reply::Refused(refusal) = reply {
+                    self.refusal.get_or_insert(refusal);
+                }
+                self.take()
+            }
+            Input::Found(_, finding) => {
+                self.unavailable |= matches!(finding, Finding::Unavailable);
+                self.take()
+            }
+            _ => None,
+        };
+        out.extend(response.map(Output::Respond));
+    }
+}
