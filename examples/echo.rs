@@ -35,6 +35,7 @@ impl Dialect for Echo {
     fn open(&self, request: &Request<'_>, _: &Facts) -> Option<Opening> {
         request.is_websocket.then(|| Opening::WebSocket {
             session: Box::new(EchoSession),
+            deflate: true,
             message_bytes_max: MESSAGE_BYTES_MAX,
         })
     }

@@ -67,7 +67,8 @@ fn the_simulated_server_follows_the_transcripts() {
     for (seed, (path, text)) in (0..).zip(transcripts()) {
         for deflate in [false, true] {
             let config = script::configuration(&text);
-            let mut world = simulated::Simulated::new(seed, &config);
+            let consulted = script::consulted(&text);
+            let mut world = simulated::Simulated::new(seed, &config, &consulted);
             world.deflate = deflate;
             if let Err(error) = script::play(&text, &config, &mut world) {
                 failures.push(format!("{path}, deflate {deflate}, {error}"));
@@ -168,7 +169,8 @@ fn no_input_breaks_a_session() {
                         body.as_bytes(),
                         wall,
                     );
-                    let status = world.request(method, &format!("{path}?{query}"), body).status;
+                    let status =
+                        world.request(method, &format!("{path}?{query}"), &[], body).status;
                     assert_eq!(status, 200, "seed {seed}, step {step}: {path}");
                 }
                 4..=6 => {

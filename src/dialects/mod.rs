@@ -38,6 +38,12 @@ pub trait Dialect: Send + Sync {
     /// header; false (and nothing appended) if the lane does not show it.
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool;
 
+    /// How this dialect refuses a WebSocket handshake that is wrong, on a path of its own; none: not its
+    /// path, or in the server's words.
+    fn refuse_handshake(&self, _request: &Request<'_>) -> Option<Response> {
+        None
+    }
+
     /// Its pane of the console: an ES module, served as it stands. None: it has none.
     fn pane(&self) -> Option<Pane> {
         None
@@ -127,6 +133,8 @@ pub enum Opening {
         session: Box<dyn Session>,
         /// How long an inbound message may be, assembled (and inflated).
         message_bytes_max: usize,
+        /// Take permessage-deflate if the peer offers it and the server allows it.
+        deflate: bool,
     },
 }
 

@@ -138,9 +138,6 @@ impl Shard {
 
     /// Asks the dialects, in their order, whose request this is.
     fn open(&mut self, c: &mut Connection, head: &Head<'_>, fields: &[Field<'_>]) {
-        if let Some(Err(error)) = &head.websocket {
-            return self.refuse_handshake(c, *error);
-        }
         let request = Request {
             method: head.method,
             path: head.path,
@@ -149,6 +146,9 @@ impl Shard {
             peer: c.peer,
             is_websocket: head.is_websocket(),
         };
+        if let Some(Err(error)) = &head.websocket {
+            return self.refuse_handshake(c, *error, &request);
+        }
         let draining = self.drain.is_some();
         let mut exchange = Box::new(Exchange {
             body: match head.body {
@@ -198,7 +198,8 @@ impl Shard {
                     c.session = Some(session);
                     self.start_body(c, exchange, head.expect_continue);
                 }
-                Opening::WebSocket { session, message_bytes_max } => {
+                Opening::WebSocket { session, message_bytes_max, deflate } => {
+                    let agreed = agreed.filter(|_| deflate);
                     self.upgrade(c, head, session, message_bytes_max, agreed);
                 }
             }
@@ -209,14 +210,23 @@ impl Shard {
     }
 
     /// Someone wants a WebSocket and asks for it wrongly.
-    fn refuse_handshake(&mut self, c: &mut Connection, error: HandshakeError) {
-        let status = error.status();
+    fn refuse_handshake(
+        &mut self,
+        c: &mut Connection,
+        error: HandshakeError,
+        request: &Request<'_>,
+    ) {
+        let answer = self.dialects.iter().find_map(|dialect| dialect.refuse_handshake(request));
+        let answer = answer.unwrap_or_else(|| {
+            let mut answer = plain(error.status(), error.as_str());
+            if answer.status == 426 {
+                let (name, value) = VERSION_FIELD;
+                answer.headers.push((name, Cow::Borrowed(value)));
+            }
+            answer
+        });
+        let status = answer.status;
         self.count(Counter::http_refused(status), 1);
-        let mut answer = plain(status, error.as_str());
-        if status == 426 {
-            let (name, value) = VERSION_FIELD;
-            answer.headers.push((name, Cow::Borrowed(value)));
-        }
         self.write_response(c, status, &answer.headers, Body::Bytes(&answer.body), false);
         self.finish(c, CloseReason::Protocol);
     }

@@ -17,7 +17,7 @@ use ringmain::dialects::{self, Dialect};
 use ringmain::observe::Metrics;
 use ringmain::reactor::Driver;
 use ringmain::reactor::sim::{Faults, SimClient, World};
-use ringmain::shard::back::Nobody;
+use ringmain::shard::back::{Nobody, Outside};
 use ringmain::shard::mesh::{self, Doorbell};
 use ringmain::shard::{Held, Life, Parts, Shard, Shared};
 
@@ -74,6 +74,19 @@ pub struct Universe {
 impl Universe {
     /// `shards` shards with these settings, listening.
     pub fn new(seed: u64, faults: Faults, config: Config, shards: u16, wrap: &dyn Wrap) -> Self {
+        let nobody = || Box::new(Nobody::default()) as Box<dyn Outside>;
+        Self::with_outside(seed, faults, config, shards, wrap, &nobody)
+    }
+
+    /// The same, with someone who answers the inquiries of each shard.
+    pub fn with_outside(
+        seed: u64,
+        faults: Faults,
+        config: Config,
+        shards: u16,
+        wrap: &dyn Wrap,
+        outside: &dyn Fn() -> Box<dyn Outside>,
+    ) -> Self {
         let world = World::new(seed, faults);
         let asked_for = Arc::new(config);
         let mut config = Config::clone(&asked_for);
@@ -118,7 +131,7 @@ impl Universe {
                 lanes: Lanes::new(&dialects, &config),
                 metrics: Arc::clone(&metrics),
                 shared: Arc::clone(&shared),
-                outside: Box::new(Nobody::default()),
+                outside: outside(),
                 seed: seed as u32,
             }))
         });

@@ -330,8 +330,14 @@ impl World for Bare {
         self.settle();
     }
 
-    fn request(&mut self, method: &str, target: &str, body: &str) -> Answer {
-        let (id, opening) = self.request_of(method, target, &[], false);
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> Answer {
+        let (id, opening) = self.request_of(method, target, headers, false);
         let response = match opening {
             Opening::Respond(response) => response,
             Opening::Exchange { session, body_bytes_max } => {

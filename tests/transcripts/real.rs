@@ -1,8 +1,8 @@
 //! The real binary, one shard, over real sockets.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,10 +11,13 @@ use ringmain::base::time::{Millis, UnixMillis};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-use crate::script::{Answer, Heard, World};
+use crate::script::{self, Answer, Heard, World};
 
 /// How long an expected message may take; only a failing transcript waits that long.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a ping says that is sent to hear, by its pong, that everything before it was acted on.
+const FENCE: &str = "fence";
 
 /// A running server and the peers of one transcript.
 pub struct Real {
@@ -38,11 +41,21 @@ impl Real {
         let directory =
             std::env::temp_dir().join(format!("ringmain-transcript-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).expect("a directory can be made");
-        let lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("| ")).collect();
+        let mut lines: Vec<String> =
+            text.lines().filter_map(|line| line.strip_prefix("| ")).map(str::to_owned).collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringmain"));
         command
             .args(["serve", "--listen", "127.0.0.1:0", "--shards", "1", "--data"])
             .arg(&directory);
+        let consulted = script::consulted(text);
+        let application = (!consulted.is_empty()).then(|| application(consulted));
+        if let Some(address) = application {
+            // The port is not known when the transcript is written.
+            let url = format!("url = \"http://{address}/\"");
+            lines
+                .iter_mut()
+                .for_each(|line| *line = line.replace("url = \"http://consult/\"", &url));
+        }
         if !lines.is_empty() {
             let file = directory.join("ringmain.toml");
             std::fs::write(&file, lines.join("\n")).expect("a file can be written");
@@ -79,6 +92,37 @@ impl Real {
     }
 }
 
+/// Starts an application that answers questions about tokens; it ends with the process.
+fn application(consulted: HashMap<String, (u16, String)>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut reader = BufReader::new(stream);
+            let mut length = 0;
+            let mut line = String::new();
+            while reader.read_line(&mut line).is_ok_and(|read| read > 2) {
+                let lower = line.to_ascii_lowercase();
+                if let Some(value) = lower.strip_prefix("content-length:") {
+                    length = value.trim().parse().expect("a length");
+                }
+                line.clear();
+            }
+            let mut body = vec![0; length];
+            reader.read_exact(&mut body).expect("the whole question comes");
+            let question = String::from_utf8(body).expect("a question is text");
+            let (status, body) = script::consult(&consulted, &question).expect("it answers");
+            let length = body.len();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n"
+            );
+            let mut stream = reader.into_inner();
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+        }
+    });
+    address
+}
+
 impl Peer {
     /// Reads one message.
     fn read(&mut self) -> Option<Heard> {
@@ -91,6 +135,7 @@ impl Peer {
                 Some(Heard::Closed(frame.code.into(), frame.reason.as_str().to_owned()))
             }
             Ok(Message::Close(None)) => Some(Heard::Closed(1005, String::new())),
+            Ok(Message::Pong(_)) => return Some(Heard::Text(FENCE.to_owned())),
             Ok(other) => panic!("nothing here sends {other:?}"),
             Err(_) => None,
         };
@@ -103,11 +148,11 @@ impl Peer {
     /// Sends a ping and keeps what comes before its answer.
     fn fence(&mut self) {
         self.is_ahead = false;
-        if self.is_open && self.socket.send(Message::text(r#"{"event":"pusher:ping"}"#)).is_err() {
+        if self.is_open && self.socket.send(Message::Ping(FENCE.into())).is_err() {
             self.is_open = false;
         }
         while let Some(heard) = self.read() {
-            if heard == Heard::Text(r#"{"event":"pusher:pong"}"#.into()) {
+            if heard == Heard::Text(FENCE.into()) {
                 return;
             }
             self.heard.push_back(heard);
@@ -128,7 +173,8 @@ impl World for Real {
         let (socket, _) =
             tungstenite::client(request, self.connect()).expect("every handshake is taken");
         let mut opened = Peer { socket, heard: VecDeque::new(), is_open: true, is_ahead: false };
-        let first = opened.read();
+        // Only Pusher greets.
+        let first = if target.starts_with("/app/") { opened.read() } else { None };
         let socket_id = match &first {
             Some(Heard::Text(text)) => {
                 let id = text.split_once("socket_id\\\":\\\"").map(|(_, rest)| rest);
@@ -177,13 +223,21 @@ impl World for Real {
         while gone.read().is_some() {}
     }
 
-    fn request(&mut self, method: &str, target: &str, body: &str) -> Answer {
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> Answer {
         self.catch_up();
         let mut stream = self.connect();
         let length = body.len();
         let host = self.address;
+        let fields: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let request = format!(
-            "{method} {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {target} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         stream.write_all(request.as_bytes()).expect("it is open");
         let mut answer = String::new();

@@ -18,6 +18,7 @@
 //! | `raw METHOD TARGET [body]` | a request as it stands |
 //! | `= STATUS [body]` | what the last request was answered |
 //! | `header NAME: value` | a header field of that answer |
+//! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
 //!
 //! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
@@ -62,7 +63,13 @@ pub trait World {
     /// What has come beyond what was expected, if anything.
     fn rest(&mut self, peer: &str) -> Option<Heard>;
     fn go(&mut self, peer: &str);
-    fn request(&mut self, method: &str, target: &str, body: &str) -> Answer;
+    fn request(
+        &mut self,
+        method: &str,
+        target: &str,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> Answer;
     fn wait(&mut self, span: Millis);
     fn wall(&self) -> UnixMillis;
 }
@@ -118,6 +125,7 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
         apps,
         texts: BTreeMap::new(),
         peers: Vec::new(),
+        headers: Vec::new(),
         answer: Answer::default(),
     };
     for (number, line) in text.lines().enumerate() {
@@ -142,6 +150,8 @@ struct Player<'a> {
     apps: Apps,
     texts: BTreeMap<String, String>,
     peers: Vec<String>,
+    /// Of the next request.
+    headers: Vec<(String, String)>,
     answer: Answer,
 }
 
@@ -164,13 +174,19 @@ impl Player<'_> {
                 let app = app.ok_or("no app")?;
                 let wall = self.world.wall();
                 let query = sign::sign_request(app, word, path, &parameters, body.as_bytes(), wall);
-                self.answer = self.world.request(word, &format!("{path}?{query}"), body);
+                let headers = std::mem::take(&mut self.headers);
+                self.answer = self.world.request(word, &format!("{path}?{query}"), &headers, body);
             }
             "raw" => {
                 let mut words = rest.splitn(3, ' ');
                 let mut word = || words.next().unwrap_or_default();
                 let (method, target, body) = (word(), word(), word());
-                self.answer = self.world.request(method, target, body);
+                let headers = std::mem::take(&mut self.headers);
+                self.answer = self.world.request(method, target, &headers, body);
+            }
+            "with" => {
+                let (name, value) = rest.split_once(": ").ok_or("with NAME: value")?;
+                self.headers.push((name.into(), value.into()));
             }
             "=" => {
                 let (status, body) = rest.split_once(' ').unwrap_or((rest, ""));

@@ -112,11 +112,13 @@ impl Dialect for Pusher {
             Ok(session) => Opening::WebSocket {
                 session: Box::new(session),
                 message_bytes_max: self.0.message_bytes_max,
+                deflate: true,
             },
             // Browsers show a page no more than the close code, and that only once it is open.
             Err(ending) => Opening::WebSocket {
                 session: Box::new(Refusing(ending)),
                 message_bytes_max: REFUSED_MESSAGE_BYTES_MAX,
+                deflate: true,
             },
         })
     }
