@@ -159,9 +159,10 @@ impl Dialect for Spoiled {
     }
     fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
         Some(match self.inner.open(request, facts)? {
-            Opening::WebSocket { session, message_bytes_max } => Opening::WebSocket {
+            Opening::WebSocket { session, message_bytes_max, deflate } => Opening::WebSocket {
                 session: Box::new(SpoiledSession { inner: session, spoil: self.spoil }),
                 message_bytes_max,
+                deflate,
             },
             other => other,
         })
