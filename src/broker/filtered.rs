@@ -49,7 +49,7 @@ impl Filtered {
     pub(crate) fn activate(&mut self, number: u32, slots: &Slots) {
         let filter = self.filters.get(&number).expect("it was inserted");
         let Some(tags) = &filter.any_of else { return self.all.insert(number) };
-        for tag in tags {
+        for tag in tags.iter() {
             let entry = self.by_tag.entry(
                 hash(slots, tag),
                 |(other, _)| other == tag,
@@ -70,7 +70,7 @@ impl Filtered {
             return;
         }
         let Some(tags) = &filter.any_of else { return self.all.remove(number) };
-        for tag in tags {
+        for tag in tags.iter() {
             // A filter may name a tag twice.
             let found = self.by_tag.find_entry(hash(slots, tag), |(other, _)| other == tag);
             let Ok(mut entry) = found else { continue };

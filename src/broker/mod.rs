@@ -111,7 +111,7 @@ impl Tags {
 pub struct Filter {
     /// Only events with at least one of these tags are looked at, which costs the others nothing; none: all
     /// events are.
-    pub any_of: Option<Box<[Tag]>>,
+    pub any_of: Option<Arc<[Tag]>>,
     /// Says what becomes of an event that is looked at.
     pub admit: Box<dyn Admit>,
 }

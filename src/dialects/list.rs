@@ -4,24 +4,26 @@ use std::sync::Arc;
 
 use super::Dialect;
 use super::admin::Admin;
+use super::hypothesis::{self, Hypothesis};
 use super::pusher::Pusher;
 use crate::auth::Apps;
 use crate::config::{Config, Section};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
-pub const NAMES: [&str; 2] = ["pusher", "admin"];
+pub const NAMES: [&str; 3] = ["hypothesis", "pusher", "admin"];
 
 /// What the dialects declare of settings.
-pub const SECTIONS: &[&dyn Section] = &[];
+pub const SECTIONS: &[&dyn Section] = &[&hypothesis::settings::SECTION];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
 /// else wants.
 pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let apps = Arc::new(Apps::new(&config.apps));
+    let hypothesis = Hypothesis::new(config, apps.clone());
     let pusher = Pusher::new(config, apps.clone());
     let admin = Admin::new(config, apps, metrics);
-    vec![Arc::new(pusher), Arc::new(admin)]
+    vec![Arc::new(hypothesis), Arc::new(pusher), Arc::new(admin)]
 }
 
 #[cfg(test)]

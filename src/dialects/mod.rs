@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod api;
+pub mod hypothesis;
 pub mod lanes;
 pub mod list;
 pub mod pusher;
@@ -169,6 +170,8 @@ pub enum Input<'a> {
     Text(&'a str),
     /// A whole binary message.
     Binary(&'a [u8]),
+    /// A WebSocket pong, whoever's ping it answers.
+    Pong,
     /// The whole body of the request; empty if it had none.
     Body(&'a [u8]),
     /// The answer to an ask.
@@ -204,6 +207,8 @@ pub enum Output {
     Ask(Ticket, Command),
     /// Ask the world outside: answered by `Input::Found` with the same ticket, once.
     Inquire(Ticket, Inquiry),
+    /// Send a WebSocket ping; what the peer answers is `Input::Pong`.
+    Ping,
     /// Send `Input::Timer(kind)` after this long.
     Arm(TimerKind, Millis),
     /// Say goodbye and end the connection; what was sent before still leaves.

@@ -21,6 +21,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use crate::base::frame::Frame;
 use crate::base::ids::{ConnectionId, LaneId, ShardId};
 use crate::base::time::{Nanos, Now};
 use crate::base::wheel::Wheel;
@@ -34,6 +35,7 @@ use crate::observe::{CloseReason, Counter, Gauge, Metrics, ShardMetrics};
 use crate::reactor::{Completion, Driver, ListenerId, SocketId, Wait};
 use crate::wire::http::{DateText, FieldsSpare};
 use crate::wire::websocket::deflate::Inflater;
+use crate::wire::websocket::encode;
 
 use back::Outside;
 use connection::{Connection, HOLD_BACKLOG, Phase, TIMER_PHASE, TIMERS};
@@ -465,6 +467,10 @@ impl Shard {
             Output::Inquire(ticket, inquiry) => {
                 self.count(Counter::Inquiries, 1);
                 self.outside.ask(connection.id, ticket, inquiry);
+            }
+            Output::Ping => {
+                let frame = Frame::from(encode::ping_frame(b""));
+                self.outboxes.push(connection.socket.slot, frame);
             }
             Output::Arm(TimerKind(kind), after) => {
                 if kind < TIMER_PHASE {

@@ -116,7 +116,7 @@ impl Shard {
             Step::Ping(payload) => {
                 self.outboxes.push(c.socket.slot, Frame::from(encode::pong_frame(payload)));
             }
-            Step::Pong(_) => {}
+            Step::Pong(_) => self.run(c, Input::Pong),
             Step::Close { code, .. } => {
                 let code = code.unwrap_or(NO_CODE);
                 self.outboxes.push(c.socket.slot, Frame::from(encode::close_frame(code, "")));

@@ -54,6 +54,8 @@ struct Peer {
     timers: BTreeMap<u8, Nanos>,
     heard: VecDeque<Heard>,
     response: Option<Response>,
+    /// Answers no pings.
+    is_mute: bool,
 }
 
 /// What an edge did while it was at work.
@@ -168,7 +170,10 @@ impl Bare {
 
     fn add(&mut self, id: ConnectionId, session: Box<dyn Session>) {
         let (timers, heard) = (BTreeMap::new(), VecDeque::new());
-        self.peers.insert(id, Peer { session: Some(session), timers, heard, response: None });
+        self.peers.insert(
+            id,
+            Peer { session: Some(session), timers, heard, response: None, is_mute: false },
+        );
     }
 
     /// Hands one input to a session and carries out what follows, mail included.
@@ -178,6 +183,7 @@ impl Bare {
         let mut out = Vec::new();
         session.handle(input, self.now, &mut out);
         let mut ups = Vec::new();
+        let mut pinged = false;
         let edge = &mut self.edges[id.shard.index()];
         for output in out {
             match output {
@@ -206,11 +212,16 @@ impl Bare {
                     let who = (id, ticket);
                     self.desk.ask(who, inquiry, self.now, &mut || 7, &mut self.steps);
                 }
+                Output::Ping => pinged = true,
                 Output::Binary(_) => panic!("no dialect here sends binary messages"),
                 Output::Count(_) => {}
             }
         }
         self.post(id.shard, ups);
+        let answers = |it: &Peer| !it.is_mute;
+        if pinged && self.peers.get(&id).is_some_and(answers) {
+            self.handle(id, Input::Pong);
+        }
     }
 
     fn post(&mut self, from: ShardId, ups: Vec<(ShardId, Up)>) {
@@ -310,6 +321,11 @@ impl World for Bare {
     fn send_binary(&mut self, peer: &str) {
         self.handle(self.named(peer), Input::Binary(&[0, 1, 2]));
         self.settle();
+    }
+
+    fn mute(&mut self, peer: &str) {
+        let id = self.named(peer);
+        self.peers.get_mut(&id).expect("it was opened").is_mute = true;
     }
 
     fn next(&mut self, peer: &str) -> Option<Heard> {

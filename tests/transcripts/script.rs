@@ -14,6 +14,7 @@
 //! | `PEER < text` | the next thing the peer receives is this text message |
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
 //! | `PEER gone` | the peer goes away |
+//! | `PEER mute` | the peer answers no pings from here on |
 //! | `METHOD PATH[?query] [body]` | a signed request of the HTTP API |
 //! | `raw METHOD TARGET [body]` | a request as it stands |
 //! | `= STATUS [body]` | what the last request was answered |
@@ -58,6 +59,8 @@ pub trait World {
     fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String>;
     fn send(&mut self, peer: &str, text: &str);
     fn send_binary(&mut self, peer: &str);
+    /// From here on the peer answers no pings.
+    fn mute(&mut self, peer: &str);
     /// The next thing that has come or is sure to come; none if nothing will.
     fn next(&mut self, peer: &str) -> Option<Heard>;
     /// What has come beyond what was expected, if anything.
@@ -227,6 +230,7 @@ impl Player<'_> {
             ">" => self.world.send(peer, rest),
             "binary" => self.world.send_binary(peer),
             "gone" => self.world.go(peer),
+            "mute" => self.world.mute(peer),
             "<" => match self.world.next(peer) {
                 Some(Heard::Text(text)) if is_as(&text, rest) => {}
                 other => return Err(format!("  was: {other:?}")),

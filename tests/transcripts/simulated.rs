@@ -33,6 +33,8 @@ struct Peer {
     decoder: Decoder,
     assembly: Vec<u8>,
     heard: VecDeque<Heard>,
+    /// Answers no pings.
+    is_mute: bool,
 }
 
 /// The back shard of one shard, without a thread: an application that answers as it is told to.
@@ -122,6 +124,13 @@ impl Peer {
                     let message = Inflater::new().inflate(bytes, 1 << 20).expect("it inflates");
                     String::from_utf8(message.to_vec()).expect("text is UTF-8")
                 }
+                Ok(Step::Ping(payload)) => {
+                    if !self.is_mute {
+                        let pong = masked_frame(Opcode::Pong, Compression::Plain, payload, [0; 4]);
+                        self.socket.send(&pong);
+                    }
+                    continue;
+                }
                 Ok(Step::Close { code, reason }) => {
                     let (code, reason) = (code.unwrap_or(1005), reason.to_owned());
                     self.heard.push_back(Heard::Closed(code, reason));
@@ -164,6 +173,7 @@ impl World for Simulated {
             decoder: Decoder::new(Role::Client, 1 << 20, deflate),
             assembly: Vec::new(),
             heard: VecDeque::new(),
+            is_mute: false,
         };
         // The greeting came with the head.
         let mut rest = bytes.split_off(end);
@@ -195,6 +205,10 @@ impl World for Simulated {
 
     fn send_binary(&mut self, peer: &str) {
         self.frame(peer, Opcode::Binary, &[0, 1, 2]);
+    }
+
+    fn mute(&mut self, peer: &str) {
+        self.peers.get_mut(peer).expect("it was opened").is_mute = true;
     }
 
     fn next(&mut self, peer: &str) -> Option<Heard> {

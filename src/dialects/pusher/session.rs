@@ -463,7 +463,7 @@ impl Session for PusherSession {
             Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
             Input::Event(event) => self.event(event, out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
-            Input::Timer(_) | Input::Body(_) | Input::Found(..) | Input::Closed => {}
+            Input::Timer(_) | Input::Body(_) | Input::Found(..) | Input::Pong | Input::Closed => {}
         }
     }
 }

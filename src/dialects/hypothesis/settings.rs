@@ -1,0 +1,184 @@
+//! What can be configured of this dialect.
+
+use crate::auth::TokenSettings;
+use crate::auth::source::{TOKEN_ROWS, TokenRow};
+use crate::base::time::Millis;
+use crate::config::section::Rows;
+use crate::config::table::{Setting, number, switch};
+use crate::config::value::{Applies, Kind, SecretFrom};
+use crate::config::{Config, DEVELOPMENT_ID, Secret, SectionOf};
+
+/// The settings, checked.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The id of the app whose events these are; empty: the dialect is off.
+    pub app: String,
+    /// Where its WebSocket is.
+    pub path: String,
+    /// Bearer token of the webhook route; none: there is no such route.
+    pub webhook_token: Option<Secret>,
+    /// Groups that everyone may read, beside `__world__`, for events that do not say it themselves.
+    pub open_groups: Vec<String>,
+    /// As upstream: an event without a client id is not delivered to a socket without one.
+    pub null_origin_suppressed: bool,
+    /// A token that is nobody's is answered 401 instead of an anonymous connection.
+    pub strict_tokens: bool,
+    /// An inbound message; above it close code 1009.
+    pub message_bytes_max: usize,
+    /// Alternatives in one filter, over all its clauses.
+    pub filter_values_max: usize,
+    /// Between two pings; a peer that is silent for two of them is gone.
+    pub keep_alive: Millis,
+    /// Where tokens come from.
+    pub tokens: TokenSettings,
+}
+
+impl Settings {
+    /// What is in force while nothing is configured: the development app, and a token that everyone knows.
+    pub fn development(mut self) -> Self {
+        self.app = DEVELOPMENT_ID.to_owned();
+        self.tokens.tokens.push(TokenRow {
+            token: Some(Secret(DEVELOPMENT_TOKEN.to_owned())),
+            user: DEVELOPMENT_USER.to_owned(),
+            ..TokenRow::default()
+        });
+        self
+    }
+}
+
+/// The token that works while nothing is configured.
+pub const DEVELOPMENT_TOKEN: &str = "dev-token";
+/// Whose it is.
+pub const DEVELOPMENT_USER: &str = "acct:dev@localhost";
+
+/// The section of the settings.
+pub static SECTION: SectionOf<Settings> = SectionOf {
+    name: "hypothesis",
+    about: "The Hypothesis Real Time API, off unless `hypothesis.app` names an app. In development mode it \
+            serves the development app, anonymously or with the token `dev-token`.",
+    settings: crate::token_settings!(
+        "hypothesis",
+        Setting {
+            key: "hypothesis.app",
+            kind: Kind::Text {
+                what: "the id of an app",
+                put: |it, text| it.app = text,
+                read: |it| &it.app
+            },
+            applies: Applies::AtStart,
+            help: "The id of the app whose annotations these are; none: the protocol is off.",
+        },
+        Setting {
+            key: "hypothesis.path",
+            kind: Kind::Choice {
+                default: "/ws",
+                words: &["/ws", "/hypothesis/ws"],
+                put: |it, word| it.path = word.to_owned(),
+                read: |it| if it.path == "/hypothesis/ws" { "/hypothesis/ws" } else { "/ws" },
+            },
+            applies: Applies::AtStart,
+            help: "Where the WebSocket is.",
+        },
+        webhook_row(
+            "hypothesis.webhook_token",
+            SecretFrom::Text,
+            "Lets an h deployment post events to /hypothesis/webhook as a bearer; none: there is no such route."
+        ),
+        webhook_row(
+            "hypothesis.webhook_token_file",
+            SecretFrom::File,
+            "A file that holds that token."
+        ),
+        webhook_row(
+            "hypothesis.webhook_token_env",
+            SecretFrom::Environment,
+            "An environment variable that holds that token."
+        ),
+        Setting {
+            key: "hypothesis.open_groups",
+            kind: Kind::Texts {
+                put: |it, texts| it.open_groups = texts,
+                read: |it| &it.open_groups
+            },
+            applies: Applies::AtStart,
+            help: "Groups that everyone may read, beside __world__, for events that do not say it themselves.",
+        },
+        switch!(
+            "hypothesis.null_origin_suppressed",
+            null_origin_suppressed,
+            false,
+            "As the h service: an event without a client id is not delivered to a socket that sent none."
+        ),
+        switch!(
+            "hypothesis.strict_tokens",
+            strict_tokens,
+            false,
+            "Answer 401 to a token that is nobody's; the h service opens an anonymous connection."
+        ),
+        number!(
+            "hypothesis.message_bytes_max",
+            message_bytes_max,
+            Bytes,
+            256 << 10,
+            1 << 10,
+            16 << 20,
+            "An inbound message; above it close code 1009."
+        ),
+        number!(
+            "hypothesis.filter_values_max",
+            filter_values_max,
+            Count,
+            4096,
+            1,
+            100_000,
+            "Alternatives in one filter, over all its clauses; a filter with more is refused."
+        ),
+        number!(
+            "hypothesis.keep_alive_s",
+            keep_alive,
+            Seconds,
+            30_000,
+            100,
+            3_600_000,
+            "Between two pings; a peer that is silent for two of them is gone."
+        ),
+    ),
+    tables: &[&Rows {
+        name: "tokens",
+        about: "Tokens that are known without asking anyone; `user` is a userid such as \
+                `acct:ann@example.com`. Permissions mean nothing here.",
+        settings: TOKEN_ROWS,
+        required: &["token", "user"],
+        blank: TokenRow::default,
+        push: |it: &mut Settings, row| it.tokens.tokens.push(row),
+    }],
+    blank: Settings::default,
+    check,
+};
+
+const fn webhook_row(key: &'static str, from: SecretFrom, help: &'static str) -> Setting<Settings> {
+    let kind =
+        Kind::Secret { from, put: |it: &mut Settings, text| it.webhook_token = Some(Secret(text)) };
+    Setting { key, kind, applies: Applies::AtStart, help }
+}
+
+fn check(settings: &Settings, config: &Config) -> Vec<(&'static str, String, String)> {
+    let mut faults = Vec::new();
+    let app = &settings.app;
+    if !app.is_empty() && config.apps.iter().all(|it| it.id != *app) {
+        let ids: Vec<_> = config.apps.iter().map(|it| it.id.as_str()).collect();
+        faults.push((
+            "hypothesis.app",
+            app.clone(),
+            format!("the id of an app: {}", ids.join(", ")),
+        ));
+    }
+    for (key, value, allowed) in settings.tokens.faults() {
+        let key = match key {
+            "jwt_key" => "hypothesis.jwt_key",
+            _ => "hypothesis.consult_url",
+        };
+        faults.push((key, value, allowed));
+    }
+    faults
+}
