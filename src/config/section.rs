@@ -19,6 +19,9 @@ pub type Values = Box<dyn Any + Send + Sync>;
 /// One setting as it was given: its key within its table, its value, where.
 pub type GivenAt = (String, Given, Origin);
 
+/// What is wrong with a setting although its row is right: key, value, what is allowed.
+pub type Wrong = (&'static str, String, String);
+
 /// Reads the secret that a setting names.
 pub type ReadSecret<'a> = &'a dyn Fn(SecretFrom, &str, &Given) -> Result<String, Fault>;
 
@@ -35,7 +38,7 @@ pub struct SectionOf<T: 'static> {
     /// Values that the rows' defaults are put into.
     pub blank: fn() -> T,
     /// What is wrong although each row is right: key, value, what is allowed.
-    pub check: fn(&T, &Config) -> Vec<(&'static str, String, String)>,
+    pub check: fn(&T, &Config) -> Vec<Wrong>,
 }
 
 /// A table of a section that may be repeated, without its row's type.
@@ -210,12 +213,8 @@ pub trait Section: Sync {
     fn is_secret_text(&self, key: &str) -> bool;
     /// A setting's value in force.
     fn value_text(&self, values: &(dyn Any + Send + Sync), key: &str) -> String;
-    /// What is wrong although each row is right: key, value, what is allowed.
-    fn check(
-        &self,
-        values: &(dyn Any + Send + Sync),
-        config: &Config,
-    ) -> Vec<(&'static str, String, String)>;
+    /// What is wrong although each row is right.
+    fn check(&self, values: &(dyn Any + Send + Sync), config: &Config) -> Vec<Wrong>;
 }
 
 impl<T: Send + Sync + 'static> SectionOf<T> {
@@ -290,11 +289,7 @@ impl<T: Send + Sync + 'static> Section for SectionOf<T> {
         self.setting(key).map(|it| it.kind.value_text(values)).unwrap_or_default()
     }
 
-    fn check(
-        &self,
-        values: &(dyn Any + Send + Sync),
-        config: &Config,
-    ) -> Vec<(&'static str, String, String)> {
+    fn check(&self, values: &(dyn Any + Send + Sync), config: &Config) -> Vec<Wrong> {
         (self.check)(values.downcast_ref().expect(OWN), config)
     }
 }

@@ -19,12 +19,15 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Connections kept open to one application.
 const IDLE_MAX: usize = 16;
 
+type PlainPool = Pool<HttpConnector, Full<Bytes>>;
+type TlsPool = Pool<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// Pools of connections. Clones share them.
 #[derive(Clone)]
 pub struct Client {
-    plain: Pool<HttpConnector, Full<Bytes>>,
+    plain: PlainPool,
     /// Made with the first question that needs it: reading the machine's certificates takes a while.
-    tls: Arc<OnceLock<Option<Pool<HttpsConnector<HttpConnector>, Full<Bytes>>>>>,
+    tls: Arc<OnceLock<Option<TlsPool>>>,
 }
 
 impl Default for Client {
@@ -62,7 +65,7 @@ impl Client {
     }
 
     /// The pool that trusts the certificates of this machine; none if it has none.
-    fn tls(&self) -> Option<&Pool<HttpsConnector<HttpConnector>, Full<Bytes>>> {
+    fn tls(&self) -> Option<&TlsPool> {
         let made = self.tls.get_or_init(|| {
             let connector = HttpsConnectorBuilder::new().with_native_roots().ok()?;
             let connector = connector.https_only().enable_http1().build();

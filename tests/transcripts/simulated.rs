@@ -258,8 +258,14 @@ impl World for Simulated {
     }
 
     fn wait(&mut self, span: Millis) {
-        self.universe.pass(Duration::from_millis(span.0));
-        self.settle();
+        // In steps, so that peers answer pings meanwhile.
+        let step = Duration::from_millis((span.0 / 1000).max(1000));
+        let mut left = Duration::from_millis(span.0);
+        while !left.is_zero() {
+            self.universe.pass(left.min(step));
+            left = left.saturating_sub(step);
+            self.settle();
+        }
     }
 
     fn wall(&self) -> UnixMillis {

@@ -10,15 +10,28 @@ use crate::wire::json::{self, Raw};
 ///
 /// An event of another protocol on a bridged channel is shown as an annotation of the group of that name.
 pub fn render(event: &Event, out: &mut Vec<u8>) -> bool {
-    render_with(event, None, out)
+    render_with(event, View::Reader, out)
 }
 
 /// The same, for a moderator of its group.
 pub fn render_for_moderator(event: &Event, moderation: &str, out: &mut Vec<u8>) -> bool {
-    render_with(event, Some(moderation), out)
+    render_with(event, View::Moderator(moderation), out)
 }
 
-fn render_with(event: &Event, moderation: Option<&str>, out: &mut Vec<u8>) -> bool {
+/// The same, for its author, who is not told that it is hidden.
+pub fn render_for_author(event: &Event, out: &mut Vec<u8>) -> bool {
+    render_with(event, View::Author, out)
+}
+
+/// As whom an annotation is seen.
+#[derive(Clone, Copy)]
+enum View<'a> {
+    Reader,
+    Author,
+    Moderator(&'a str),
+}
+
+fn render_with(event: &Event, view: View<'_>, out: &mut Vec<u8>) -> bool {
     let Happening::Message { name, data, .. } = &event.happening else { return false };
     let action = name.strip_prefix(EVENT_PREFIX);
     let action = action.filter(|it| matches!(*it, "create" | "update" | "delete"));
@@ -28,10 +41,11 @@ fn render_with(event: &Event, moderation: Option<&str>, out: &mut Vec<u8>) -> bo
     let is_ours = !event.tags.as_slice().is_empty();
     out.extend_from_slice(action.filter(|_| is_ours).unwrap_or("create").as_bytes());
     out.extend_from_slice(b"\"}, \"payload\": [");
-    match (action.filter(|_| is_ours), moderation) {
+    match (action.filter(|_| is_ours), view) {
         (None, _) => write_foreign(event, name, &data.0, out),
-        (Some(_), None) => out.extend_from_slice(&data.0),
-        (Some(_), Some(moderation)) => {
+        (Some(_), View::Reader) => out.extend_from_slice(&data.0),
+        (Some(_), View::Author) => write_unhidden(&data.0, out),
+        (Some(_), View::Moderator(moderation)) => {
             out.extend_from_slice(&data.0[..data.0.len().saturating_sub(1)]);
             out.extend_from_slice(b", \"moderation\": ");
             out.extend_from_slice(moderation.as_bytes());
@@ -40,6 +54,21 @@ fn render_with(event: &Event, moderation: Option<&str>, out: &mut Vec<u8>) -> bo
     }
     out.extend_from_slice(b"]}");
     true
+}
+
+/// The annotation, `hidden` being false.
+fn write_unhidden(data: &[u8], out: &mut Vec<u8>) {
+    let Ok(annotation) = json::parse(data) else { return out.extend_from_slice(data) };
+    if annotation.member("hidden").is_none() {
+        return out.extend_from_slice(data);
+    }
+    for (i, (name, value)) in annotation.members().enumerate() {
+        out.extend_from_slice(if i == 0 { b"{" } else { b", " });
+        json::write_str(out, &name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(if name == "hidden" { b"false" } else { value.text().as_bytes() });
+    }
+    out.push(b'}');
 }
 
 /// An event of another protocol as an annotation: its text is the data, its tag the event's name.

@@ -275,11 +275,14 @@ impl HypothesisSession {
 
     /// Something that this peer is told in words of its own.
     fn event(&mut self, event: &Event, out: &mut Vec<Output>) {
-        let Some(moderation) = event.tags.value(MODERATION) else { return };
+        let moderates = self.user().is_some_and(|user| moderates(user, event));
+        let moderation = event.tags.value(MODERATION).filter(|_| moderates);
         let mut text = Vec::new();
-        if frames::render_for_moderator(event, moderation, &mut text) {
-            out.push(Output::Text(text));
-        }
+        let is_shown = match moderation {
+            Some(moderation) => frames::render_for_moderator(event, moderation, &mut text),
+            None => frames::render_for_author(event, &mut text),
+        };
+        out.extend(is_shown.then_some(Output::Text(text)));
     }
 }
 
@@ -315,27 +318,36 @@ impl Admit for Audience {
             (None, None) if self.null_origin_suppressed => return Verdict::Skip,
             _ => {}
         }
-        let is_of = |groups: &[Name]| {
-            tags.value(&Field::Group.name()).is_some_and(|group| groups.contains(group))
-        };
         let is_author = || {
             let author = tags.value(AUTHOR);
             self.user.as_ref().is_some_and(|user| author == Some(&user.user))
         };
-        let moderates = || self.user.as_ref().is_some_and(|user| is_of(&user.moderates));
+        let moderates = self.user.as_ref().is_some_and(|user| moderates(user, event));
         let may = match See::of(see) {
             Some(See::World) => true,
-            Some(See::Members) => self.user.as_ref().is_some_and(|user| is_of(&user.groups)),
-            Some(See::Moderators) => is_author() || moderates(),
+            Some(See::Members) => self.user.as_ref().is_some_and(|user| is_of(&user.groups, event)),
+            Some(See::Moderators) => is_author() || moderates,
             Some(See::Author) => is_author(),
             None => false,
         };
         match may {
             false => Verdict::Skip,
-            true if tags.value(MODERATION).is_some() && moderates() => Verdict::Session,
+            true if tags.value(MODERATION).is_some() && moderates => Verdict::Session,
+            // Its author is not told that it is hidden.
+            true if See::of(see) == Some(See::Moderators) && is_author() => Verdict::Session,
             true => Verdict::Frame,
         }
     }
+}
+
+/// Whether an event's group is one of these.
+fn is_of(groups: &[Name], event: &Event) -> bool {
+    event.tags.value(&Field::Group.name()).is_some_and(|group| groups.contains(group))
+}
+
+/// Whether someone moderates an event's group.
+fn moderates(user: &Identity, event: &Event) -> bool {
+    is_of(&user.moderates, event)
 }
 
 fn close(code: u16, text: &'static str, reason: CloseReason) -> Output {
