@@ -37,8 +37,7 @@ async function settles(page, look, ask) {
     } catch (error) {
       if (Date.now() > until) throw error
     }
-    await page.waitForFunction((old) => document.querySelector('#value-connections').textContent !== old, '', { polling: 200 })
-    await page.waitForTimeout(200)
+    await page.waitForResponse((response) => response.url().endsWith('/_/metrics'))
   }
 }
 
@@ -102,7 +101,7 @@ describe('in development mode', () => {
     await settles(
       page,
       () => document.querySelector('#value-connections').textContent,
-      (all) => String(total(all, 'ringmain_connections')),
+      (all) => total(all, 'ringmain_connections').toLocaleString('en'),
     )
     for (const [id, name] of [
       ['events', 'ringmain_events_published_total'],
@@ -203,6 +202,10 @@ describe('in development mode', () => {
   })
 
   test('pictures, light and dark, and text that can be read in both', async () => {
+    await page.getByRole('button', { name: 'Clear' }).click()
+    await page.getByRole('button', { name: 'Publish in every protocol' }).click()
+    await page.getByText(/heard (\d+) of \1/).waitFor()
+    await page.locator('#inspector-events .dump').waitFor()
     await page.evaluate(() => scrollTo(0, 0))
     await picture(page, 'light')
     for (const scheme of ['light', 'dark']) {
@@ -308,6 +311,25 @@ describe('without a mouse', () => {
         })
         .map((node) => node.outerHTML.slice(0, 120)))
     assert.deepEqual(nameless, [])
+  })
+})
+
+describe('when the server goes away', () => {
+  test('the page says so, and comes back with it', async () => {
+    const server = await Server.start()
+    const page = await openPage(browser, server)
+    try {
+      await listening(page)
+      await server.kill()
+      await page.locator('.notice').filter({ hasText: 'the server does not answer' }).first().waitFor()
+      for (const state of await page.locator('.pane .state').allTextContents()) assert.match(state, /^(closed|connecting)/)
+      await server.run(server.port)
+      await listening(page)
+      await page.waitForFunction(() => document.querySelectorAll('.notice').length === 0)
+    } finally {
+      await page.context().close()
+      await server.close()
+    }
   })
 })
 

@@ -36,17 +36,23 @@ export class Server {
   static async start(configuration) {
     const server = new Server()
     server.directory = mkdtempSync(join(tmpdir(), 'ringmain-console-'))
-    const args = ['serve', '--listen', '127.0.0.1:0', '--data', join(server.directory, 'data')]
+    await server.run(0, configuration)
+    return server
+  }
+
+  // Listens on `port`; resolves once the banner has named the address.
+  async run(port, configuration) {
+    const args = ['serve', '--listen', `127.0.0.1:${port}`, '--data', join(this.directory, 'data')]
     if (configuration) {
-      const file = join(server.directory, 'ringmain.toml')
+      const file = join(this.directory, 'ringmain.toml')
       writeFileSync(file, configuration)
       args.push('--config', file)
     }
     // The variables of whoever runs the tests are none of the tests' settings.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('RINGMAIN_')))
-    const child = spawn(binary(), args, { cwd: server.directory, stdio: ['ignore', 'pipe', 'pipe'], env })
-    server.child = child
-    server.exit = once(child, 'exit')
+    const child = spawn(binary(), args, { cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe'], env })
+    this.child = child
+    this.exit = once(child, 'exit')
     let text = ''
     const listening = new Promise((resolve) => {
       for (const stream of [child.stdout, child.stderr]) {
@@ -57,18 +63,21 @@ export class Server {
         })
       }
     })
-    const died = server.exit.then(([code, signal]) => {
+    const died = this.exit.then(([code, signal]) => {
       throw new Error(`ringmain ended before it listened (${code ?? signal}):\n${text}`)
     })
     died.catch(() => {})
-    server.port = await Promise.race([listening, died])
-    server.origin = `http://127.0.0.1:${server.port}`
-    return server
+    this.port = await Promise.race([listening, died])
+    this.origin = `http://127.0.0.1:${this.port}`
+  }
+
+  async kill() {
+    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL')
+    await this.exit
   }
 
   async close() {
-    if (this.child.exitCode === null && this.child.signalCode === null) this.child.kill('SIGKILL')
-    await this.exit
+    await this.kill()
     rmSync(this.directory, { recursive: true, force: true })
   }
 }

@@ -55,7 +55,7 @@ export default {
   wssPort: ${port},
   forceTLS: ${secure},
   enabledTransports: ['ws', 'wss'],
-  cluster: 'any', // the library wants one; it is not used`
+  cluster: 'any', // not used`
     return [
       {
         title: 'pusher-js',

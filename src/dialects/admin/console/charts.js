@@ -5,9 +5,14 @@ import { announce, byId, bytes, count, make, plural, rate, short, span, write } 
 import { watch } from './metrics.js'
 
 const KEPT_S = 300
+// A chart that has little to show yet shows it wide.
+const SHOWN_S_MIN = 60
 const POINTS_MAX = 400
 const LATENCY_S = 60
-const HEIGHT_PX = 150
+const HEIGHT_PX = 170
+const TIME_STEPS_S = [10, 15, 30, 60, 120, 300]
+const COUNT_STEPS = [1, 2, 5].flatMap((n) => Array.from({ length: 10 }, (_, power) => n * 10 ** power)).sort((a, b) => a - b)
+const BYTE_STEPS = Array.from({ length: 36 }, (_, power) => 2 ** (power + 4))
 const COLOURS = 8
 const ANNOUNCE_S = 30
 const LATENCY = 'ringmain_publish_seconds'
@@ -21,7 +26,7 @@ const perSecond = (name) => (sample, before) => {
 
 // `counter` is said beside the value of now: how many it has been in all.
 const LINES = [
-  { id: 'connections', title: 'Connections', read: (sample) => sample.perShard('ringmain_connections'), form: count, axis: short },
+  { id: 'connections', title: 'Connections', read: (sample) => sample.perShard('ringmain_connections'), form: count, axis: short, least: 5 },
   {
     id: 'events',
     title: 'Events in, per second',
@@ -38,7 +43,7 @@ const LINES = [
     axis: short,
     counter: 'ringmain_events_delivered_total',
   },
-  { id: 'outbox', title: 'Bytes in outboxes', read: (sample) => sample.perShard('ringmain_outbox_bytes'), form: bytes, axis: bytes },
+  { id: 'outbox', title: 'Bytes in outboxes', read: (sample) => sample.perShard('ringmain_outbox_bytes'), form: bytes, axis: bytes, least: 1024, steps: BYTE_STEPS },
 ]
 
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
@@ -87,8 +92,8 @@ const axisLook = () => ({
   font: '11px system-ui, sans-serif',
 })
 
-// A scale that starts at zero and leaves air above, with a whole step even when nothing happens.
-const fromZero = (_, __, most) => [0, most > 0 ? most * 1.15 : 1]
+// A scale that starts at zero and leaves air above; `least` is its end while nothing happens.
+const fromZero = (least) => (_, __, most) => [0, Math.max(least, (most ?? 0) * 1.15)]
 
 function plotInto(box, options, data) {
   box.replaceChildren()
@@ -115,10 +120,10 @@ class Lines {
     const shardLine = (shard) => ({ label: `shard ${shard}`, stroke: () => css(shardColour(shard)), width: 1.25, points: { show: false } })
     const options = {
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: 'console' } },
-      scales: { x: { range: () => this.span() }, y: { range: fromZero } },
+      scales: { x: { range: () => this.span() }, y: { range: fromZero(this.least ?? 2) } },
       axes: [
-        { ...axisLook(), space: 70, values: (_, ticks) => ticks.map((at) => clock(at).slice(0, 5)), incrs: [60, 120, 300] },
-        { ...axisLook(), size: 52, values: (_, ticks) => ticks.map((n) => this.axis(n)), space: 32 },
+        { ...axisLook(), size: 28, space: 64, values: (_, ticks) => ticks.map(clock), incrs: TIME_STEPS_S },
+        { ...axisLook(), size: 58, space: 32, values: (_, ticks) => ticks.map((n) => this.axis(n)), incrs: this.steps ?? COUNT_STEPS },
       ],
       series: [
         {},
@@ -132,7 +137,8 @@ class Lines {
 
   span() {
     const last = this.times.at(-1) ?? Date.now() / 1000
-    return [last - KEPT_S, last]
+    const first = this.times[0] ?? last
+    return [Math.min(first, last - SHOWN_S_MIN), last]
   }
 
   data() {
@@ -170,7 +176,7 @@ class Lines {
 // What took how long, in the last minute; a bar is a bucket, its parts are the shards.
 class Latency {
   constructor() {
-    Object.assign(this, { id: 'latency', title: 'Publish to last send' }, card('latency', 'Publish to last send'))
+    Object.assign(this, { id: 'latency', title: 'Publish latency' }, card('latency', 'Publish latency'))
     this.uppers = []
   }
 
@@ -188,15 +194,16 @@ class Latency {
     }
     const options = {
       cursor: { y: false, x: false, drag: { x: false, y: false }, points: { show: false } },
-      scales: { x: { time: false, range: () => [-0.7, uppers.length - 0.3] }, y: { range: fromZero } },
+      scales: { x: { time: false, range: () => [-0.7, uppers.length - 0.3] }, y: { range: fromZero(5) } },
       axes: [
         {
           ...axisLook(),
+          size: 28,
           grid: { show: false },
           splits: () => uppers.map((_, n) => n).filter((n) => n % 5 === 0),
           values: (_, ticks) => ticks.map(name),
         },
-        { ...axisLook(), size: 52, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 1e6], values: (_, ticks) => ticks.map(short), space: 32 },
+        { ...axisLook(), size: 58, space: 32, values: (_, ticks) => ticks.map(short), incrs: COUNT_STEPS },
       ],
       series: [{}, ...Array.from({ length: shards }, (_, shard) => bar(shard))],
       hooks: {
@@ -225,8 +232,8 @@ class Latency {
     const half = this.below(0.5, events)
     const most = this.below(0.99, events)
     this.now = events ? `half within ${half}` : 'no events'
-    write(this.value, events ? `½ ≤ ${half}` : '–')
-    write(this.total, events ? `99 % ≤ ${most}; ${plural(events, 'event')} in ${LATENCY_S} s` : `no events in ${LATENCY_S} s`)
+    write(this.value, events ? `≤ ${half}` : '–')
+    write(this.total, events ? `median of ${plural(events, 'event')} in ${LATENCY_S} s; 99 % ≤ ${most}` : `no events in ${LATENCY_S} s`)
     const filled = this.rows.map((row, n) => ({ row, upper: uppers[n] })).filter(({ row }) => sum(row) > 0)
     const heads = ['up to', 'all shards', ...(shards > 1 ? Array.from({ length: shards }, (_, shard) => `shard ${shard}`) : [])]
     tabulate(this, heads, filled.map(({ row, upper }) => [

@@ -106,7 +106,9 @@ byId('logout').addEventListener('click', async () => {
 })
 
 function showTheme() {
-  write(byId('theme'), `Theme: ${document.documentElement.dataset.theme ?? 'system'}`)
+  const theme = document.documentElement.dataset.theme ?? 'system'
+  write(byId('theme-name'), theme)
+  byId('theme').setAttribute('aria-label', `Theme: ${theme}`)
   redrawCharts()
 }
 

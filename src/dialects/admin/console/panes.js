@@ -18,7 +18,8 @@ const LOG_FRAMES_MAX = 100
 const RETRY_MS_FIRST = 2000
 const RETRY_MS_MAX = 30_000
 
-const clock = () => new Date().toLocaleTimeString('en-GB', { hour12: false, fractionalSecondDigits: 3 })
+const DIGITS = { hour: '2-digit', minute: '2-digit', second: '2-digit', fractionalSecondDigits: 3 }
+const clock = () => new Date().toLocaleTimeString('en-GB', DIGITS)
 
 export class Pane {
   constructor(dialect, module, context, whenHeard) {

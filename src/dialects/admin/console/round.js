@@ -63,7 +63,7 @@ export class Round {
       make(
         'table',
         { class: 'heard' },
-        make('caption', { text: 'Published through (rows), heard by (columns), after' }),
+        make('caption', { text: 'Published through (rows), heard by (columns) after, signing included' }),
         make('thead', {}, make('tr', {}, make('td'), ...heads)),
         make('tbody', {}, ...rows),
       ),
