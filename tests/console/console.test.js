@@ -18,7 +18,10 @@ async function publish(page, dialect, name, data) {
   await pane.getByLabel('Event').fill(name)
   await pane.getByLabel('Data').fill(data)
   await pane.getByRole('button', { name: 'Publish', exact: true }).click()
-  await page.waitForFunction((id) => /^\d{3}/.test(document.querySelector(`#${id} .publish .answer`).textContent), `pane-${dialect}`)
+  await page.waitForFunction(
+    (id) => /^\d{3}/.test(document.querySelector(`#${id} .publish .answer`).textContent),
+    `pane-${dialect}`,
+  )
   return pane.locator('.publish .answer').textContent()
 }
 
@@ -56,7 +59,10 @@ describe('in development mode', () => {
   test('every dialect that is listed has a pane that listens', async () => {
     const about = await page.evaluate(async () => (await fetch('/_/about')).json())
     assert.equal(about.development, true)
-    assert.deepEqual(await namesOf(page), about.dialects.map(({ name }) => name))
+    assert.deepEqual(
+      await namesOf(page),
+      about.dialects.map(({ name }) => name),
+    )
     assert.ok(about.dialects.length >= 2, 'a bridge has two ends')
   })
 
@@ -87,10 +93,16 @@ describe('in development mode', () => {
   test('a log keeps its newest hundred frames', async () => {
     await page.evaluate(async () => {
       const { default: pane } = await import('/_/panes/pusher.js')
-      const { apps: [app] } = await (await fetch('/_/about')).json()
+      const {
+        apps: [app],
+      } = await (await fetch('/_/about')).json()
       const { post } = await import('/_/api.js')
       for (let n = 0; n < 110; n += 1) {
-        await pane.publish({ app, channel: app.bridge[0], post: (path, value) => post(app, path, value) }, 'many', n)
+        await pane.publish(
+          { app, channel: app.bridge[0], post: (path, value) => post(app, path, value) },
+          'many',
+          n,
+        )
       }
     })
     await heardIn(page, 'pusher', '"109"')
@@ -112,15 +124,23 @@ describe('in development mode', () => {
     }
     await settles(
       page,
-      () => [...document.querySelectorAll('#endings-table td')].map(({ dataset, textContent }) => [dataset.reason, dataset.dialect, textContent]),
+      () =>
+        [...document.querySelectorAll('#endings-table td')].map(({ dataset, textContent }) => [
+          dataset.reason,
+          dataset.dialect,
+          textContent,
+        ]),
       (all) => {
         const name = 'ringmain_connections_closed_total'
-        const values = (key) => [...new Set(all.filter((one) => one.name === name).map(({ labels }) => labels[key]))]
+        const values = (key) => [
+          ...new Set(all.filter((one) => one.name === name).map(({ labels }) => labels[key])),
+        ]
         return values('reason').flatMap((reason) =>
           [...values('dialect'), 'all'].map((dialect) => {
             const where = dialect === 'all' ? { reason } : { reason, dialect }
             return [reason, dialect, total(all, name, where).toLocaleString('en')]
-          }))
+          }),
+        )
       },
     )
   })
@@ -137,14 +157,18 @@ describe('in development mode', () => {
   test('a closed pane says so, opens again, and is counted among the endings', async () => {
     const pane = page.locator('#pane-pusher')
     await pane.getByRole('button', { name: 'Disconnect' }).click()
-    await page.waitForFunction(() => Number(document.querySelector('td[data-reason="peer"][data-dialect="pusher"]').textContent) > 0)
+    await page.waitForFunction(
+      () => Number(document.querySelector('td[data-reason="peer"][data-dialect="pusher"]').textContent) > 0,
+    )
     await pane.getByRole('button', { name: 'Connect Pusher' }).click()
     await listening(page)
   })
 
   test('the bridged channel is listed, with its subscriptions', async () => {
     await page.locator('#channels').scrollIntoViewIfNeeded()
-    const row = page.locator('#channels-rows tr').filter({ has: page.getByRole('button', { name: 'hello', exact: true }) })
+    const row = page
+      .locator('#channels-rows tr')
+      .filter({ has: page.getByRole('button', { name: 'hello', exact: true }) })
     await row.waitFor()
     assert.ok(Number(await row.locator('td').first().textContent()) >= 1)
     await page.getByLabel('Filter').fill('no such channel')
@@ -170,7 +194,10 @@ describe('in development mode', () => {
       if (!(await lane.evaluate(({ open }) => open))) await lane.locator('summary').click()
       // Sixteen bytes a row: four digits of offset, two blanks, the digits, two blanks, the letters.
       const dump = await lane.locator('.dump').textContent()
-      const digits = dump.split('\n').map((row) => row.slice(6, 6 + 16 * 3 - 1)).join(' ')
+      const digits = dump
+        .split('\n')
+        .map((row) => row.slice(6, 6 + 16 * 3 - 1))
+        .join(' ')
       const frame = Buffer.from(digits.replace(/\s/g, ''), 'hex')
       assert.equal(await lane.locator('.bytes').textContent(), `${frame.length.toLocaleString('en')} bytes`)
       const header = frame[1] < 126 ? 2 : frame[1] === 126 ? 4 : 10
@@ -210,7 +237,16 @@ describe('in development mode', () => {
     await picture(page, 'light')
     for (const scheme of ['light', 'dark']) {
       await page.emulateMedia({ colorScheme: scheme })
-      for (const selector of ['body', '.section-head p', '.card .muted', '.log .event pre', 'button.primary', '.state', 'a', '.j-string']) {
+      for (const selector of [
+        'body',
+        '.section-head p',
+        '.card .muted',
+        '.log .event pre',
+        'button.primary',
+        '.state',
+        'a',
+        '.j-string',
+      ]) {
         const ratio = await page.locator(selector).first().evaluate(contrast)
         assert.ok(ratio >= 4.5, `${selector} in the ${scheme} scheme: ${ratio.toFixed(2)}`)
       }
@@ -231,12 +267,18 @@ describe('in development mode', () => {
 function contrast(node) {
   const parse = (text) => text.match(/[\d.]+/g).map(Number)
   const light = ([r, g, b]) => {
-    const linear = [r, g, b].map((value) => (value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4))
+    const linear = [r, g, b].map((value) =>
+      value / 255 <= 0.04045 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4,
+    )
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
   }
   let behind = node
-  while (behind.parentElement && parse(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement
-  const pair = [light(parse(getComputedStyle(node).color)), light(parse(getComputedStyle(behind).backgroundColor))]
+  while (behind.parentElement && parse(getComputedStyle(behind).backgroundColor)[3] === 0)
+    behind = behind.parentElement
+  const pair = [
+    light(parse(getComputedStyle(node).color)),
+    light(parse(getComputedStyle(behind).backgroundColor)),
+  ]
   return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05)
 }
 
@@ -292,7 +334,10 @@ describe('without a mouse', () => {
     await tabTo('#pane-pusher [role=tab]', 1)
     const first = await page.evaluate(() => document.activeElement.textContent)
     await page.keyboard.press('ArrowRight')
-    const second = await page.evaluate(() => [document.activeElement.textContent, document.activeElement.ariaSelected])
+    const second = await page.evaluate(() => [
+      document.activeElement.textContent,
+      document.activeElement.ariaSelected,
+    ])
     assert.notEqual(second[0], first)
     assert.equal(second[1], 'true')
     assert.equal(await page.locator('#pane-pusher [role=tabpanel]:not([hidden])').count(), 1)
@@ -309,7 +354,8 @@ describe('without a mouse', () => {
           const names = [node.ariaLabel, node.labels?.[0]?.textContent, node.textContent, node.alt]
           return !names.some((name) => name?.trim())
         })
-        .map((node) => node.outerHTML.slice(0, 120)))
+        .map((node) => node.outerHTML.slice(0, 120)),
+    )
     assert.deepEqual(nameless, [])
   })
 })
@@ -322,7 +368,8 @@ describe('when the server goes away', () => {
       await listening(page)
       await server.kill()
       await page.locator('.notice').filter({ hasText: 'the server does not answer' }).first().waitFor()
-      for (const state of await page.locator('.pane .state').allTextContents()) assert.match(state, /^(closed|connecting)/)
+      for (const state of await page.locator('.pane .state').allTextContents())
+        assert.match(state, /^(closed|connecting)/)
       await server.run(server.port)
       await listening(page)
       await page.waitForFunction(() => document.querySelectorAll('.notice').length === 0)
@@ -336,7 +383,12 @@ describe('when the server goes away', () => {
 describe('on a phone', () => {
   test('nothing is wider than the screen', async () => {
     const server = await Server.start()
-    const page = await openPage(browser, server, { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 })
+    const page = await openPage(browser, server, {
+      viewport: { width: 360, height: 740 },
+      isMobile: true,
+      hasTouch: true,
+      deviceScaleFactor: 2,
+    })
     try {
       await listening(page)
       await page.getByRole('button', { name: 'Publish in every protocol' }).click()
@@ -390,7 +442,10 @@ secret = "shop-secret"
       await page.locator('#login').waitFor()
       assert.equal(await page.evaluate(async () => (await fetch('/_/about')).status), 401)
       // The browser itself tells each 401 on its console; nothing else may stand there.
-      assert.deepEqual(page.complaints.filter((text) => !text.includes('401')), [])
+      assert.deepEqual(
+        page.complaints.filter((text) => !text.includes('401')),
+        [],
+      )
     } finally {
       await page.context().close()
       await server.close()

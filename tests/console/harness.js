@@ -49,7 +49,9 @@ export class Server {
       args.push('--config', file)
     }
     // The variables of whoever runs the tests are none of the tests' settings.
-    const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('RINGMAIN_')))
+    const env = Object.fromEntries(
+      Object.entries(process.env).filter(([name]) => !name.startsWith('RINGMAIN_')),
+    )
     const child = spawn(binary(), args, { cwd: this.directory, stdio: ['ignore', 'pipe', 'pipe'], env })
     this.child = child
     this.exit = once(child, 'exit')
@@ -86,7 +88,11 @@ export const openBrowser = () => chromium.launch({ executablePath: CHROMIUM, hea
 
 // A page at the console, and everything it complained about.
 export async function openPage(browser, server, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, reducedMotion: 'reduce', ...options })
+  const context = await browser.newContext({
+    viewport: { width: 1440, height: 900 },
+    reducedMotion: 'reduce',
+    ...options,
+  })
   const page = await context.newPage()
   page.setDefaultTimeout(PATIENCE_MS)
   page.complaints = []
@@ -106,7 +112,8 @@ export async function openPage(browser, server, options = {}) {
 export async function listening(page) {
   await page.waitForSelector('.pane')
   await page.waitForFunction(() =>
-    [...document.querySelectorAll('.pane')].every((pane) => pane.dataset.state === 'listening'))
+    [...document.querySelectorAll('.pane')].every((pane) => pane.dataset.state === 'listening'),
+  )
 }
 
 export async function picture(page, name, options = {}) {
@@ -116,14 +123,21 @@ export async function picture(page, name, options = {}) {
 
 // Prometheus' text format as a list of { name, labels, value }.
 export function series(text) {
-  return text.split('\n').filter((line) => line && !line.startsWith('#')).map((line) => {
-    const [, name, , inside, value] = /^(\w+)(\{(.*)\})? (\S+)$/.exec(line)
-    const labels = Object.fromEntries([...(inside ?? '').matchAll(/(\w+)="([^"]*)"/g)].map(([, key, text]) => [key, text]))
-    return { name, labels, value: Number(value) }
-  })
+  return text
+    .split('\n')
+    .filter((line) => line && !line.startsWith('#'))
+    .map((line) => {
+      const [, name, , inside, value] = /^(\w+)(\{(.*)\})? (\S+)$/.exec(line)
+      const labels = Object.fromEntries(
+        [...(inside ?? '').matchAll(/(\w+)="([^"]*)"/g)].map(([, key, text]) => [key, text]),
+      )
+      return { name, labels, value: Number(value) }
+    })
 }
 
 export const total = (all, name, where = {}) =>
   all
-    .filter((one) => one.name === name && Object.entries(where).every(([key, text]) => one.labels[key] === text))
+    .filter(
+      (one) => one.name === name && Object.entries(where).every(([key, text]) => one.labels[key] === text),
+    )
     .reduce((sum, { value }) => sum + value, 0)

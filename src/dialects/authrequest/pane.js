@@ -38,7 +38,8 @@ export default {
         state('listening')
       }
     }
-    socket.onclose = ({ code, reason }) => state(`closed: ${refusal || [code, reason].filter(Boolean).join(' ')}`)
+    socket.onclose = ({ code, reason }) =>
+      state(`closed: ${refusal || [code, reason].filter(Boolean).join(' ')}`)
     return { close: () => socket.close(1000) }
   },
 

@@ -3,7 +3,9 @@
 const quote = (text) => JSON.stringify(text)
 
 const random = (bytes) =>
-  Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) => byte.toString(16).padStart(2, '0')).join('')
+  Array.from(crypto.getRandomValues(new Uint8Array(bytes)), (byte) =>
+    byte.toString(16).padStart(2, '0'),
+  ).join('')
 
 const filterOf = (group) => ({
   filter: {

@@ -35,7 +35,8 @@ export default {
         refusal = message.data?.message ?? ''
       }
     }
-    socket.onclose = ({ code, reason }) => state(`closed: ${[code, reason || refusal].filter(Boolean).join(' ')}`)
+    socket.onclose = ({ code, reason }) =>
+      state(`closed: ${[code, reason || refusal].filter(Boolean).join(' ')}`)
     return { close: () => socket.close(1000) }
   },
 

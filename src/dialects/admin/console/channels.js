@@ -17,10 +17,22 @@ let timer = null
 function rowOf(name) {
   if (rows.has(name)) return rows.get(name)
   const pick = make('button', { type: 'button', class: 'link', text: name, onclick: () => choose(name) })
-  const look = make('button', { type: 'button', text: 'Inspect', 'aria-label': `Inspect ${name}`, onclick: () => inspect(name) })
+  const look = make('button', {
+    type: 'button',
+    text: 'Inspect',
+    'aria-label': `Inspect ${name}`,
+    onclick: () => inspect(name),
+  })
   const subscriptions = make('td', { class: 'number' })
   const members = make('td', { class: 'number' })
-  const node = make('tr', {}, make('th', { scope: 'row' }, pick), subscriptions, members, make('td', { class: 'act' }, look))
+  const node = make(
+    'tr',
+    {},
+    make('th', { scope: 'row' }, pick),
+    subscriptions,
+    members,
+    make('td', { class: 'act' }, look),
+  )
   const row = { node, pick, subscriptions, members }
   rows.set(name, row)
   return row
@@ -70,7 +82,9 @@ async function refreshMembers() {
   box.replaceChildren(
     make('h3', { text: channel }),
     make('p', { class: 'muted', text: plural(members.length, 'member') }),
-    items.length ? make('ul', { class: 'member-list', tabindex: 0, 'aria-label': `Members of ${channel}` }, ...items) : none,
+    items.length
+      ? make('ul', { class: 'member-list', tabindex: 0, 'aria-label': `Members of ${channel}` }, ...items)
+      : none,
   )
 }
 
@@ -109,9 +123,6 @@ export function closeChannels() {
   app = null
   clearTimeout(timer)
 }
-
-// Names that were listed last, for whoever offers a choice.
-export const channelNames = () => known.channels.map(({ name }) => name)
 
 byId('channels-filter').addEventListener('input', draw)
 new IntersectionObserver(([entry]) => {

@@ -14,7 +14,8 @@ const THEMES = ['system', 'light', 'dark']
 let about = null
 let app = null
 
-const fill = (select, values) => select.replaceChildren(...values.map((value) => make('option', { value, text: value })))
+const fill = (select, values) =>
+  select.replaceChildren(...values.map((value) => make('option', { value, text: value })))
 
 function inspectChannel(channel) {
   inspect(channel)
@@ -31,7 +32,10 @@ function chooseChannel() {
 function chooseApp() {
   app = about.apps.find(({ id }) => id === byId('app').value) ?? about.apps[0]
   const bridged = app.bridge ?? []
-  notice('Bridge', bridged.length ? '' : `no channel of ${app.id} is bridged, so each pane hears only its own protocol`)
+  notice(
+    'Bridge',
+    bridged.length ? '' : `no channel of ${app.id} is bridged, so each pane hears only its own protocol`,
+  )
   fill(byId('channel'), bridged.length ? bridged : ['hello'])
   openChannels(app, inspectChannel)
   chooseChannel()
@@ -58,7 +62,10 @@ async function open() {
     notice('Apps', 'there is none; configure one')
     return
   }
-  fill(byId('app'), about.apps.map(({ id }) => id))
+  fill(
+    byId('app'),
+    about.apps.map(({ id }) => id),
+  )
   byId('app-choice').hidden = about.apps.length < 2
   chooseApp()
   startPolling()

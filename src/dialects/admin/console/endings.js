@@ -6,7 +6,8 @@ import { watch } from './metrics.js'
 // In the order and the words of the server's own list of reasons.
 const MEANINGS = {
   peer: 'The peer closed, or went away.',
-  session: 'The session ended it as its protocol says: terminated, not authorised, or silent when asked for a sign of life.',
+  session:
+    'The session ended it as its protocol says: terminated, not authorised, or silent when asked for a sign of life.',
   slow_consumer: 'Its outbox passed the high-water mark: events came faster than the peer read them.',
   drain: 'The server was asked to stop, and told its peers to connect elsewhere.',
   protocol: 'The peer broke HTTP or the WebSocket protocol.',
@@ -64,7 +65,11 @@ function look(sample) {
     cell.classList.toggle('zero', value === 0)
   }
   arrange(byId('endings-facts'), [
-    fact('slow-consumers', 'Slow consumers', plural(sample.sum('ringmain_slow_consumers_total'), 'connection')),
+    fact(
+      'slow-consumers',
+      'Slow consumers',
+      plural(sample.sum('ringmain_slow_consumers_total'), 'connection'),
+    ),
     fact('outbox-peak', 'The most one outbox has held', bytes(sample.most('ringmain_outbox_peak_bytes'))),
     fact('frames-dropped', 'Frames taken back unsent', count(sample.sum('ringmain_frames_dropped_total'))),
   ])

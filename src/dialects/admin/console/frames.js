@@ -38,14 +38,21 @@ export function takeApart(frame) {
 
 function explanation(frame, { fin, compressed, opcode, masked, short, length, headerBytes }) {
   const rows = [
-    [hex(frame[0]), `FIN ${fin ? '1, the whole message' : '0, more follows'}; RSV1 ${
-      compressed ? '1, compressed' : '0, not compressed'
-    }; opcode ${opcode}, ${OPCODES[opcode] ?? 'reserved'}`],
-    [hex(frame[1]), `mask ${masked ? 1 : 0}; length ${short}${
-      short < 126 ? '' : `, so the next ${short === 126 ? 2 : 8} bytes tell it`
-    }`],
+    [
+      hex(frame[0]),
+      `FIN ${fin ? '1, the whole message' : '0, more follows'}; RSV1 ${
+        compressed ? '1, compressed' : '0, not compressed'
+      }; opcode ${opcode}, ${OPCODES[opcode] ?? 'reserved'}`,
+    ],
+    [
+      hex(frame[1]),
+      `mask ${masked ? 1 : 0}; length ${short}${
+        short < 126 ? '' : `, so the next ${short === 126 ? 2 : 8} bytes tell it`
+      }`,
+    ],
   ]
-  if (headerBytes > 2) rows.push([[...frame.subarray(2, headerBytes)].map(hex).join(' '), `length ${count(length)}`])
+  if (headerBytes > 2)
+    rows.push([[...frame.subarray(2, headerBytes)].map(hex).join(' '), `length ${count(length)}`])
   return make(
     'dl',
     { class: 'header-bytes' },
@@ -68,7 +75,13 @@ function dump(frame, headerBytes) {
     ]
     const gap = ' '.repeat((ROW_BYTES - row.length) * 3 + 2)
     const whole = (parts, between) => (inHeader ? mark(parts, between) : [parts.join(between)])
-    pre.append(`${at.toString(16).padStart(4, '0')}  `, ...whole(digits, ' '), gap, ...whole(letters, ''), '\n')
+    pre.append(
+      `${at.toString(16).padStart(4, '0')}  `,
+      ...whole(digits, ' '),
+      gap,
+      ...whole(letters, ''),
+      '\n',
+    )
   }
   if (frame.length > end) pre.append(`… ${count(frame.length - end)} more bytes`)
   return pre
@@ -85,7 +98,11 @@ async function inflate(payload) {
 // Everything about one frame, as a list of elements.
 export function describe(frame) {
   const parts = takeApart(frame)
-  if (!parts) return [make('p', { class: 'answer bad', text: 'these bytes are no whole WebSocket frame' }), dump(frame, 0)]
+  if (!parts)
+    return [
+      make('p', { class: 'answer bad', text: 'these bytes are no whole WebSocket frame' }),
+      dump(frame, 0),
+    ]
   const text = make('pre', { class: 'payload', tabindex: 0, 'aria-label': 'Payload' })
   const title = make('h5', { text: parts.compressed ? 'Payload, inflated' : 'Payload' })
   if (parts.compressed) {

@@ -30,13 +30,25 @@ function drawLane(lane) {
     ),
   )
   // Drawn when it is opened: most never are.
-  node.addEventListener('toggle', () => node.open && node.children.length === 1 && node.append(...describe(frame)))
+  node.addEventListener(
+    'toggle',
+    () => node.open && node.children.length === 1 && node.append(...describe(frame)),
+  )
   return node
 }
 
 function drawEvent({ serial, at, name, bytes, lanes }) {
-  const title = make('h3', {}, make('span', { class: 'serial', text: serial ? `#${count(serial)}` : 'own' }), ` ${name}`)
-  const about = make('p', { class: 'muted' }, make('time', { datetime: at, text: at.replace('T', ' ').replace('Z', ' UTC') }))
+  const title = make(
+    'h3',
+    {},
+    make('span', { class: 'serial', text: serial ? `#${count(serial)}` : 'own' }),
+    ` ${name}`,
+  )
+  const about = make(
+    'p',
+    { class: 'muted' },
+    make('time', { datetime: at, text: at.replace('T', ' ').replace('Z', ' UTC') }),
+  )
   about.append(`, ${plural(bytes, 'byte')} of data, ${plural(lanes.length, 'lane')}`)
   return make('li', { class: 'card event', 'data-serial': serial }, title, about, ...lanes.map(drawLane))
 }
@@ -45,7 +57,8 @@ function hear(event) {
   const list = byId('inspector-events')
   const node = drawEvent(event)
   // The first one opens by itself, to show what there is; later ones leave the reader alone.
-  if (list.children.length === 0) for (const lane of [...node.querySelectorAll('details')].slice(0, 1)) lane.open = true
+  if (list.children.length === 0)
+    for (const lane of [...node.querySelectorAll('details')].slice(0, 1)) lane.open = true
   list.prepend(node)
   while (list.children.length > EVENTS_MAX) list.lastChild.remove()
 }
@@ -70,7 +83,9 @@ export function inspect(channel) {
     if (socket !== opened) return
     socket = null
     // A refused handshake tells a page nothing; what it most likely is, a person can be told.
-    const why = wasOpen ? `${code} ${reason}`.trim() : 'the tap did not open: log in again, or the channel has no valid name'
+    const why = wasOpen
+      ? `${code} ${reason}`.trim()
+      : 'the tap did not open: log in again, or the channel has no valid name'
     show(`closed: ${why}`, 'closed')
   }
 }

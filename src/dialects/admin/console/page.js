@@ -45,14 +45,25 @@ export const rate = (n) => (n >= 100 ? short(n) : String(Math.round(n * 10) / 10
 export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one : many}`
 
 export function bytes(n) {
-  for (const [unit, size] of [['GiB', 2 ** 30], ['MiB', 2 ** 20], ['KiB', 2 ** 10]]) {
+  for (const [unit, size] of [
+    ['GiB', 2 ** 30],
+    ['MiB', 2 ** 20],
+    ['KiB', 2 ** 10],
+  ]) {
     if (n >= size) return `${Math.round((n / size) * 10) / 10} ${unit}`
   }
   return `${Math.round(n)} B`
 }
 
 export function span(seconds) {
-  const ago = [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's'], [1e-3, 'ms'], [1e-6, 'µs']]
+  const ago = [
+    [86400, 'd'],
+    [3600, 'h'],
+    [60, 'min'],
+    [1, 's'],
+    [1e-3, 'ms'],
+    [1e-6, 'µs'],
+  ]
   const [size, unit] = ago.find(([size]) => seconds >= size) ?? [1e-9, 'ns']
   const n = seconds / size
   return `${n < 10 ? Math.round(n * 10) / 10 : Math.round(n)} ${unit}`
@@ -76,7 +87,10 @@ export function pretty(text) {
   for (const match of isJson ? shown.matchAll(TOKEN) : []) {
     const [whole, string, colon] = match
     const kind = colon ? 'key' : string ? 'string' : 'atom'
-    fragment.append(shown.slice(from, match.index), make('span', { class: `j-${kind}`, text: string ?? whole }))
+    fragment.append(
+      shown.slice(from, match.index),
+      make('span', { class: `j-${kind}`, text: string ?? whole }),
+    )
     if (colon) fragment.append(colon)
     from = match.index + whole.length
   }
@@ -103,7 +117,13 @@ export function makeTabs(label, tabs) {
   const list = make('div', { role: 'tablist', 'aria-label': label, class: 'tabs' })
   const pairs = tabs.map(({ title, panel }, n) => {
     const id = `tab-${tabsMade}-${n}`
-    const button = make('button', { type: 'button', role: 'tab', id, 'aria-controls': `${id}-panel`, text: title })
+    const button = make('button', {
+      type: 'button',
+      role: 'tab',
+      id,
+      'aria-controls': `${id}-panel`,
+      text: title,
+    })
     Object.assign(panel, { id: `${id}-panel`, tabIndex: -1 })
     panel.setAttribute('role', 'tabpanel')
     panel.setAttribute('aria-labelledby', id)
@@ -121,7 +141,12 @@ export function makeTabs(label, tabs) {
   list.addEventListener('keydown', (event) => {
     const at = pairs.findIndex(({ button }) => button === document.activeElement)
     const last = pairs.length - 1
-    const to = { ArrowRight: at === last ? 0 : at + 1, ArrowLeft: at === 0 ? last : at - 1, Home: 0, End: last }[event.key]
+    const to = {
+      ArrowRight: at === last ? 0 : at + 1,
+      ArrowLeft: at === 0 ? last : at - 1,
+      Home: 0,
+      End: last,
+    }[event.key]
     if (at < 0 || to === undefined) return
     event.preventDefault()
     choose(pairs[to])

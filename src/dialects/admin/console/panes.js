@@ -23,7 +23,13 @@ const clock = () => new Date().toLocaleTimeString('en-GB', DIGITS)
 
 export class Pane {
   constructor(dialect, module, context, whenHeard) {
-    Object.assign(this, { name: dialect.name, title: dialect.title ?? module.title, module, context, whenHeard })
+    Object.assign(this, {
+      name: dialect.name,
+      title: dialect.title ?? module.title,
+      module,
+      context,
+      whenHeard,
+    })
     this.state = 'not connected'
     this.frames = 0
     this.events = 0
@@ -38,7 +44,11 @@ export class Pane {
     this.stateLine = make('span', { class: 'state', role: 'status' })
     this.toggle = make('button', { type: 'button', text: 'Connect', onclick: () => this.flip() })
     this.counts = make('p', { class: 'counts' })
-    this.log = make('ol', { class: 'log', tabindex: 0, 'aria-label': `Frames of ${this.title}, newest first` })
+    this.log = make('ol', {
+      class: 'log',
+      tabindex: 0,
+      'aria-label': `Frames of ${this.title}, newest first`,
+    })
     this.tell()
     return make(
       'article',
@@ -62,7 +72,13 @@ export class Pane {
   }
 
   drawForm(id) {
-    const name = make('input', { id: `${id}-name`, value: 'greeting', autocomplete: 'off', spellcheck: 'false', required: true })
+    const name = make('input', {
+      id: `${id}-name`,
+      value: 'greeting',
+      autocomplete: 'off',
+      spellcheck: 'false',
+      required: true,
+    })
     const data = make('textarea', { id: `${id}-data`, rows: 2, spellcheck: 'false' })
     data.value = JSON.stringify({ text: `hi from ${this.title}` })
     const button = make('button', { type: 'submit', text: 'Publish' })
@@ -195,7 +211,11 @@ export class Pane {
 
   put(kind, text) {
     const whose = kind === 'said' ? 'sent' : 'received'
-    const head = make('span', { class: 'when', text: clock() }, make('span', { class: 'unseen', text: ` ${whose}` }))
+    const head = make(
+      'span',
+      { class: 'when', text: clock() },
+      make('span', { class: 'unseen', text: ` ${whose}` }),
+    )
     this.log.prepend(make('li', { class: kind }, head, make('pre', {}, pretty(text))))
     while (this.log.children.length > LOG_FRAMES_MAX) this.log.lastChild.remove()
   }
@@ -242,7 +262,14 @@ export async function openPanes(about, app, channel) {
   const nodes = []
   for (const { dialect, module, failed } of loaded) {
     if (failed) {
-      nodes.push(make('article', { class: 'card pane' }, make('h3', { text: dialect.title }), make('p', { class: 'answer bad', text: `its pane did not load: ${failed.message}` })))
+      nodes.push(
+        make(
+          'article',
+          { class: 'card pane' },
+          make('h3', { text: dialect.title }),
+          make('p', { class: 'answer bad', text: `its pane did not load: ${failed.message}` }),
+        ),
+      )
       continue
     }
     const pane = new Pane(dialect, module, context, (name, text) => round?.heard(name, text))

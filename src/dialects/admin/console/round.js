@@ -5,7 +5,9 @@ import { byId, make, span, write } from './page.js'
 const PATIENCE_MS = 5000
 
 const withTrace = (data, trace) =>
-  typeof data === 'object' && data !== null && !Array.isArray(data) ? { ...data, trace } : { value: data, trace }
+  typeof data === 'object' && data !== null && !Array.isArray(data)
+    ? { ...data, trace }
+    : { value: data, trace }
 
 export class Round {
   constructor(panes) {
@@ -52,7 +54,12 @@ export class Round {
       return cell
     })
     this.total += cells.size
-    return { from, trace, cells, node: make('tr', {}, make('th', { scope: 'row', text: from.title }), ...shown) }
+    return {
+      from,
+      trace,
+      cells,
+      node: make('tr', {}, make('th', { scope: 'row', text: from.title }), ...shown),
+    }
   }
 
   table(rows) {
