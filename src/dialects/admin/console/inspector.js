@@ -2,9 +2,11 @@
 
 import { socketUrl } from './api.js'
 import { describe, fromBase64 } from './frames.js'
-import { byId, count, make, plural, write } from './page.js'
+import { byId, count, gathered, make, plural, write } from './page.js'
 
 const EVENTS_MAX = 20
+
+const hear = gathered(EVENTS_MAX, (events) => events.forEach(put))
 
 let app = null
 let socket = null
@@ -53,7 +55,7 @@ function drawEvent({ serial, at, name, bytes, lanes }) {
   return make('li', { class: 'card event', 'data-serial': serial }, title, about, ...lanes.map(drawLane))
 }
 
-function hear(event) {
+function put(event) {
   const list = byId('inspector-events')
   const node = drawEvent(event)
   // The first one opens by itself, to show what there is; later ones leave the reader alone.
@@ -72,12 +74,11 @@ export function inspect(channel) {
   show('connecting', 'connecting')
   opened.onopen = () => {
     wasOpen = true
-    if (socket === opened) show(`inspecting ${channel}: publish something`, 'listening')
+    if (socket === opened) show(`inspecting ${channel}`, 'listening')
   }
   opened.onmessage = ({ data }) => {
     if (socket !== opened) return
     hear(JSON.parse(data))
-    show(`inspecting ${channel}`, 'listening')
   }
   opened.onclose = ({ code, reason }) => {
     if (socket !== opened) return

@@ -66,34 +66,34 @@ export class Sample {
 }
 
 const watchers = new Set()
-let polling = false
+// The loop that polls; another one after each login, so that a late answer of the old one is dropped.
+let loop = null
 
 export function watch(look) {
   watchers.add(look)
 }
 
-async function poll() {
+async function poll(mine) {
   const began = performance.now()
   if (!document.hidden) {
     try {
       const sample = new Sample(Date.now() / 1000, await askText('metrics'))
-      if (!polling) return
+      if (loop !== mine) return
       notice('Metrics', '')
       for (const look of watchers) look(sample)
     } catch (error) {
+      if (loop !== mine) return
       notice('Metrics', error.message)
-      if (error.status === 401) polling = false
     }
   }
-  if (polling) setTimeout(poll, Math.max(100, PERIOD_MS - (performance.now() - began)))
+  if (loop === mine) setTimeout(() => poll(mine), Math.max(100, PERIOD_MS - (performance.now() - began)))
 }
 
 export function startPolling() {
-  if (polling) return
-  polling = true
-  poll()
+  loop = {}
+  poll(loop)
 }
 
 export function stopPolling() {
-  polling = false
+  loop = null
 }

@@ -32,6 +32,23 @@ export function arrange(parent, children) {
   })
 }
 
+// Gathers what comes until the page is drawn next, at most the newest `most`, and hands it over at once:
+// a thousand frames a second are drawn sixty times, and not at all while nobody looks.
+export function gathered(most, draw) {
+  let items = []
+  return (item) => {
+    const isFirst = items.length === 0
+    items.push(item)
+    if (items.length > most) items.shift()
+    if (!isFirst) return
+    requestAnimationFrame(() => {
+      const ready = items
+      items = []
+      draw(ready)
+    })
+  }
+}
+
 export function announce(text) {
   write(byId('announce'), text)
 }

@@ -10,7 +10,19 @@
 //                         returns { status, body }; context.post(path, value) signs and sends
 //   snippets(context)     a list of { title, language, text }
 
-import { announce, byId, copy, count, make, makeTabs, plural, pretty, typed, write } from './page.js'
+import {
+  announce,
+  byId,
+  copy,
+  count,
+  gathered,
+  make,
+  makeTabs,
+  plural,
+  pretty,
+  typed,
+  write,
+} from './page.js'
 import { post } from './api.js'
 import { Round } from './round.js'
 
@@ -35,6 +47,7 @@ export class Pane {
     this.events = 0
     this.session = null
     this.retryMs = RETRY_MS_FIRST
+    this.note = gathered(LOG_FRAMES_MAX, (frames) => this.put(frames))
     this.node = this.draw()
     this.show('not connected')
   }
@@ -159,7 +172,7 @@ export class Pane {
       this.show(text)
     }
     const hear = (text, isEvent = false) => isCurrent() && this.hear(text, isEvent)
-    const said = (text) => isCurrent() && this.put('said', text)
+    const said = (text) => isCurrent() && this.note({ kind: 'said', text, when: clock() })
     try {
       session.open = this.module.connect({ ...this.context, token: given }, hear, state, said)
     } catch (error) {
@@ -195,8 +208,7 @@ export class Pane {
   hear(text, isEvent) {
     this.frames += 1
     if (isEvent) this.events += 1
-    this.put(isEvent ? 'event' : 'chatter', text)
-    this.tell()
+    this.note({ kind: isEvent ? 'event' : 'chatter', text, when: clock() })
     this.whenHeard(this.name, text)
   }
 
@@ -209,15 +221,15 @@ export class Pane {
     )
   }
 
-  put(kind, text) {
-    const whose = kind === 'said' ? 'sent' : 'received'
-    const head = make(
-      'span',
-      { class: 'when', text: clock() },
-      make('span', { class: 'unseen', text: ` ${whose}` }),
-    )
-    this.log.prepend(make('li', { class: kind }, head, make('pre', {}, pretty(text))))
+  put(frames) {
+    const nodes = frames.map(({ kind, text, when }) => {
+      const whose = make('span', { class: 'unseen', text: kind === 'said' ? ' sent' : ' received' })
+      const head = make('span', { class: 'when', text: when }, whose)
+      return make('li', { class: kind }, head, make('pre', {}, pretty(text)))
+    })
+    this.log.prepend(...nodes.reverse())
     while (this.log.children.length > LOG_FRAMES_MAX) this.log.lastChild.remove()
+    this.tell()
   }
 
   // Publishes, and says how it went in one line.
