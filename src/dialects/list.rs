@@ -22,8 +22,9 @@ pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let apps = Arc::new(Apps::new(&config.apps));
     let hypothesis = Hypothesis::new(config, apps.clone());
     let pusher = Pusher::new(config, apps.clone());
-    let admin = Admin::new(config, apps, metrics);
-    vec![Arc::new(hypothesis), Arc::new(pusher), Arc::new(admin)]
+    let mut dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(hypothesis), Arc::new(pusher)];
+    dialects.push(Arc::new(Admin::new(config, apps, metrics, dialects.clone())));
+    dialects
 }
 
 #[cfg(test)]

@@ -1,13 +1,18 @@
-//! What an operator asks over HTTP: health, metrics, statistics, and a page for who looks around.
+//! What an operator asks over HTTP: health, metrics, statistics, and the console.
 //!
 //! The last dialect in the list: what nobody else took ends here. Never here: anything that changes
-//! the server's state. Start with [`Admin`].
+//! the server's state; the console publishes as any client does. Start with [`Admin`], then [`console`].
+
+mod assets;
+pub mod console;
+mod door;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::console::Console;
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Response};
 use crate::auth::Apps;
 use crate::broker::Event;
@@ -26,11 +31,18 @@ pub struct Admin {
     remote: bool,
     /// The key to show on the page: the development app's, which is no secret.
     key_shown: Option<String>,
+    console: Console,
 }
 
 impl Admin {
-    /// The dialect over these metrics.
-    pub fn new(config: &Config, apps: Arc<Apps>, metrics: Arc<Metrics>) -> Self {
+    /// The dialect over these metrics; `spoken` are the others, which the console shows.
+    pub fn new(
+        config: &Config,
+        apps: Arc<Apps>,
+        metrics: Arc<Metrics>,
+        spoken: Vec<Arc<dyn Dialect>>,
+    ) -> Self {
+        let console = Console::new(config, apps.clone(), metrics.clone(), spoken);
         let development = config.development.then(|| config.apps.first()).flatten();
         Self {
             apps,
@@ -38,6 +50,7 @@ impl Admin {
             connections_max: u64::from(config.limits.connections_max),
             remote: config.admin.remote,
             key_shown: development.map(|app| app.key.clone()),
+            console,
         }
     }
 
@@ -101,6 +114,7 @@ impl Admin {
              <p>By hand, in this page's console: <code>w = new WebSocket(`ws://${{location.host}}/app/{key}\
              ?protocol=7`); w.onmessage = e =&gt; console.log(e.data)</code>, then <code>w.send('{{\"event\":\
              \"pusher:subscribe\",\"data\":{{\"channel\":\"hello\"}}}}')</code>\
+             <p><a href=/_/>The console</a> shows every protocol at work: publish, listen, look at the frames.\
              <p>Publish with any Pusher server library, or from a terminal: <code>ringmain publish --help</code>\
              <ul><li><a href=/up>/up</a>, <a href=/live>/live</a>, <a href=/ready>/ready</a>: health\
              <li><a href=/metrics>/metrics</a>: for Prometheus\
@@ -117,10 +131,14 @@ impl Dialect for Admin {
     }
 
     fn lanes(&self) -> &'static [LaneKind] {
-        &[]
+        // The tap's.
+        &[LaneKind::Session]
     }
 
     fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+        if let Some(opening) = self.console.open(request, facts) {
+            return Some(opening);
+        }
         let path = match request.path {
             "/" => "/",
             path => path.strip_suffix('/').unwrap_or(path),
@@ -147,7 +165,7 @@ impl Dialect for Admin {
     }
 
     fn farewell(&self, _: CloseReason) -> Farewell {
-        // It opens no WebSocket; should it ever, this is the code for "going away".
+        // Going away: the page opens another tap when it can.
         Farewell { message: None, code: 1001, text: Cow::Borrowed("") }
     }
 }
@@ -179,6 +197,7 @@ fn not_found(path: &str) -> Response {
             "404 NOT FOUND: there is nothing at {shown}\n\
              WebSocket connections of Pusher clients: /app/<app key>\n\
              HTTP API: /apps/<app id>/events, batch_events, channels\n\
+             Console: /_/\n\
              Health: /up, /live, /ready, /metrics, /stats\n"
         ),
     )
@@ -215,7 +234,7 @@ mod tests {
 
     fn admin(config: &Config) -> Admin {
         let apps = Arc::new(Apps::new(&config.apps));
-        Admin::new(config, apps, Arc::new(Metrics::new(1, &["pusher", "admin"])))
+        Admin::new(config, apps, Arc::new(Metrics::new(1, &["pusher", "admin"])), Vec::new())
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use self::fault::Ending;
 use self::session::{PusherSession, Refusing};
 use super::api::draining;
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
 use crate::config::{self, Config};
@@ -128,6 +128,10 @@ impl Dialect for Pusher {
             LANE_WATCH => frames::render_watched(event, out),
             _ => frames::render(event, out),
         }
+    }
+
+    fn pane(&self) -> Option<Pane> {
+        Some(Pane { title: "Pusher", script: include_str!("pane.js") })
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {

@@ -135,7 +135,7 @@ pub fn accept_key(key: &[u8; 24]) -> [u8; 28] {
 }
 
 /// Writes base64 into `out`, whose padding the caller has put there.
-pub(super) fn base64(bytes: &[u8], out: &mut [u8]) {
+pub fn base64(bytes: &[u8], out: &mut [u8]) {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (group, out) in bytes.chunks(3).zip(out.chunks_mut(4)) {
         let word = group.iter().fold(0, |word, &byte| word << 8 | u32::from(byte))
