@@ -50,6 +50,12 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// A line for who has just started the server and sees this protocol for the first time: where it is
+    /// and what to try. `host` is an address with port that leads here. None: nothing to say.
+    fn welcome(&self, _host: &str) -> Option<String> {
+        None
+    }
+
     /// How to say goodbye when the shard, not the session, ends a WebSocket connection.
     fn farewell(&self, reason: CloseReason) -> Farewell;
 }

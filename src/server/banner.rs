@@ -14,17 +14,14 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     let limits = &config.limits;
     let plural = if config.shards == 1 { "" } else { "s" };
     writeln!(out, "ringmain {} (pid {})", env!("CARGO_PKG_VERSION"), std::process::id())?;
-    writeln!(out, "  shards   {} thread{plural}, {}", config.shards, started.driver)?;
+    writeln!(out, "  shards      {} thread{plural}, {}", config.shards, started.driver)?;
     for address in &started.addresses {
-        writeln!(
-            out,
-            "  listens  http://{address} (Pusher WebSocket and HTTP API, /up, /metrics, /stats)"
-        )?;
+        writeln!(out, "  listens     http://{address}")?;
     }
-    writeln!(out, "  store    none: events live in memory and end with the process")?;
+    writeln!(out, "  store       none: events live in memory and end with the process")?;
     writeln!(
         out,
-        "  limits   {} connections, {} per outbox, {} of outboxes per shard",
+        "  limits      {} connections, {} per outbox, {} of outboxes per shard",
         limits.connections_max,
         bytes(limits.outbox_bytes_high_water),
         bytes(limits.outbox_bytes_per_shard_max),
@@ -43,31 +40,38 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         let quote = if address.is_ipv6() { "'" } else { "" };
         format!(" --url {quote}http://{host}:{}{quote}", address.port())
     };
+    let at = format!("{host}:{}", address.port());
+    for dialect in started.dialects.iter() {
+        if let Some(welcome) = dialect.welcome(&at) {
+            let name = dialect.name();
+            writeln!(out, "  {name:<11} {welcome}")?;
+        }
+    }
     let me = std::env::args().next().unwrap_or_else(|| "ringmain".into());
     if config.development {
         writeln!(
             out,
-            "  app      app-id / app-key / app-secret, for development; configure [[apps]] for more"
+            "  app         app-id / app-key / app-secret, for development; configure [[apps]] for more"
         )?;
-        writeln!(out, "  hear     {me} listen{url} --channel hello")?;
+        writeln!(out, "  hear        {me} listen{url} --channel hello")?;
         writeln!(
             out,
-            "  publish  {me} publish{url} --channel hello --event greeting --data '{DATA}'"
+            "  publish     {me} publish{url} --channel hello --event greeting --data '{DATA}'"
         )?;
     } else {
         let Some(app) = config.apps.iter().find(|app| app.enabled) else {
-            return writeln!(out, "  apps     {}, none of them enabled", config.apps.len());
+            return writeln!(out, "  apps        {}, none of them enabled", config.apps.len());
         };
         let count = config.apps.len();
         writeln!(
             out,
-            "  apps     {count}; below is {}: put its secret in RINGMAIN_APP_SECRET to publish",
+            "  apps        {count}; below is {}: put its secret in RINGMAIN_APP_SECRET to publish",
             app.id
         )?;
-        writeln!(out, "  hear     {me} listen{url} --key {} --channel hello", app.key)?;
+        writeln!(out, "  hear        {me} listen{url} --key {} --channel hello", app.key)?;
         writeln!(
             out,
-            "  publish  {me} publish{url} --app-id {} --key {} --channel hello --event greeting --data '{DATA}'",
+            "  publish     {me} publish{url} --app-id {} --key {} --channel hello --event greeting --data '{DATA}'",
             app.id, app.key
         )?;
     }

@@ -37,6 +37,8 @@ pub struct Started {
     pub addresses: Vec<SocketAddr>,
     /// What drives its shards.
     pub driver: String,
+    /// What it speaks.
+    pub dialects: Arc<Vec<Arc<dyn Dialect>>>,
     /// One thread a shard.
     pub threads: Vec<JoinHandle<()>>,
     /// One waker a shard.
@@ -127,6 +129,7 @@ pub fn start(
         config: Arc::clone(&common.config),
         addresses,
         driver,
+        dialects: Arc::clone(&common.dialects),
         threads,
         wakers,
         shared: Arc::clone(&common.shared),

@@ -68,6 +68,11 @@ impl Console {
         Self { shared: Arc::new(Shared { apps, metrics, door, development, dialects, lanes }) }
     }
 
+    /// Whether anyone can get in.
+    pub fn is_open(&self) -> bool {
+        self.shared.development || self.shared.door.has_token()
+    }
+
     /// Looks at a request; none if its path is not the console's.
     pub fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
         let Some(path) = request.path.strip_prefix("/_/") else {

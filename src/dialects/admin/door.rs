@@ -58,6 +58,11 @@ impl DoorKeeper {
         if self.token.is_some() { Entry::Login } else { Entry::Closed }
     }
 
+    /// Whether there is a token to come in with.
+    pub fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Whether this is the operator's token.
     pub fn is_token(&self, token: &str) -> bool {
         let right = self.token.as_ref();

@@ -164,6 +164,11 @@ impl Dialect for Admin {
         false
     }
 
+    fn welcome(&self, host: &str) -> Option<String> {
+        let open = if self.console.is_open() { "" } else { ", once admin.token is set" };
+        Some(format!("http://{host}/_/ shows it all live{open}; /up /ready /metrics /stats"))
+    }
+
     fn farewell(&self, _: CloseReason) -> Farewell {
         // Going away: the page opens another tap when it can.
         Farewell { message: None, code: 1001, text: Cow::Borrowed("") }

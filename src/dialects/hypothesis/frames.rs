@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::EVENT_PREFIX;
+use super::{EVENT_PREFIX, USER_PREFIX};
 use crate::broker::{Event, Happening};
 use crate::wire::json::{self, Raw};
 
@@ -33,6 +33,9 @@ enum View<'a> {
 
 fn render_with(event: &Event, view: View<'_>, out: &mut Vec<u8>) -> bool {
     let Happening::Message { name, data, .. } = &event.happening else { return false };
+    if event.channel.name.starts_with(USER_PREFIX) {
+        return false;
+    }
     let action = name.strip_prefix(EVENT_PREFIX);
     let action = action.filter(|it| matches!(*it, "create" | "update" | "delete"));
     out.reserve(96 + data.0.len());
@@ -112,6 +115,9 @@ fn write_foreign(event: &Event, name: &str, data: &[u8], out: &mut Vec<u8>) {
 /// Appends a change of a user's groups; false, and nothing appended, if the event is none.
 pub fn render_session(event: &Event, out: &mut Vec<u8>) -> bool {
     let Happening::Message { name, data, .. } = &event.happening else { return false };
+    if !event.channel.name.starts_with(USER_PREFIX) {
+        return false;
+    }
     out.extend_from_slice(b"{\"type\": \"session-change\", \"action\": ");
     json::write_str(out, name);
     out.extend_from_slice(b", \"model\": ");

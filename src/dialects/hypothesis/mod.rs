@@ -18,7 +18,7 @@ use bytes::Bytes;
 use subtle::ConstantTimeEq;
 
 use self::session::HypothesisSession;
-use self::settings::Settings;
+use self::settings::{DEVELOPMENT_TOKEN, DEVELOPMENT_USER, Settings};
 use super::api::{Door, Refusal, Submission, draining};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Output, Pane, Request, Response};
 use crate::auth::{App, Apps, Checked, Source};
@@ -58,6 +58,7 @@ pub struct Hypothesis {
     apps: Arc<Apps>,
     signature_window: Millis,
     body_bytes_max: usize,
+    development: bool,
 }
 
 impl Hypothesis {
@@ -77,6 +78,7 @@ impl Hypothesis {
             apps,
             signature_window: config.pusher.signature_window,
             body_bytes_max: config.http.body_bytes_max,
+            development: config.development,
         }
     }
 
@@ -190,6 +192,17 @@ impl Dialect for Hypothesis {
     fn pane(&self) -> Option<Pane> {
         self.shared.as_ref()?;
         Some(Pane { title: "Hypothesis", script: include_str!("pane.js") })
+    }
+
+    fn welcome(&self, host: &str) -> Option<String> {
+        let shared = self.shared.as_ref()?;
+        let path = &shared.settings.path;
+        Some(match self.development {
+            true => format!(
+                "ws://{host}{path}, anonymously or ?access_token={DEVELOPMENT_TOKEN} ({DEVELOPMENT_USER})"
+            ),
+            false => format!("ws://{host}{path}"),
+        })
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {

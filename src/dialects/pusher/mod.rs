@@ -134,6 +134,10 @@ impl Dialect for Pusher {
         Some(Pane { title: "Pusher", script: include_str!("pane.js") })
     }
 
+    fn welcome(&self, host: &str) -> Option<String> {
+        Some(format!("ws://{host}/app/<app key>, and its HTTP API http://{host}/apps/<app id>"))
+    }
+
     fn farewell(&self, reason: CloseReason) -> Farewell {
         let (code, text) = match reason {
             CloseReason::Drain => (4200, "Server shutting down"),
