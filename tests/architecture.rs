@@ -87,6 +87,91 @@ fn the_layer_table_holds() {
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
+/// Dialects that other rooms know: the first, whose app settings and command line they share, and the one
+/// that looks at all.
+const KNOWN_DIALECTS: &[&str] = &["pusher", "admin"];
+
+/// A dialect is one folder: no room names it but the list of dialects, and it names no other dialect.
+#[test]
+fn a_dialect_is_one_folder() {
+    let sources = sources();
+    let dialects = dialect_names(&sources);
+    let own: Vec<_> = dialects.iter().filter(|it| !KNOWN_DIALECTS.contains(&it.as_str())).collect();
+    assert!(own.len() >= 2, "{dialects:?}");
+    let faults = dialect_faults(&sources, &dialects);
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// The folders below `src/dialects`.
+fn dialect_names(sources: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let inside = sources.keys().filter_map(|module| module.strip_prefix("dialects::"));
+    let folders = inside.filter_map(|rest| Some(rest.split_once("::")?.0.to_owned()));
+    folders.collect()
+}
+
+fn dialect_faults(sources: &BTreeMap<String, String>, dialects: &BTreeSet<String>) -> Vec<String> {
+    let tests = test_modules(sources);
+    let mut faults = Vec::new();
+    for dialect in dialects {
+        let is_known = KNOWN_DIALECTS.contains(&dialect.as_str());
+        let inside = format!("dialects::{dialect}");
+        for (module, text) in sources {
+            if tests.iter().any(|test| is_within(module, test)) {
+                continue;
+            }
+            let mut fault = |line: usize, what: String| {
+                faults.push(format!("src/{} line {line}: {what}", module.replace("::", "/")));
+            };
+            let code = code_of(text);
+            if is_within(module, &inside) {
+                for (line, path) in imports(module, without_tests(&code)) {
+                    let other =
+                        path.strip_prefix("dialects::").and_then(|it| it.split("::").next());
+                    let other = other.filter(|it| it != dialect && dialects.contains(*it));
+                    if let Some(other) = other {
+                        fault(line, format!("`{dialect}` names the dialect `{other}`"));
+                    }
+                }
+                continue;
+            }
+            // The list, and the line that makes the folder a module.
+            if is_known || ["dialects", "dialects::list"].contains(&module.as_str()) {
+                continue;
+            }
+            // Strings count, comments do not.
+            let own = text.lines().take(without_tests(&code).lines().count()).enumerate();
+            for (line, text) in own.filter(|(_, text)| !text.trim_start().starts_with("//")) {
+                if text.to_ascii_lowercase().contains(dialect.as_str()) {
+                    fault(line + 1, format!("names the dialect `{dialect}`"));
+                }
+            }
+        }
+    }
+    faults
+}
+
+#[test]
+fn a_dialect_that_is_more_than_a_folder_is_seen() {
+    let with = |module: &str, text: &str| {
+        let mut sources = BTreeMap::new();
+        for (name, text) in [
+            ("dialects::one::session", "fn a() {}"),
+            ("dialects::two::session", "fn a() {}"),
+            ("dialects::list", "use super::one::One;"),
+            ("broker", "// Like one of many.\nfn a() {}"),
+            (module, text),
+        ] {
+            sources.insert(name.to_owned(), text.to_owned());
+        }
+        dialect_faults(&sources, &dialect_names(&sources)).len()
+    };
+    assert_eq!(with("shard", "fn a() {}"), 0);
+    assert_eq!(with("shard", "const NAME: &str = \"two\";"), 1);
+    assert_eq!(with("config::table", "fn two() {}"), 1);
+    assert_eq!(with("dialects::one", "use super::two::A;\nuse crate::dialects::api::B;"), 1);
+    assert_eq!(with("dialects::two", "use crate::broker::Command;"), 0);
+}
+
 /// Every Rust file below `src`, by its module path (`broker::home`), with its text.
 fn sources() -> BTreeMap<String, String> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -27,7 +27,7 @@ pub fn digest(token: &str) -> Digest32 {
 }
 
 /// The settings of a source; a dialect's own settings hold one and declare its rows by
-/// [`token_settings`](super::token_settings).
+/// `token_settings!`.
 #[derive(Clone, Debug, Default)]
 pub struct TokenSettings {
     /// Tokens that stand in the settings.
@@ -283,8 +283,6 @@ impl std::fmt::Debug for Issued {
 }
 
 /// Declares the rows of a dialect's settings: its own, then those of its `tokens: TokenSettings`.
-#[macro_export]
-#[doc(hidden)]
 macro_rules! token_settings {
     ($name:literal, $($own:expr),* $(,)?) => {
         &[
@@ -303,24 +301,24 @@ macro_rules! token_settings {
                 applies: $crate::config::value::Applies::AtStart,
                 help: "The algorithm of JSON Web Tokens; no other is taken.",
             },
-            $crate::token_settings!(@secret concat!($name, ".jwt_key"), Text, jwt_key,
+            $crate::auth::source::token_settings!(@secret concat!($name, ".jwt_key"), Text, jwt_key,
                 "Their key: a secret for HS algorithms, else a public key as PEM. None: no such tokens."),
-            $crate::token_settings!(@secret concat!($name, ".jwt_key_file"), File, jwt_key,
+            $crate::auth::source::token_settings!(@secret concat!($name, ".jwt_key_file"), File, jwt_key,
                 "A file that holds the key."),
-            $crate::token_settings!(@secret concat!($name, ".jwt_key_env"), Environment, jwt_key,
+            $crate::auth::source::token_settings!(@secret concat!($name, ".jwt_key_env"), Environment, jwt_key,
                 "An environment variable that holds the key."),
-            $crate::token_settings!(@text concat!($name, ".jwt_issuer"), jwt_issuer, "a text",
+            $crate::auth::source::token_settings!(@text concat!($name, ".jwt_issuer"), jwt_issuer, "a text",
                 "Who must have issued them (iss); none: anyone who has the key."),
-            $crate::token_settings!(@text concat!($name, ".jwt_audience"), jwt_audience, "a text",
+            $crate::auth::source::token_settings!(@text concat!($name, ".jwt_audience"), jwt_audience, "a text",
                 "For whom they must be (aud); none: not looked at."),
-            $crate::token_settings!(@text concat!($name, ".consult_url"), consult_url,
+            $crate::auth::source::token_settings!(@text concat!($name, ".consult_url"), consult_url,
                 "an http:// or https:// address",
                 "Who is asked about tokens that are neither configured nor JSON Web Tokens; none: nobody."),
-            $crate::token_settings!(@secret concat!($name, ".consult_secret"), Text, consult_secret,
+            $crate::auth::source::token_settings!(@secret concat!($name, ".consult_secret"), Text, consult_secret,
                 "Signs the question (X-Ringmain-Signature); none: not signed."),
-            $crate::token_settings!(@secret concat!($name, ".consult_secret_file"), File, consult_secret,
+            $crate::auth::source::token_settings!(@secret concat!($name, ".consult_secret_file"), File, consult_secret,
                 "A file that holds that secret."),
-            $crate::token_settings!(@secret concat!($name, ".consult_secret_env"), Environment, consult_secret,
+            $crate::auth::source::token_settings!(@secret concat!($name, ".consult_secret_env"), Environment, consult_secret,
                 "An environment variable that holds that secret."),
             $crate::config::table::number!(concat!($name, ".consult_timeout_s"), tokens.consult_timeout,
                 Seconds, 2_000, 50, 60_000,
@@ -354,6 +352,8 @@ macro_rules! token_settings {
         }
     };
 }
+
+pub(crate) use token_settings;
 
 /// The settings of one `[[<dialect>.tokens]]` table.
 pub static TOKEN_ROWS: &[Setting<TokenRow>] = &[

@@ -2,7 +2,7 @@
 //!
 //! A dialect has a static [`SectionOf`] its own settings type: rows like those of [`super::table`], tables
 //! that may be repeated (`[[name.table]]`), and a check of what no single row can know. Who loads says which
-//! sections there are; [`Config::section`] gives a dialect its own back.
+//! sections there are; [`Sections::get`] gives a dialect its own back.
 
 use std::any::Any;
 use std::fmt;

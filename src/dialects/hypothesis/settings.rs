@@ -1,7 +1,7 @@
 //! What can be configured of this dialect.
 
 use crate::auth::TokenSettings;
-use crate::auth::source::{TOKEN_ROWS, TokenRow};
+use crate::auth::source::{TOKEN_ROWS, TokenRow, token_settings};
 use crate::base::time::Millis;
 use crate::config::section::Rows;
 use crate::config::table::{Setting, number, switch};
@@ -56,7 +56,7 @@ pub static SECTION: SectionOf<Settings> = SectionOf {
     name: "hypothesis",
     about: "The Hypothesis Real Time API, off unless `hypothesis.app` names an app. In development mode it \
             serves the development app, anonymously or with the token `dev-token`.",
-    settings: crate::token_settings!(
+    settings: token_settings!(
         "hypothesis",
         Setting {
             key: "hypothesis.app",
