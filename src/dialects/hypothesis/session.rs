@@ -1,14 +1,15 @@
 //! One Hypothesis socket: who it is, what it wants to hear, and what it is answered.
 //!
-//! An idle session holds no buffer. Messages that come while a token is being asked about wait, bounded,
-//! so that they are taken as who the peer turns out to be.
+//! An idle session holds no buffer. Messages that come while a token is being asked about, or while the
+//! first filter's subscriptions are on their way, wait, bounded: they are taken as who the peer turns out
+//! to be, and an answer to what came after a filter says that the filter is in force.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::annotation::{self, AUTHOR, Field, MODERATION, ORIGIN, SEE, See};
 use super::filter::{self, Parsed};
-use super::{CHANNEL, LANE_ANNOTATIONS, LANE_USER, Shared, frames};
+use super::{CHANNEL, LANE_ANNOTATIONS, LANE_USER, Shared, USER_PREFIX, frames};
 use crate::auth::{Finding, Identity, Inquiry};
 use crate::base::ids::{LaneId, Ticket};
 use crate::base::name::{Channel, Name};
@@ -21,7 +22,7 @@ use crate::wire::json::{self, Kind, Raw};
 /// Asks for a sign of life.
 const KEEP_ALIVE: TimerKind = TimerKind(0);
 
-/// Messages that wait for a token's owner at most, and their bytes.
+/// Messages that wait at most, and their bytes.
 const WAITING_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 256 << 10;
 
@@ -29,7 +30,9 @@ const WAITING_BYTES_MAX: usize = 256 << 10;
 pub struct HypothesisSession {
     shared: Arc<Shared>,
     lane_first: LaneId,
-    who: Who,
+    /// Who the peer is; none: anyone.
+    user: Option<Arc<Identity>>,
+    waiting: Option<Box<Waiting>>,
     /// When anything last came.
     heard: Nanos,
     ticket_next: u32,
@@ -39,19 +42,13 @@ pub struct HypothesisSession {
     wanted: Option<Arc<[Tag]>>,
 }
 
-/// Who the peer is.
-enum Who {
-    /// Whoever it is.
-    Anyone,
-    /// A user.
-    User(Arc<Identity>),
-    /// The application is being asked.
-    Unknown(Box<Waiting>),
-}
-
-/// What waits for the answer.
+/// What waits for answers.
+#[derive(Default)]
 struct Waiting {
+    /// To be asked once the socket is open.
     inquiry: Option<Inquiry>,
+    /// Answers that are missing.
+    missing: usize,
     messages: Vec<String>,
     bytes: usize,
 }
@@ -62,7 +59,8 @@ impl HypothesisSession {
         Self {
             shared,
             lane_first: facts.lane_first,
-            who: user.map_or(Who::Anyone, Who::User),
+            user,
+            waiting: None,
             heard: facts.now.steady,
             ticket_next: 0,
             client_id: None,
@@ -72,8 +70,8 @@ impl HypothesisSession {
 
     /// The session of a peer whose token only the application knows.
     pub fn asking(shared: Arc<Shared>, inquiry: Inquiry, facts: &Facts) -> Self {
-        let waiting = Waiting { inquiry: Some(inquiry), messages: Vec::new(), bytes: 0 };
-        Self { who: Who::Unknown(Box::new(waiting)), ..Self::new(shared, None, facts) }
+        let waiting = Waiting { inquiry: Some(inquiry), missing: 1, ..Waiting::default() };
+        Self { waiting: Some(Box::new(waiting)), ..Self::new(shared, None, facts) }
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -81,50 +79,50 @@ impl HypothesisSession {
         Ticket(self.ticket_next)
     }
 
-    fn user(&self) -> Option<&Arc<Identity>> {
-        match &self.who {
-            Who::User(identity) => Some(identity),
-            Who::Anyone | Who::Unknown(_) => None,
-        }
-    }
-
     fn opened(&mut self, out: &mut Vec<Output>) {
         out.push(Output::Arm(KEEP_ALIVE, self.shared.settings.keep_alive));
-        if let Who::Unknown(waiting) = &mut self.who {
-            let inquiry = waiting.inquiry.take();
-            let ticket = self.ticket();
-            out.extend(inquiry.map(|inquiry| Output::Inquire(ticket, inquiry)));
-            return;
+        match self.waiting.as_mut().and_then(|it| it.inquiry.take()) {
+            Some(inquiry) => out.push(Output::Inquire(self.ticket(), inquiry)),
+            None => self.hear_of_groups(out),
         }
-        self.hear_of_groups(out);
     }
 
     /// A user's sockets hear when their groups change, filter or not.
     fn hear_of_groups(&mut self, out: &mut Vec<Output>) {
-        let Some(user) = self.user() else { return };
+        let Some(user) = &self.user else { return };
         let channel = annotation::user_channel(&self.shared.app, &user.user);
         let lane = LaneId(self.lane_first.0 + LANE_USER);
         let subscribe = Subscribe { silent: true, ..Subscribe::new(channel, lane) };
         out.push(Output::Ask(self.ticket(), Command::Subscribe(Box::new(subscribe))));
     }
 
-    fn found(&mut self, finding: Finding, now: Now, out: &mut Vec<Output>) {
-        let Who::Unknown(waiting) = &mut self.who else { return };
-        let messages = std::mem::take(&mut waiting.messages);
-        self.who = match finding {
-            Finding::Known(identity) => Who::User(identity),
+    fn found(&mut self, finding: Finding, out: &mut Vec<Output>) {
+        match finding {
+            Finding::Known(identity) => self.user = Some(identity),
             // Nobody's token makes no user; neither does one that nobody could be asked about.
             _ => {
                 out.push(Output::Count(Counter::SignatureFailures));
                 if self.shared.settings.strict_tokens {
                     return out.push(close(1008, "invalid token", CloseReason::Session));
                 }
-                Who::Anyone
             }
-        };
+        }
         self.hear_of_groups(out);
+        self.answered(out);
+    }
+
+    /// One answer less is missing; with the last one goes on with what waited.
+    fn answered(&mut self, out: &mut Vec<Output>) {
+        let Some(waiting) = &mut self.waiting else { return };
+        waiting.missing = waiting.missing.saturating_sub(1);
+        if waiting.missing > 0 {
+            return;
+        }
+        let messages = std::mem::take(&mut waiting.messages);
+        self.waiting = None;
         for message in messages {
-            self.message(&message, now, out);
+            // It may be the first filter, and then the rest waits again.
+            self.text(&message, out);
         }
     }
 
@@ -138,8 +136,8 @@ impl HypothesisSession {
         out.push(Output::Arm(KEEP_ALIVE, period));
     }
 
-    fn text(&mut self, text: &str, now: Now, out: &mut Vec<Output>) {
-        let Who::Unknown(waiting) = &mut self.who else { return self.message(text, now, out) };
+    fn text(&mut self, text: &str, out: &mut Vec<Output>) {
+        let Some(waiting) = &mut self.waiting else { return self.message(text, out) };
         waiting.bytes += text.len();
         if waiting.messages.len() >= WAITING_MAX || waiting.bytes > WAITING_BYTES_MAX {
             return out.push(close(1013, "try again later", CloseReason::Overload));
@@ -147,7 +145,7 @@ impl HypothesisSession {
         waiting.messages.push(text.to_owned());
     }
 
-    fn message(&mut self, text: &str, _: Now, out: &mut Vec<Output>) {
+    fn message(&mut self, text: &str, out: &mut Vec<Output>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let plain = match json::parse_str(text) {
             Ok(_) => Cow::Borrowed(text),
@@ -193,7 +191,7 @@ impl HypothesisSession {
         match kind.as_deref() {
             Ok("ping") => out.extend(reply.map(|id| Output::Text(frames::pong(id)))),
             Ok("whoami") => {
-                let userid = self.user().map(|it| &*it.user);
+                let userid = self.user.as_ref().map(|it| &*it.user);
                 out.extend(reply.map(|id| Output::Text(frames::whoyouare(userid, id))));
             }
             Ok("client_id") => match message.value {
@@ -240,6 +238,7 @@ impl HypothesisSession {
         for channel in self.channels() {
             let filter = self.filter_of(&channel, &wanted);
             let command = if is_first {
+                self.waiting.get_or_insert_default().missing += 1;
                 let lane = LaneId(self.lane_first.0 + LANE_ANNOTATIONS);
                 Command::Subscribe(Box::new(Subscribe {
                     silent: true,
@@ -265,7 +264,7 @@ impl HypothesisSession {
         let group = Field::Group.tag(&channel.name);
         let is_whole = &*channel.name != CHANNEL && wanted.binary_search(&group).is_ok();
         let admit = Audience {
-            user: self.user().cloned(),
+            user: self.user.clone(),
             client_id: self.client_id.clone(),
             null_origin_suppressed: self.shared.settings.null_origin_suppressed,
         };
@@ -275,7 +274,7 @@ impl HypothesisSession {
 
     /// Something that this peer is told in words of its own.
     fn event(&mut self, event: &Event, out: &mut Vec<Output>) {
-        let moderates = self.user().is_some_and(|user| moderates(user, event));
+        let moderates = self.user.as_ref().is_some_and(|user| moderates(user, event));
         let moderation = event.tags.value(MODERATION).filter(|_| moderates);
         let mut text = Vec::new();
         let is_shown = match moderation {
@@ -389,19 +388,19 @@ impl Session for HypothesisSession {
             Input::Opened => self.opened(out),
             Input::Text(text) => {
                 self.heard = now.steady;
-                self.text(text, now, out);
+                self.text(text, out);
             }
             Input::Binary(bytes) => {
                 self.heard = now.steady;
                 match std::str::from_utf8(bytes) {
-                    Ok(text) => self.text(text, now, out),
+                    Ok(text) => self.text(text, out),
                     Err(_) => {
                         out.push(close(1000, "invalid message format", CloseReason::Session));
                     }
                 }
             }
             Input::Pong => self.heard = now.steady,
-            Input::Found(_, finding) => self.found(finding, now, out),
+            Input::Found(_, finding) => self.found(finding, out),
             Input::Event(event) => self.event(event, out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
             Input::Reply(_, Reply::Refused(refusal)) => {
@@ -409,6 +408,10 @@ impl Session for HypothesisSession {
                 if refusal != crate::broker::Refusal::Cancelled {
                     out.push(close(1013, "try again later", CloseReason::Overload));
                 }
+            }
+            // The channel of the user's own groups is nobody's to wait for.
+            Input::Reply(_, Reply::Subscribed(it)) if !it.channel.name.starts_with(USER_PREFIX) => {
+                self.answered(out);
             }
             Input::Reply(..) | Input::Timer(_) | Input::Body(_) | Input::Closed => {}
         }

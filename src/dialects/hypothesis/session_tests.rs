@@ -41,6 +41,8 @@ fn say(message: &str) -> (Option<String>, Option<Vec<String>>) {
     let mut session = HypothesisSession::new(shared(), None, &facts());
     let mut out = Vec::new();
     session.want(vec![Field::Id.tag("old")], &mut out);
+    // Its subscriptions stand.
+    session.waiting = None;
     out.clear();
     session.handle(Input::Text(message), Now::default(), &mut out);
     let reply = out.iter().find_map(|it| match it {
@@ -213,7 +215,7 @@ fn moderators_are_told_what_others_are_not() {
         "{\"type\": \"annotation-notification\", \"options\": {\"action\": \"update\"}, \"payload\": \
          [{\"id\": \"A\"}]}"
     );
-    session.who = Who::User(named("acct:o@h", &[], &["g"]));
+    session.user = Some(named("acct:o@h", &[], &["g"]));
     out.clear();
     session.handle(Input::Event(&told), Now::default(), &mut out);
     let [Output::Text(text)] = &out[..] else { panic!("{out:?}") };
