@@ -4,6 +4,7 @@
 //! `RINGMAIN_SEEDS=1000` runs more seeds, `RINGMAIN_SEED=n` replays one, and with `RINGMAIN_SIM_LOG=1` a run
 //! tells what its peers do and hear: `tools/replay SEED`. Read [`scene`] first.
 
+mod annotations;
 mod back_end;
 mod broken;
 mod checks;
