@@ -16,8 +16,9 @@
 //! | 1 | [`config`] | Declares every setting once and turns file, environment and flags into a checked [`Config`](config::Config). |
 //! | 1 | [`observe`] | Counts, measures and logs; every metric is declared once, and only its own shard writes it. |
 //! | 2 | [`broker`] | Keeps channels: who listens, who is present, what was published, in which order. |
-//! | 2 | [`auth`] | Knows the apps and checks what they signed. |
+//! | 2 | [`auth`] | Knows the apps, checks what they signed, and says whose a token is. |
 //! | 3 | [`dialects`] | Speaks the protocols, a folder for each, without a socket. |
+//! | 3 | [`outbound`] | Asks the world outside: whose a token is that only the application knows. |
 //! | 4 | [`shard`] | Puts one thread's worth of everything together and ticks it. |
 //! | 5 | [`server`] | Starts a shard on each core, waits for the signal and drains them. |
 //!
@@ -33,6 +34,9 @@
 //! one *up* mailbox (an edge asks) and one *down* mailbox (a home answers and delivers) for every ordered pair of
 //! shards, a shard with itself included ([`shard::mesh`]). Each keeps order, and that gives one total order
 //! per channel and exact attach points without a lock.
+//!
+//! What needs the world outside runs on one thread more, the *back shard* ([`shard::back`]): a session hands
+//! its shard an [`Inquiry`](auth::Inquiry) and hears a [`Finding`](auth::Finding) later; neither side waits.
 //!
 //! # The life of an event
 //!
@@ -63,6 +67,11 @@
 //!    the shard: [`broker::edge::Edge::handle`], [`broker::edge::Sink::fan_out`].
 //! 9. At the end of the tick every outbox with something new leaves in one gathered send, and all sends of
 //!    the shard in one system call: [`reactor::Driver::send`], then the next turn.
+//!
+//! Subscribers with a *filter* are not among those: the edge asks only the filters that look for one of the event's
+//! tags ([`broker::Filter`]), and each says whether its peer gets the frame, gets words of its session's own,
+//! or nothing. An event that not everyone may have is *guarded*: it reaches nobody without such a filter. On a
+//! *bridged* channel every dialect has subscribers, each in its own lane, and any of them may have published.
 //!
 //! A subscription travels the same road. The home notes that the shard is interested and takes the
 //! snapshot (members, kept event) in one step; its answer and all later events share the down mailbox, so the
@@ -104,8 +113,9 @@
 //!
 //! A folder in [`dialects`] with an `impl` [`Dialect`](dialects::Dialect) (stateless: whose request is this, how is
 //! an event rendered, how is goodbye said) and an `impl` [`Session`](dialects::Session) (one connection, one method);
-//! one line in [`dialects::list`]; and transcripts. It touches no other room: [`dialects::admin`] was built
-//! this way.
+//! one line in [`dialects::list`]; and transcripts. Its settings are declared in the folder, too
+//! ([`config::section`]), as is its pane of the console. It touches no other room, and
+//! `tests/architecture.rs` fails if it does.
 //!
 //! # How it is tested
 //!
@@ -116,7 +126,8 @@
 //! - `tests/simulation`: whole servers on [`reactor::sim`], with a clock, a network and a schedule that follow
 //!   from a seed. Checkers watch order, gaps, duplicates, presence, answers, memory and leaks;
 //!   deliberately broken variants show that they see. `tools/replay SEED` tells a run line by line.
-//! - `tests/process` and `tests/clients`: the real binary, hostile peers, and the clients people use.
+//! - `tests/process` and `tests/clients`: the real binary, hostile peers, and the clients people use;
+//!   `tests/hypothesis` and `tests/console` drive a browser.
 //! - `benches/` times one function each, `perf/` loads a whole server.
 
 pub mod auth;
