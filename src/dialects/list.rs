@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Dialect;
 use super::admin::Admin;
+use super::authrequest::{self, AuthRequest};
 use super::hypothesis::{self, Hypothesis};
 use super::pusher::Pusher;
 use crate::auth::Apps;
@@ -11,18 +12,20 @@ use crate::config::{Config, Section};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
-pub const NAMES: [&str; 3] = ["hypothesis", "pusher", "admin"];
+pub const NAMES: [&str; 4] = ["authrequest", "hypothesis", "pusher", "admin"];
 
 /// What the dialects declare of settings.
-pub const SECTIONS: &[&dyn Section] = &[&hypothesis::settings::SECTION];
+pub const SECTIONS: &[&dyn Section] = &[&authrequest::SECTION, &hypothesis::settings::SECTION];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
 /// else wants.
 pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let apps = Arc::new(Apps::new(&config.apps));
+    let authrequest = AuthRequest::new(config, apps.clone());
     let hypothesis = Hypothesis::new(config, apps.clone());
     let pusher = Pusher::new(config, apps.clone());
-    let mut dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(hypothesis), Arc::new(pusher)];
+    let mut dialects: Vec<Arc<dyn Dialect>> =
+        vec![Arc::new(authrequest), Arc::new(hypothesis), Arc::new(pusher)];
     dialects.push(Arc::new(Admin::new(config, apps, metrics, dialects.clone())));
     dialects
 }

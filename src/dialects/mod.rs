@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod api;
+pub mod authrequest;
 pub mod hypothesis;
 pub mod lanes;
 pub mod list;
