@@ -33,7 +33,7 @@ const SPEAKERS: &[Speaker] = &[
             "connection_established",
             r#"{"event":"pusher:subscribe","data":{"channel":"hello"}}"#,
         )],
-        ready: "subscription_succeeded",
+        ready: "subscription_count",
         event: r#""channel":"hello""#,
         route: "events",
         body: r#"{"name":"greeting","channel":"hello","data":"{\"text\":\"TRACE\"}"}"#,
