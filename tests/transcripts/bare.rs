@@ -32,6 +32,8 @@ pub struct Bare {
     mail: VecDeque<Mail>,
     desk: Desk<(ConnectionId, Ticket)>,
     steps: Vec<Step<(ConnectionId, Ticket)>>,
+    /// The last random number that was made.
+    random: u128,
     /// What the application says of each token.
     pub consulted: HashMap<String, (u16, String)>,
     peers: HashMap<ConnectionId, Peer>,
@@ -103,6 +105,7 @@ impl Bare {
             mail: VecDeque::new(),
             desk: Desk::default(),
             steps: Vec::new(),
+            random: 0,
             consulted: HashMap::new(),
             peers: HashMap::new(),
             names: BTreeMap::new(),
@@ -210,7 +213,8 @@ impl Bare {
                 }
                 Output::Inquire(ticket, inquiry) => {
                     let who = (id, ticket);
-                    self.desk.ask(who, inquiry, self.now, &mut || 7, &mut self.steps);
+                    let mut random = another(&mut self.random);
+                    self.desk.ask(who, inquiry, self.now, &mut random, &mut self.steps);
                 }
                 Output::Ping => pinged = true,
                 Output::Binary(_) => panic!("no dialect here sends binary messages"),
@@ -242,7 +246,8 @@ impl Bare {
                 Step::Tell((id, ticket), finding) => self.handle(id, Input::Found(ticket, finding)),
                 Step::Ask(number, question) => {
                     let answer = script::consult(&self.consulted, &question.body);
-                    self.desk.answered(number, answer, self.now, &mut || 7, &mut self.steps);
+                    let mut random = another(&mut self.random);
+                    self.desk.answered(number, answer, self.now, &mut random, &mut self.steps);
                 }
             }
         }
@@ -278,6 +283,14 @@ impl Bare {
 
     fn named(&self, peer: &str) -> ConnectionId {
         self.names[peer]
+    }
+}
+
+/// Makes numbers that differ, which is all that a transcript sees of chance.
+pub fn another(last: &mut u128) -> impl FnMut() -> u128 {
+    || {
+        *last += 1;
+        *last
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `PEER > text` | the peer sends a text message |
 //! | `PEER binary` | the peer sends a binary message |
 //! | `PEER < text` | the next thing the peer receives is this text message |
+//! | `PEER ~ text` | the peer receives this text message, perhaps after others: two channels have no common order |
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
 //! | `PEER gone` | the peer goes away |
 //! | `PEER mute` | the peer answers no pings from here on |
@@ -19,6 +20,7 @@
 //! | `raw METHOD TARGET [body]` | a request as it stands |
 //! | `= STATUS [body]` | what the last request was answered |
 //! | `header NAME: value` | a header field of that answer |
+//! | `keep NAME = MEMBER` | names a text in that answer's JSON body |
 //! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
 //!
@@ -27,7 +29,7 @@
 //! for the peer, `${now}` the time in seconds. An expected text that ends in `...` is compared up to there. At its end a transcript
 //! has received everything that came.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use ringmain::auth::{Apps, sign};
 use ringmain::base::time::{Millis, UnixMillis};
@@ -128,6 +130,7 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
         apps,
         texts: BTreeMap::new(),
         peers: Vec::new(),
+        passed_over: BTreeMap::new(),
         headers: Vec::new(),
         answer: Answer::default(),
     };
@@ -141,7 +144,8 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
         step.map_err(|error| format!("line {}: {line}\n{error}", number + 1))?;
     }
     for peer in player.peers.clone() {
-        if let Some(heard) = player.world.rest(&peer) {
+        let passed = player.passed_over.get_mut(&peer).and_then(VecDeque::pop_front);
+        if let Some(heard) = passed.or_else(|| player.world.rest(&peer)) {
             return Err(format!("at the end: {peer} also received {heard:?}"));
         }
     }
@@ -153,6 +157,8 @@ struct Player<'a> {
     apps: Apps,
     texts: BTreeMap<String, String>,
     peers: Vec<String>,
+    /// What peers received before what was looked for, by peer.
+    passed_over: BTreeMap<String, VecDeque<Heard>>,
     /// Of the next request.
     headers: Vec<(String, String)>,
     answer: Answer,
@@ -165,6 +171,14 @@ impl Player<'_> {
             "let" => {
                 let (name, text) = rest.split_once(" = ").ok_or("let NAME = text")?;
                 self.texts.insert(name.into(), text.into());
+            }
+            "keep" => {
+                let (name, member) = rest.split_once(" = ").ok_or("keep NAME = MEMBER")?;
+                let body =
+                    json::parse_str(self.answer.body.trim_end()).map_err(|it| it.to_string())?;
+                let text = body.member(member).and_then(json::Raw::as_str);
+                let text = text.ok_or(format!("no text {member} in {}", self.answer.body))?;
+                self.texts.insert(name.into(), text.into_owned());
             }
             "wait" => self.world.wait(Millis(rest.parse().map_err(|_| "wait MILLIS")?)),
             "GET" | "POST" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" => {
@@ -231,13 +245,25 @@ impl Player<'_> {
             "binary" => self.world.send_binary(peer),
             "gone" => self.world.go(peer),
             "mute" => self.world.mute(peer),
-            "<" => match self.world.next(peer) {
+            "~" => {
+                let mut passed = VecDeque::new();
+                loop {
+                    match self.next(peer) {
+                        Some(Heard::Text(text)) if is_as(&text, rest) => break,
+                        Some(other) => passed.push_back(other),
+                        None => return Err(format!("  was: {passed:?}")),
+                    }
+                }
+                passed.extend(self.passed_over.remove(peer).unwrap_or_default());
+                self.passed_over.insert(peer.into(), passed);
+            }
+            "<" => match self.next(peer) {
                 Some(Heard::Text(text)) if is_as(&text, rest) => {}
                 other => return Err(format!("  was: {other:?}")),
             },
             "closed" => {
                 let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
-                match self.world.next(peer) {
+                match self.next(peer) {
                     Some(Heard::Closed(was, why)) if was.to_string() == code && why == text => {}
                     other => return Err(format!("  was: {other:?}")),
                 }
@@ -245,6 +271,12 @@ impl Player<'_> {
             _ => return Err("no such step".into()),
         }
         Ok(())
+    }
+
+    /// The next thing a peer receives, what was passed over first.
+    fn next(&mut self, peer: &str) -> Option<Heard> {
+        let passed = self.passed_over.get_mut(peer).and_then(VecDeque::pop_front);
+        passed.or_else(|| self.world.next(peer))
     }
 
     /// Puts the values of `${...}` in.

@@ -1,6 +1,7 @@
 //! A whole simulated server: shards, mailboxes, sockets and a clock that moves when it is told to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ringmain::auth::{Finding, Inquiry};
@@ -14,6 +15,7 @@ use ringmain::wire::websocket::deflate::Inflater;
 use ringmain::wire::websocket::encode::{Compression, masked_close_frame, masked_frame};
 use ringmain::wire::websocket::{Decoder, Opcode, Role, Step};
 
+use crate::bare::another;
 use crate::script::{self, Answer, Heard, World};
 use crate::universe::{Sound, Universe};
 
@@ -37,23 +39,24 @@ struct Peer {
     is_mute: bool,
 }
 
-/// The back shard of one shard, without a thread: an application that answers as it is told to.
+/// A desk, and the last random number it was handed.
+type SharedDesk = Arc<Mutex<(Desk<(ConnectionId, Ticket)>, u128)>>;
+
+/// The back shard as one shard sees it, without a thread: an application that answers as it is told to.
 struct Application {
-    desk: Desk<(ConnectionId, Ticket)>,
+    /// One desk for all shards, as in a server: what was given out on one is good on every other.
+    desk: SharedDesk,
     consulted: HashMap<String, (u16, String)>,
     found: VecDeque<(ConnectionId, Ticket, Finding)>,
-}
-
-impl Application {
-    fn new(consulted: &HashMap<String, (u16, String)>) -> Self {
-        Self { desk: Desk::default(), consulted: consulted.clone(), found: VecDeque::new() }
-    }
 }
 
 impl Outside for Application {
     fn ask(&mut self, from: ConnectionId, ticket: Ticket, inquiry: Inquiry) {
         let (now, mut steps) = (Now::default(), Vec::new());
-        self.desk.ask((from, ticket), inquiry, now, &mut || 7, &mut steps);
+        let mut desk = self.desk.lock().expect("nobody panics at the desk");
+        let (desk, last) = &mut *desk;
+        let mut random = another(last);
+        desk.ask((from, ticket), inquiry, now, &mut random, &mut steps);
         while let Some(step) = steps.pop() {
             match step {
                 DeskStep::Tell((to, ticket), finding) => {
@@ -61,7 +64,7 @@ impl Outside for Application {
                 }
                 DeskStep::Ask(number, question) => {
                     let answer = script::consult(&self.consulted, &question.body);
-                    self.desk.answered(number, answer, now, &mut || 7, &mut steps);
+                    desk.answered(number, answer, now, &mut random, &mut steps);
                 }
             }
         }
@@ -82,7 +85,12 @@ impl Simulated {
         let mut config = config.clone();
         // Nobody else's thread moves this clock: a shard that spins would spin forever.
         config.limits.spin_us = 0;
-        let outside = || Box::new(Application::new(consulted)) as Box<dyn Outside>;
+        let desk = SharedDesk::default();
+        let outside = || {
+            let (desk, consulted) = (Arc::clone(&desk), consulted.clone());
+            let application = Application { desk, consulted, found: VecDeque::new() };
+            Box::new(application) as Box<dyn Outside>
+        };
         let universe =
             Universe::with_outside(seed, Faults::none(), config, SHARDS, &Sound, &outside);
         Self { universe, peers: BTreeMap::new(), deflate: false }
