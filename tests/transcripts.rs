@@ -11,6 +11,8 @@ mod real;
 mod script;
 #[path = "transcripts/simulated.rs"]
 mod simulated;
+#[path = "transcripts/storm.rs"]
+mod storm;
 // The simulated server itself; what only the simulation's own test uses is idle here.
 #[allow(dead_code)]
 #[path = "simulation/universe.rs"]
