@@ -2,7 +2,7 @@
 //! streams of events on and off, its user's and its account's.
 //!
 //! Never here: whose token it is, which `auth` and the back shard know, and in which order events come, which is
-//! the broker's. Start with [`session`], then [`streams`]. What the vendor's documentation leaves open is
+//! the broker's. Start with `session`, then `streams`. What the vendor's documentation leaves open is
 //! decided in `docs/authrequest.md`.
 
 mod channels;

@@ -123,21 +123,16 @@ impl AuthSession {
         self.invalid = 0;
         let is_limited = !self.may_ask(now.steady);
         let (name, id, failure) = match read {
-            Err((failure, id)) => (ERROR.into(), id, Some(failure)),
-            Ok(Request { name, id: Err(failure), .. }) => (name, None, Some(failure)),
-            Ok(request) => {
-                if !is_limited && self.checking.is_none() {
-                    return self.request(request, now, out);
-                }
-                let is_kept = !is_limited && self.keep(text);
-                let id = request.id.unwrap_or_default();
-                (request.name, id, (!is_kept).then_some(Failure::RateLimited))
+            Err((failure, id)) => (ERROR.into(), id, failure),
+            Ok(Request { name, id: Err(failure), .. }) => (name, None, failure),
+            Ok(request) if !is_limited && self.checking.is_none() => {
+                return self.request(request, now, out);
             }
+            Ok(_) if !is_limited && self.keep(text) => return,
+            Ok(request) => (request.name, request.id.unwrap_or_default(), Failure::RateLimited),
         };
-        let failure = failure.map(|it| if is_limited { Failure::RateLimited } else { it });
-        if let Some(failure) = failure {
-            out.push(Output::Text(replies::reply(&name, Err(failure), &id)));
-        }
+        let failure = if is_limited { Failure::RateLimited } else { failure };
+        out.push(Output::Text(replies::reply(&name, Err(failure), &id)));
     }
 
     fn invalid_json(&mut self, out: &mut Vec<Output>) {

@@ -29,7 +29,7 @@ const DAY: u64 = 24 * HOUR;
 pub struct Settings {
     /// The id of the app whose events these are; empty: the protocol is not spoken.
     pub app: String,
-    /// Where connections come in; empty: [`PATH_DEFAULT`].
+    /// Where connections come in; empty: `/realtime`.
     pub path: String,
     /// How long a peer may take to authenticate.
     pub auth_timeout: Millis,
