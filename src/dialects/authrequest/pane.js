@@ -5,7 +5,7 @@ const quote = (text) => JSON.stringify(text)
 
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value)
 
-const urlOf = ({ secure, host }) => `${secure ? 'wss' : 'ws'}://${host}/realtime`
+const urlOf = ({ secure, host }) => `${secure ? 'wss' : 'ws'}://${host}/`
 
 export default {
   title: 'Auth request',

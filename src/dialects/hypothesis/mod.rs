@@ -41,6 +41,8 @@ const USER_PREFIX: &str = "#hypothesis:user:";
 /// The name of an annotation event, before its action.
 const EVENT_PREFIX: &str = "annotation-";
 
+/// Where the WebSocket is.
+const PATH: &str = "/ws";
 /// Where an `h` deployment posts its events.
 const WEBHOOK_PATH: &str = "/hypothesis/webhook";
 
@@ -159,7 +161,7 @@ impl Dialect for Hypothesis {
 
     fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
         let shared = self.shared.as_ref()?;
-        if request.path == shared.settings.path {
+        if request.path == PATH {
             return Some(self.connect(shared, request, facts));
         }
         if request.path == WEBHOOK_PATH && shared.settings.webhook_token.is_some() {
@@ -185,8 +187,8 @@ impl Dialect for Hypothesis {
     }
 
     fn refuse_handshake(&self, request: &Request<'_>) -> Option<Response> {
-        let shared = self.shared.as_ref()?;
-        (request.path == shared.settings.path).then(bad_handshake)
+        self.shared.as_ref()?;
+        (request.path == PATH).then(bad_handshake)
     }
 
     fn pane(&self) -> Option<Pane> {
@@ -195,14 +197,14 @@ impl Dialect for Hypothesis {
     }
 
     fn welcome(&self, host: &str) -> Option<String> {
-        let shared = self.shared.as_ref()?;
-        let path = &shared.settings.path;
-        Some(match self.development {
-            true => format!(
-                "ws://{host}{path}, anonymously or ?access_token={DEVELOPMENT_TOKEN} ({DEVELOPMENT_USER})"
-            ),
-            false => format!("ws://{host}{path}"),
-        })
+        self.shared.as_ref()?;
+        let who = match self.development {
+            true => {
+                format!(", anonymously or ?access_token={DEVELOPMENT_TOKEN} ({DEVELOPMENT_USER})")
+            }
+            false => String::new(),
+        };
+        Some(format!("ws://{host}{PATH}{who}"))
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {

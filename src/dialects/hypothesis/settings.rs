@@ -13,8 +13,6 @@ use crate::config::{Config, DEVELOPMENT_ID, Secret, SectionOf};
 pub struct Settings {
     /// The id of the app whose events these are; empty: the dialect is off.
     pub app: String,
-    /// Where its WebSocket is.
-    pub path: String,
     /// Bearer token of the webhook route; none: there is no such route.
     pub webhook_token: Option<Secret>,
     /// Groups that everyone may read, beside `__world__`, for events that do not say it themselves.
@@ -67,17 +65,6 @@ pub static SECTION: SectionOf<Settings> = SectionOf {
             },
             applies: Applies::AtStart,
             help: "The id of the app whose annotations these are; none: the protocol is off.",
-        },
-        Setting {
-            key: "hypothesis.path",
-            kind: Kind::Choice {
-                default: "/ws",
-                words: &["/ws", "/hypothesis/ws"],
-                put: |it, word| it.path = word.to_owned(),
-                read: |it| if it.path == "/hypothesis/ws" { "/hypothesis/ws" } else { "/ws" },
-            },
-            applies: Applies::AtStart,
-            help: "Where the WebSocket is.",
         },
         webhook_row(
             "hypothesis.webhook_token",
