@@ -32,11 +32,12 @@ function binary() {
 
 const toml = (value) => JSON.stringify(value)
 
-// A configuration file: `settings` by their dotted keys, then one table per app.
-function configuration({ settings = {}, apps = [{ ...APP, ...FEATURES }] }) {
-  const lines = Object.entries(settings).map(([key, value]) => `${key} = ${toml(value)}`)
-  for (const app of apps) {
-    lines.push('', '[[apps]]', ...Object.entries(app).map(([key, value]) => `${key} = ${toml(value)}`))
+// A configuration file: `settings` by their dotted keys, then one table per app and per row of `tables`.
+function configuration({ settings = {}, apps = [{ ...APP, ...FEATURES }], tables = {} }) {
+  const pairs = (table) => Object.entries(table).map(([key, value]) => `${key} = ${toml(value)}`)
+  const lines = pairs(settings)
+  for (const [name, rows] of Object.entries({ apps, ...tables })) {
+    for (const row of rows) lines.push('', `[[${name}]]`, ...pairs(row))
   }
   return lines.join('\n') + '\n'
 }
