@@ -12,10 +12,10 @@ use bytes::Bytes;
 use super::{Facts, Input, Opening, Output, Request, Response, Session};
 use crate::auth::sign::{self, Query, RequestError, SignedRequest};
 use crate::auth::{App, Apps, Finding};
-use crate::base::time::{Millis, Now};
+use crate::base::time::{Millis, Nanos, Now};
 use crate::broker::{self, Reply};
 use crate::observe::Counter;
-use crate::wire::json;
+use crate::wire::json::{self, Kind, Raw};
 
 /// An answer in JSON, which pages of any origin may read.
 pub(super) fn respond(status: u16, body: Bytes) -> Response {
@@ -48,6 +48,14 @@ pub(super) fn method_not_allowed(method: &str, allow: &'static str) -> Response 
     let text = format!("{method} is not allowed here; allowed: {allow}");
     let mut response = Refusal::new(405, "method_not_allowed", text).response();
     response.headers.push(("Allow", allow.into()));
+    response
+}
+
+/// The answer to who comes to a WebSocket's path without a WebSocket.
+pub(in crate::dialects) fn upgrade_required() -> Response {
+    let text = "this path is for WebSocket connections: send Upgrade: websocket";
+    let mut response = Refusal::new(426, "upgrade_required", text).response();
+    response.headers.push(("Upgrade", "websocket".into()));
     response
 }
 
@@ -129,6 +137,49 @@ pub(super) fn verify(
 /// The refusal of a request without any query.
 pub(super) fn unsigned() -> Refusal {
     Refusal::invalid("Missing authentication query parameters")
+}
+
+/// Reads a body that is one event or `{"batch": [...]}` of them: all of them, or the first reason against one.
+pub(super) fn read_events<T>(
+    body: &[u8],
+    batch_max: usize,
+    mut read: impl FnMut(Raw<'_>) -> Result<T, Refusal>,
+) -> Result<Vec<T>, Refusal> {
+    let body =
+        json::parse(body).map_err(|error| Refusal::invalid(format!("the body is {error}")))?;
+    if body.kind() != Kind::Object {
+        return Err(Refusal::shape("the body is not an object"));
+    }
+    let Some(batch) = body.member("batch") else { return Ok(vec![read(body)?]) };
+    if batch.kind() != Kind::Array {
+        return Err(Refusal::shape("batch is not a list"));
+    }
+    let count = batch.items().count();
+    if count > batch_max {
+        return Err(Refusal::limit(format_args!(
+            "Batch size ({count}) exceeds limit ({batch_max})"
+        )));
+    }
+    let named = |i: usize, refusal: Refusal| Refusal {
+        text: format!("batch[{i}]: {}", refusal.text).into(),
+        ..refusal
+    };
+    let items = batch.items().enumerate();
+    items.map(|(i, item)| read(item).map_err(|refusal| named(i, refusal))).collect()
+}
+
+/// Whether one more of something is within `per_second` (0: any number), allowing a second's worth at once.
+///
+/// `due` is when the next would be due were they evenly spaced; the bucket is full while that is in the past.
+pub(super) fn is_within_rate(due: &mut Nanos, now: Nanos, per_second: u32) -> bool {
+    const SECOND: u64 = 1_000_000_000;
+    let Some(interval) = SECOND.checked_div(u64::from(per_second)) else { return true };
+    let next = Nanos((*due).max(now).0.saturating_add(interval));
+    let is_within = next.0.saturating_sub(now.0) <= SECOND;
+    if is_within {
+        *due = next;
+    }
+    is_within
 }
 
 /// Who may use an exchange: a request's head, kept until its body has come.
@@ -264,5 +315,22 @@ impl Session for Submission {
             _ => None,
         };
         out.extend(response.map(Output::Respond));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_allows_a_seconds_worth_at_once() {
+        let second = 1_000_000_000;
+        let mut due = Nanos::default();
+        let mut sent = |at: u64, per_second| is_within_rate(&mut due, Nanos(at), per_second);
+        let start = 50 * second;
+        assert_eq!((0..5).filter(|_| sent(start, 3)).count(), 3);
+        assert_eq!((0..5).filter(|_| sent(start + second / 3, 3)).count(), 1);
+        assert_eq!((0..5).filter(|_| sent(start + 10 * second, 3)).count(), 3);
+        assert!((0..1000).all(|_| sent(start, 0)));
     }
 }

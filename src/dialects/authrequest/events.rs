@@ -12,7 +12,7 @@ use crate::base::name::Name;
 use crate::base::time::{Civil, UnixMillis};
 use crate::broker::{Event, Happening, Payload};
 use crate::config::App;
-use crate::dialects::api::Refusal;
+use crate::dialects::api::{self, Refusal};
 use crate::wire::json::{self, Kind, Raw};
 
 /// The category of what happens in bridged channels.
@@ -39,30 +39,7 @@ pub(super) fn read(
     bridge: &[Name],
     wall: UnixMillis,
 ) -> Result<Vec<EventIn>, Refusal> {
-    let body =
-        json::parse(body).map_err(|error| Refusal::invalid(format!("the body is {error}")))?;
-    if body.kind() != Kind::Object {
-        return Err(Refusal::shape("the body is not an object"));
-    }
-    let Some(batch) = body.member("batch") else {
-        return Ok(vec![event(body, app, bridge, wall)?]);
-    };
-    if batch.kind() != Kind::Array {
-        return Err(Refusal::shape("batch is not a list"));
-    }
-    let mut events = Vec::new();
-    for (i, item) in batch.items().enumerate() {
-        if i == app.event_batch_max {
-            let (count, max) = (batch.items().count(), app.event_batch_max);
-            return Err(Refusal::limit(format_args!("Batch size ({count}) exceeds limit ({max})")));
-        }
-        let item = event(item, app, bridge, wall).map_err(|refusal| Refusal {
-            text: format!("batch[{i}]: {}", refusal.text).into(),
-            ..refusal
-        })?;
-        events.push(item);
-    }
-    Ok(events)
+    api::read_events(body, app.event_batch_max, |item| event(item, app, bridge, wall))
 }
 
 fn event(item: Raw<'_>, app: &App, bridge: &[Name], wall: UnixMillis) -> Result<EventIn, Refusal> {

@@ -21,10 +21,8 @@ use self::session::AuthSession;
 use self::settings::DEVELOPMENT_TOKEN;
 pub use self::settings::{SECTION, Settings};
 use self::streams::Gate;
-use super::api::{Refusal, draining};
-use super::{
-    Dialect, Facts, Farewell, Input, LaneKind, Opening, Output, Pane, Request, Response, Session,
-};
+use super::api::{draining, upgrade_required};
+use super::{Dialect, Facts, Farewell, Input, LaneKind, Opening, Output, Pane, Request, Session};
 use crate::auth::{App, Apps, Seat, Source};
 use crate::base::name::Name;
 use crate::base::time::{Millis, Now};
@@ -91,14 +89,6 @@ fn connect(shared: &Arc<Shared>, facts: &Facts) -> Opening {
     };
     let message_bytes_max = shared.settings.message_bytes_max;
     Opening::WebSocket { session, message_bytes_max, deflate: true }
-}
-
-/// The answer to who comes to a WebSocket's path without a WebSocket.
-fn upgrade_required() -> Response {
-    let text = "this path is for WebSocket connections: send Upgrade: websocket";
-    let mut response = Refusal::new(426, "upgrade_required", text).response();
-    response.headers.push(("Upgrade", "websocket".into()));
-    response
 }
 
 impl Dialect for AuthRequest {

@@ -18,6 +18,7 @@ use crate::base::ids::{LaneId, Ticket};
 use crate::base::name::Name;
 use crate::base::time::{Nanos, Now};
 use crate::broker::{Command, Event, Happening, Reply, Subscribe};
+use crate::dialects::api::is_within_rate;
 use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
 use crate::observe::CloseReason;
 
@@ -121,7 +122,8 @@ impl AuthSession {
             return self.invalid_json(out);
         }
         self.invalid = 0;
-        let is_limited = !self.may_ask(now.steady);
+        let rate = self.shared.settings.requests_per_second_max;
+        let is_limited = !is_within_rate(&mut self.request_due, now.steady, rate);
         let (name, id, failure) = match read {
             Err((failure, id)) => (ERROR.into(), id, failure),
             Ok(Request { name, id: Err(failure), .. }) => (name, None, failure),
@@ -141,20 +143,6 @@ impl AuthSession {
         if u32::from(self.invalid) >= self.shared.settings.invalid_json_max {
             self.end(1007, "too many messages that are not JSON objects", out);
         }
-    }
-
-    /// Whether one more request is within the rate, allowing a second's worth at once: the bucket is full
-    /// while the next is due in the past.
-    fn may_ask(&mut self, now: Nanos) -> bool {
-        const SECOND: u64 = 1_000_000_000;
-        let rate = u64::from(self.shared.settings.requests_per_second_max);
-        let Some(interval) = SECOND.checked_div(rate) else { return true };
-        let next = Nanos(self.request_due.max(now).0.saturating_add(interval));
-        let is_within = next.0.saturating_sub(now.0) <= SECOND;
-        if is_within {
-            self.request_due = next;
-        }
-        is_within
     }
 
     /// Lets a request wait for the check that is running; false if too much waits.

@@ -14,7 +14,7 @@ use crate::auth::App;
 use crate::base::name::{Channel, Name};
 use crate::base::time::Now;
 use crate::broker::{Payload, Publish, Tag, Tags};
-use crate::dialects::api::Refusal;
+use crate::dialects::api::{self, Refusal};
 use crate::wire::json::{self, Kind, Raw};
 
 /// What an annotation is compared by.
@@ -132,30 +132,8 @@ pub(in crate::dialects) fn read(
     open_groups: &[String],
     now: Now,
 ) -> Result<Vec<Publish>, Refusal> {
-    let body =
-        json::parse(body).map_err(|error| Refusal::invalid(format!("the body is {error}")))?;
-    if body.kind() != Kind::Object {
-        return Err(Refusal::shape("the body is not an object"));
-    }
     let reader = Reader { app, open_groups, now };
-    let Some(batch) = body.member("batch") else { return Ok(vec![reader.event(body)?]) };
-    if batch.kind() != Kind::Array {
-        return Err(Refusal::shape("batch is not a list"));
-    }
-    let batch_max = app.settings.event_batch_max;
-    let count = batch.items().count();
-    if count > batch_max {
-        return Err(Refusal::limit(format_args!(
-            "Batch size ({count}) exceeds limit ({batch_max})"
-        )));
-    }
-    let events = batch.items().enumerate().map(|(i, item)| {
-        reader.event(item).map_err(|refusal| Refusal {
-            text: format!("batch[{i}]: {}", refusal.text).into(),
-            ..refusal
-        })
-    });
-    events.collect()
+    api::read_events(body, app.settings.event_batch_max, |event| reader.event(event))
 }
 
 struct Reader<'a> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use self::fault::Ending;
 use self::session::{PusherSession, Refusing};
-use super::api::draining;
+use super::api::{draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
@@ -103,7 +103,7 @@ impl Dialect for Pusher {
             Some(key) => key.strip_suffix('/').unwrap_or(key),
         };
         if !request.is_websocket {
-            return Some(Opening::Respond(http::upgrade_required()));
+            return Some(Opening::Respond(upgrade_required()));
         }
         if facts.draining {
             return Some(Opening::Respond(draining()));

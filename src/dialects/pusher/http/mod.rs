@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Shared;
 use crate::dialects::api::{Refusal, draining, method_not_allowed, preflight};
-use crate::dialects::{Facts, Opening, Request, Response};
+use crate::dialects::{Facts, Opening, Request};
 use crate::wire::http::query::{self, Plus};
 
 /// What a request is about.
@@ -109,14 +109,6 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
             body_bytes_max: shared.body_bytes_max,
         }
     })
-}
-
-/// The answer to who comes to a WebSocket's path without a WebSocket.
-pub(super) fn upgrade_required() -> Response {
-    let text = "this path is for WebSocket connections: send Upgrade: websocket";
-    let mut response = Refusal::new(426, "upgrade_required", text).response();
-    response.headers.push(("Upgrade", "websocket".into()));
-    response
 }
 
 #[cfg(test)]
