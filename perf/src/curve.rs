@@ -327,6 +327,7 @@ fn svg(name: &str, cells: &[Cell], scans: &[(usize, f64)]) -> String {
     const RIGHT: f64 = 520.0;
     const TOP: f64 = 45.0;
     const BOTTOM: f64 = 360.0;
+    const LABEL_HEIGHT: f64 = 16.0;
     type Point = (f64, Spread);
     let line = |series| -> Vec<Point> {
         let cells = cells.iter().filter(|cell| cell.series == series);
@@ -383,7 +384,7 @@ fn svg(name: &str, cells: &[Cell], scans: &[(usize, f64)]) -> String {
         (LEFT + RIGHT) / 2.0,
         BOTTOM + 40.0
     );
-    for (colour, dashes, label, points) in &lines {
+    for (colour, dashes, _, points) in &lines {
         let path: Vec<String> =
             points.iter().map(|(at, it)| format!("{:.1},{:.1}", x(*at), y(it.median))).collect();
         let _ = writeln!(
@@ -399,14 +400,21 @@ fn svg(name: &str, cells: &[Cell], scans: &[(usize, f64)]) -> String {
                  <circle cx=\"{at:.1}\" cy=\"{middle:.1}\" r=\"3\" fill=\"{colour}\"/>"
             );
         }
-        if let Some((at, last)) = points.last() {
-            let (at, base) = (x(*at) + 8.0, y(last.median) + 5.0);
-            let _ = writeln!(
-                out,
-                "<text x=\"{at:.1}\" y=\"{base:.1}\">{label}, {:.0}</text>",
-                last.median
-            );
-        }
+    }
+    // Labels stand at the ends of their lines, from the top down and never on one another.
+    let mut labels: Vec<(f64, f64, String)> = lines
+        .iter()
+        .filter_map(|(.., label, points)| {
+            let (at, last) = points.last()?;
+            Some((x(*at) + 8.0, y(last.median) + 5.0, format!("{label}, {:.0}", last.median)))
+        })
+        .collect();
+    labels.sort_by(|one, other| one.1.total_cmp(&other.1));
+    let mut free = 0.0;
+    for (at, wanted, label) in labels {
+        let base = wanted.max(free);
+        free = base + LABEL_HEIGHT;
+        let _ = writeln!(out, "<text x=\"{at:.1}\" y=\"{base:.1}\">{label}</text>");
     }
     out + "</svg>\n"
 }
