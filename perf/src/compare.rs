@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::args::Args;
-use crate::report::{Report, machine, said, without_folders};
+use crate::report::{Report, machine, said, taken, without_folders};
 use crate::scenarios;
 
 /// The options of `compare` itself; all others go to the scenario.
@@ -45,13 +45,19 @@ struct Contender {
 
 /// The smallest, the middle and the largest of some numbers.
 #[derive(Clone, Copy)]
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
+pub(crate) struct Spread {
+    pub min: f64,
+    pub median: f64,
+    pub max: f64,
 }
 
-fn spread(mut values: Vec<f64>) -> Option<Spread> {
+impl Spread {
+    pub fn json(self) -> Value {
+        json!({"min": self.min, "median": self.median, "max": self.max})
+    }
+}
+
+pub(crate) fn spread(mut values: Vec<f64>) -> Option<Spread> {
     values.sort_by(f64::total_cmp);
     let (min, max) = (*values.first()?, *values.last()?);
     let half = values.len() / 2;
@@ -107,7 +113,7 @@ pub fn run(args: &Args, words: &[String]) -> Result<(), String> {
     for round in 1..=rounds {
         for contender in &mut contenders {
             eprintln!("round {round} of {rounds}: {scenario} on {}", contender.name);
-            let mut inner = inner_words(words);
+            let mut inner = scenarios::words_without(words, OWN);
             inner.extend(["--server".into(), contender.command.clone()]);
             match scenarios::run(&scenario, &contender.name, &Args::read(&inner)?) {
                 Ok(report) => {
@@ -127,22 +133,6 @@ pub fn run(args: &Args, words: &[String]) -> Result<(), String> {
     let text = markdown(&name, &command, &machine, &measure, &rows, &contenders, rounds);
     println!("{text}");
     write_all(&out, &name, &text, &command, &machine, &measure, &rows, &contenders)
-}
-
-/// The scenario's own options: everything but ours.
-fn inner_words(words: &[String]) -> Vec<String> {
-    let mut inner = Vec::new();
-    let mut keep = false;
-    for word in words {
-        if let Some(name) = word.strip_prefix("--") {
-            let name = name.split('=').next().unwrap_or(name);
-            keep = !OWN.contains(&name);
-        }
-        if keep {
-            inner.push(word.clone());
-        }
-    }
-    inner
 }
 
 /// The scenario and the numbers that make it another one.
@@ -236,17 +226,10 @@ fn markdown(
     rounds: usize,
 ) -> String {
     let mut text = String::new();
-    let plain = |key: &str| machine[key].as_str().map_or(machine[key].to_string(), str::to_owned);
     let _ = writeln!(
         text,
-        "# {name}\n\n`{command}`\n\n{} {}, {} cores, Linux {}, load average before the run {}, commit {}. \
-         {rounds} rounds, servers in turn.\n\nMeasured: `{}`. Target: {}.\n",
-        said("date", &["-u", "+%F %R UTC,"]),
-        plain("cpu"),
-        plain("cores"),
-        plain("kernel"),
-        plain("load_before"),
-        plain("commit"),
+        "# {name}\n\n`{command}`\n\n{} {rounds} rounds, servers in turn.\n\nMeasured: `{}`. Target: {}.\n",
+        taken(machine),
         measure.figure,
         target(measure)
     );
@@ -363,11 +346,6 @@ fn write_all(
     rows: &[Row],
     contenders: &[Contender],
 ) -> Result<(), String> {
-    let base = format!("{}-{name}", said("date", &["-u", "+%F"]));
-    let folder = PathBuf::from(out);
-    let spread = |spread: Option<Spread>| {
-        spread.map(|Spread { min, median, max }| json!({"min": min, "median": median, "max": max}))
-    };
     let value = json!({
         "name": name,
         "command": command,
@@ -377,17 +355,29 @@ fn write_all(
         "servers": rows.iter().zip(contenders).map(|(row, one)| json!({
             "name": row.name,
             "command": without_folders(&one.command),
-            "value": spread(row.value),
-            "ratio": spread(row.ratio),
+            "value": row.value.map(Spread::json),
+            "ratio": row.ratio.map(Spread::json),
             "target": row.verdict,
             "runs": one.reports.iter().map(Report::json).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
     });
-    let json = serde_json::to_string_pretty(&value).map_err(|error| error.to_string())?;
-    let picture = svg(name, measure, rows);
+    write_files(out, name, text.to_owned(), &value, &svg(name, measure, rows))
+}
+
+/// Writes the three files of one result: text, figures and picture.
+pub(crate) fn write_files(
+    out: &str,
+    name: &str,
+    text: String,
+    value: &Value,
+    picture: &str,
+) -> Result<(), String> {
+    let base = format!("{}-{name}", said("date", &["-u", "+%F"]));
+    let folder = PathBuf::from(out);
+    let json = serde_json::to_string_pretty(value).map_err(|error| error.to_string())?;
     std::fs::create_dir_all(&folder).map_err(|error| format!("--out {out}: {error}"))?;
     let text = format!("{text}\n![{name}]({base}.svg)\n");
-    for (ending, content) in [("md", text), ("json", json + "\n"), ("svg", picture)] {
+    for (ending, content) in [("md", text), ("json", json + "\n"), ("svg", picture.to_owned())] {
         let path = folder.join(format!("{base}.{ending}"));
         std::fs::write(&path, content).map_err(|error| format!("{}: {error}", path.display()))?;
     }
@@ -414,7 +404,7 @@ mod tests {
                 .iter()
                 .map(|word| (*word).to_owned())
                 .collect();
-        assert_eq!(inner_words(&words), ["--size", "1024", "--seconds", "2"]);
+        assert_eq!(scenarios::words_without(&words, OWN), ["--size", "1024", "--seconds", "2"]);
         assert_eq!(default_name("fanout", &words), "fanout-b1024");
     }
 }

@@ -75,6 +75,16 @@ pub enum Shape {
     /// Channel c is subscribed by connection c modulo their number only and published by publisher c modulo
     /// theirs, `batch` events a request.
     Channels { channels: usize, batch: usize },
+    /// Hypothesis: one stream of annotations, the k-th of document k modulo `documents`. Connection c has a
+    /// filter for document c modulo `documents`, or for the group that all annotations are in.
+    Annotations { documents: usize, by: Wanted },
+}
+
+/// What a Hypothesis filter looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Uri,
+    Group,
 }
 
 /// What was counted since the last [`Load::mark`].
@@ -84,6 +94,8 @@ pub struct Counts {
     pub bytes: u64,
     pub published: u64,
     pub receives: u64,
+    /// Control pings, which are the server's keep-alive.
+    pub pings: u64,
     pub work_ns: u64,
 }
 
@@ -132,6 +144,11 @@ pub struct Load {
     pub handshake: Histogram,
     progress_ns: u64,
     last_error: String,
+    /// Publishes so far, whoever sent them.
+    sequence_next: u64,
+    /// Events that were to arrive, and that did, over the whole run; each event at each subscriber once.
+    expected: u64,
+    arrived: u64,
 }
 
 impl Load {
@@ -166,6 +183,9 @@ impl Load {
             handshake: Histogram::default(),
             progress_ns: sys::now_ns(),
             last_error: String::new(),
+            sequence_next: 0,
+            expected: 0,
+            arrived: 0,
         })
     }
 
@@ -183,6 +203,7 @@ impl Load {
         self.streams_each = match self.shape {
             Shape::Fanout => publishers,
             Shape::Channels { channels, .. } => channels.div_ceil(count),
+            Shape::Annotations { .. } => 1,
         };
         self.streams = vec![Stream::default(); count * self.streams_each];
         let mut report = sys::now_ns();
@@ -204,10 +225,12 @@ impl Load {
                 )));
             }
         }
-        for at in 0..publishers {
-            self.open_publisher(at)?;
-        }
-        Ok(())
+        self.open_publishers(publishers)
+    }
+
+    /// Opens the keep-alive connections to publish on.
+    pub fn open_publishers(&mut self, count: usize) -> io::Result<()> {
+        (0..count).try_for_each(|at| self.open_publisher(at))
     }
 
     fn start_connection(&mut self) -> io::Result<()> {
@@ -331,12 +354,28 @@ impl Load {
         Ok(())
     }
 
-    /// Whether every subscriber of the one channel saw the same order.
+    /// Whether all who should have seen the same events saw them in the same order.
     pub fn one_order(&self) -> bool {
-        match self.shape {
-            Shape::Fanout => self.connections.windows(2).all(|pair| pair[0].order == pair[1].order),
-            Shape::Channels { .. } => true,
+        let alike = match self.shape {
+            Shape::Fanout | Shape::Annotations { by: Wanted::Group, .. } => 1,
+            Shape::Annotations { documents, .. } => documents,
+            Shape::Channels { .. } => return true,
+        };
+        let orders = self.connections.iter().map(|connection| connection.order);
+        orders.clone().zip(orders.skip(alike)).all(|(one, other)| one == other)
+    }
+
+    /// Fails unless every event has arrived exactly once wherever it should, and nowhere else.
+    pub fn check_exactly_once(&self) -> io::Result<()> {
+        let Faults { lost, duplicated, closed, refused, errors, .. } = self.faults;
+        let whole = self.arrived == self.expected && self.expected > 0;
+        if whole && [lost, duplicated, closed, refused, errors] == [0; 5] {
+            return Ok(());
         }
+        Err(io::Error::other(format!(
+            "{} deliveries expected, {} arrived; {:?}; last error: {:?}",
+            self.expected, self.arrived, self.faults, self.last_error
+        )))
     }
 
     pub fn live(&self) -> usize {
@@ -391,7 +430,21 @@ impl Load {
                 self.publishers[at].remaining = batch as u32;
                 self.counts.published += batch as u64;
             }
+            Shape::Annotations { documents, by } => {
+                path = "hypothesis/events";
+                let sequence = self.sequence_next;
+                self.sequence_next += 1;
+                let document = (sequence % documents as u64) as usize;
+                let marked = Marked { sequence, stream: 0, slot, sent_ns: intended_ns };
+                self.publishers[at].remaining = match by {
+                    Wanted::Uri => (self.live / documents) as u32,
+                    Wanted::Group => self.live as u32,
+                };
+                publish::annotation(&mut body, document, marked, self.size);
+                self.counts.published += 1;
+            }
         }
+        self.expected += u64::from(self.publishers[at].remaining);
         let publisher = &mut self.publishers[at];
         publisher.intended_ns = intended_ns;
         publisher.answered = false;
@@ -456,7 +509,7 @@ impl Load {
         let now = sys::now_ns();
         self.progress_ns = now;
         self.answer.record(now.saturating_sub(publisher.intended_ns));
-        if !answer.head.starts_with(b"HTTP/1.1 200") {
+        if !answer.head.starts_with(b"HTTP/1.1 20") {
             self.faults.refused += 1;
             self.last_error = String::from_utf8_lossy(&publisher.held).into_owned();
             publisher.remaining = 0;
@@ -480,11 +533,15 @@ impl Load {
             }
             connection.phase = Phase::Upgrading;
             self.epoll.modify(fd, at as u64, sys::READ_EDGE)?;
+            let path = match self.shape {
+                Shape::Annotations { .. } => "/ws".to_owned(),
+                _ => format!("/app/{}?protocol=7&client=perf&version=1.0", self.key),
+            };
             let request = format!(
-                "GET /app/{}?protocol=7&client=perf&version=1.0 HTTP/1.1\r\nHost: {}\r\n\
+                "GET {path} HTTP/1.1\r\nHost: {}\r\n\
                  Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                  Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                self.key, self.to
+                self.to
             );
             sys::send(fd, request.as_bytes())?;
             return Ok(());
@@ -534,6 +591,9 @@ impl Load {
             }
             self.connections[at].phase = Phase::Subscribing;
             pos = end + 4;
+            if let Shape::Annotations { documents, by } = self.shape {
+                self.ask_for_annotations(at, at % documents, by)?;
+            }
         }
         while let Some(&[first, second]) = bytes.get(pos..pos + 2) {
             let (start, len) = match second {
@@ -584,6 +644,17 @@ impl Load {
 
     #[inline]
     fn event(&mut self, at: usize, marked: Marked, now: u64) {
+        let mut sequence = marked.sequence;
+        if let Shape::Annotations { documents, by: Wanted::Uri } = self.shape {
+            let documents = documents as u64;
+            if sequence % documents != at as u64 % documents {
+                self.faults.errors += 1;
+                self.last_error =
+                    format!("connection {at} got annotation {sequence} of another document");
+                return;
+            }
+            sequence /= documents;
+        }
         let index = at * self.streams_each + usize::from(marked.stream);
         let (Some(stream), Some(publisher)) =
             (self.streams.get_mut(index), self.publishers.get_mut(usize::from(marked.slot)))
@@ -591,12 +662,12 @@ impl Load {
             self.faults.errors += 1;
             return;
         };
-        if marked.sequence >= stream.next {
-            let step = marked.sequence - stream.next + 1;
+        if sequence >= stream.next {
+            let step = sequence - stream.next + 1;
             stream.seen = if step < 64 { stream.seen << step | 1 } else { 1 };
-            stream.next = marked.sequence + 1;
+            stream.next = sequence + 1;
         } else {
-            let behind = stream.next - 1 - marked.sequence;
+            let behind = stream.next - 1 - sequence;
             if behind < 64 && stream.seen >> behind & 1 == 0 {
                 self.faults.out_of_order += 1;
                 stream.seen |= 1 << behind;
@@ -610,6 +681,7 @@ impl Load {
             .wrapping_mul(0x9e37_79b9_7f4a_7c15)
             .rotate_left(23);
         self.counts.delivered += 1;
+        self.arrived += 1;
         let took = now.saturating_sub(marked.sent_ns);
         self.each.record(took);
         publisher.remaining = publisher.remaining.saturating_sub(1);
@@ -619,6 +691,22 @@ impl Load {
                 self.ready.push_back(usize::from(marked.slot));
             }
         }
+    }
+
+    /// Sends a filter, and a question whose answer says that the filter was taken before it.
+    fn ask_for_annotations(&mut self, at: usize, document: usize, by: Wanted) -> io::Result<()> {
+        let (field, value) = match by {
+            Wanted::Uri => ("/uri", publish::document_uri(document)),
+            Wanted::Group => ("/group", publish::GROUP.to_owned()),
+        };
+        let filter = format!(
+            r#"{{"filter":{{"match_policy":"include_any","clauses":[{{"field":"{field}","operator":"one_of","value":["{value}"]}}],"actions":{{"create":true,"update":true,"delete":true}}}}}}"#
+        );
+        let mut out = wire::masked_frame(1, filter.as_bytes());
+        out.extend(wire::masked_frame(1, br#"{"type":"whoami","id":1}"#));
+        self.connections[at].answers_left = 1;
+        let fd = self.connections[at].fd.as_ref().map(AsRawFd::as_raw_fd);
+        fd.map_or(Ok(()), |fd| sys::send(fd, &out).map(drop))
     }
 
     /// A text that carries no mark: the protocol itself.
@@ -642,10 +730,12 @@ impl Load {
                     let count = self.streams.len() / self.streams_each;
                     (at..channels).step_by(count).for_each(|channel| ask(self.channel_of(channel)));
                 }
+                // Asked for without being greeted.
+                Shape::Annotations { .. } => {}
             }
             self.connections[at].answers_left = asks;
             sys::send(fd, &out)?;
-        } else if has("subscription_succeeded") {
+        } else if has("subscription_succeeded") || has("whoyouare") {
             let connection = &mut self.connections[at];
             connection.answers_left = connection.answers_left.saturating_sub(1);
             if connection.answers_left == 0 && connection.phase == Phase::Subscribing {
@@ -670,6 +760,7 @@ impl Load {
                 self.close(at)
             }
             9 => {
+                self.counts.pings += 1;
                 if let Some(fd) = &self.connections[at].fd {
                     sys::send(fd.as_raw_fd(), &wire::masked_frame(10, payload))?;
                 }

@@ -4,12 +4,13 @@ use std::process::ExitCode;
 
 use ringmain_perf::args::Args;
 use ringmain_perf::scenarios::{self, SCENARIOS};
-use ringmain_perf::{compare, report, sys};
+use ringmain_perf::{compare, curve, report, sys};
 
 const HELP: &str = "\
 usage: ringmain-perf SCENARIO --server \"PATH ARGS\" [options]
        ringmain-perf SCENARIO --server-pid PID --address ADDR:PORT [options]
        ringmain-perf compare --scenario SCENARIO [--ringmain PATH] [--with NAME=\"PATH ARGS\"]... [options]
+       ringmain-perf curve --server \"PATH ARGS\" [options]
 ";
 
 const OPTIONS: &str = "
@@ -24,7 +25,9 @@ latency    --subscribers 1000 --size 128 --rate 50 --publishers 64 --seconds 5 -
 channels   --channels 10000 --connections 10000 --count 1000000 --batch 10 --in-flight 16 --size 40
 idle       --subscribers 19000 --seconds 5
 connect    --connections 10000 --at-once 64
+filters    --sockets 10000 --matches 1 --by uri|group --rate 100 --size 1024 --publishers 64 --idle 3 --seconds 5
 compare    --rounds 3 --out perf/results --only NAME (repeatable)
+curve      filters with --sockets N (repeatable), --matches M (repeatable), --rate-busy 2000, --rounds 3, --out perf/results
 ";
 
 fn run(words: &[String]) -> Result<(), String> {
@@ -41,6 +44,9 @@ fn run(words: &[String]) -> Result<(), String> {
     let args = Args::read(&words[1..])?;
     if name == "compare" {
         return compare::run(&args, &words[1..]);
+    }
+    if name == "curve" {
+        return curve::run(&args, &words[1..]);
     }
     let json = args.text("json");
     let report = scenarios::run(name, "", &args)?;

@@ -102,25 +102,36 @@ pub struct Usage {
     pub threads: u64,
 }
 
-/// Reads the usage of all threads of `pid`, kernel workers of its rings included.
+/// Reads the usage of all threads of `pid`, kernel workers of its rings included. A thread that ends while it
+/// is read is passed over.
 pub fn usage(pid: u32) -> io::Result<Usage> {
     let mut usage = Usage::default();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path();
+        let texts = ["schedstat", "stat", "status"]
+            .map(|name| fs::read_to_string(path.join(name)))
+            .into_iter()
+            .collect::<io::Result<Vec<_>>>();
+        let texts = match texts {
+            Ok(texts) => texts,
+            // Its folder is gone, or is there without a thread behind it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => continue,
+            Err(error) => return Err(error),
+        };
+        let [schedstat, stat, status] = &texts[..] else { unreachable!("three were read") };
         usage.threads += 1;
-        let text = fs::read_to_string(path.join("schedstat"))?;
-        usage.cpu_ns += text.split_whitespace().next().and_then(|w| w.parse().ok()).unwrap_or(0);
-        let text = fs::read_to_string(path.join("stat"))?;
+        usage.cpu_ns +=
+            schedstat.split_whitespace().next().and_then(|w| w.parse().ok()).unwrap_or(0);
         // The name may hold spaces; fields count from after its closing parenthesis.
-        let rest = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let rest = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
         let field = |at: usize| -> u64 {
             rest.split_whitespace().nth(at).and_then(|w| w.parse().ok()).unwrap_or(0)
         };
         usage.user_ticks += field(11);
         usage.system_ticks += field(12);
-        let text = fs::read_to_string(path.join("status"))?;
-        usage.switches_voluntary += number_after(&text, "\nvoluntary_ctxt_switches:");
-        usage.switches_forced += number_after(&text, "nonvoluntary_ctxt_switches:");
+        usage.switches_voluntary += number_after(status, "\nvoluntary_ctxt_switches:");
+        usage.switches_forced += number_after(status, "nonvoluntary_ctxt_switches:");
     }
     Ok(usage)
 }

@@ -77,6 +77,37 @@ pub fn event(out: &mut Vec<u8>, channel: &str, marked: Marked, size: usize) {
     out.extend_from_slice(br#""}"#);
 }
 
+/// The group of every annotation.
+pub const GROUP: &str = "__world__";
+
+/// Where a document is. Always as long, so that marks stay in their place.
+pub fn document_uri(document: usize) -> String {
+    format!("https://example.com/doc/{document:05}")
+}
+
+/// Appends the creation of an annotation of about `size` bytes, with the members the `h` API gives one.
+pub fn annotation(out: &mut Vec<u8>, document: usize, marked: Marked, size: usize) {
+    const USER: &str = "acct:perf@example.com";
+    const AT: &str = "2026-11-27T08:00:00.000000+00:00";
+    let uri = document_uri(document);
+    out.extend_from_slice(br#"{"action":"create","annotation":"#);
+    let start = out.len();
+    let head = format!(
+        r#"{{"id":"perf{:018x}","created":"{AT}","updated":"{AT}","user":"{USER}","uri":"{uri}","text":""#,
+        marked.sequence
+    );
+    let tail = format!(
+        r#"","tags":["perf"],"group":"{GROUP}","permissions":{{"read":["group:{GROUP}"],"admin":["{USER}"],"update":["{USER}"],"delete":["{USER}"]}},"target":[{{"source":"{uri}","selector":[{{"type":"TextQuoteSelector","exact":"ring main","prefix":"the ","suffix":" of a town"}}]}}],"document":{{"title":["Document {document:05}"]}},"links":{{"html":"{uri}#annotations"}},"mentions":[],"user_info":{{"display_name":null}},"flagged":false,"hidden":false}}"#
+    );
+    out.extend_from_slice(head.as_bytes());
+    let text = out.len();
+    marked.write(out);
+    let end = (start + size).saturating_sub(tail.len());
+    out.resize(end.max(text + MARKED_BYTES), b'x');
+    out.extend_from_slice(tail.as_bytes());
+    out.push(b'}');
+}
+
 /// Signs and frames requests.
 pub struct Signer {
     credentials: Credentials,
@@ -129,6 +160,18 @@ mod tests {
         marked.write(&mut out);
         let bytes: &[u8; MARKED_BYTES] = out.as_slice().try_into().unwrap();
         assert_eq!(Marked::read(bytes), marked);
+    }
+
+    #[test]
+    fn an_annotation_has_its_size_and_its_mark() {
+        let marked = Marked { sequence: 7, stream: 0, slot: 1, sent_ns: 9 };
+        let mut out = Vec::new();
+        annotation(&mut out, 42, marked, 1024);
+        let event: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(event["annotation"]["uri"], "https://example.com/doc/00042");
+        assert_eq!(out.len(), 1024 + r#"{"action":"create","annotation":}"#.len());
+        let text = event["annotation"]["text"].as_str().unwrap().as_bytes();
+        assert_eq!(Marked::read(text.first_chunk().unwrap()), marked);
     }
 
     #[test]

@@ -98,6 +98,20 @@ pub fn machine() -> Value {
     })
 }
 
+/// When and where, as a sentence of a result's text.
+pub fn taken(machine: &Value) -> String {
+    let plain = |key: &str| machine[key].as_str().map_or(machine[key].to_string(), str::to_owned);
+    format!(
+        "{} {}, {} cores, Linux {}, load average before the run {}, commit {}.",
+        said("date", &["-u", "+%F %R UTC,"]),
+        plain("cpu"),
+        plain("cores"),
+        plain("kernel"),
+        plain("load_before"),
+        plain("commit"),
+    )
+}
+
 /// What a short command prints, empty if it cannot be run.
 pub fn said(program: &str, words: &[&str]) -> String {
     std::process::Command::new(program)

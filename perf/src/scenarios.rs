@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::args::Args;
-use crate::load::{Load, Pace, Shape};
+use crate::load::{Load, Pace, Shape, Wanted};
 use crate::process::{self, Memory, Server, Usage};
 use crate::publish::Credentials;
 use crate::report::{Report, without_folders};
@@ -16,6 +16,10 @@ pub const SCENARIOS: &[(&str, &str)] = &[
     ("channels", "many channels with one subscriber each, tiny publishes in batches"),
     ("idle", "N subscribed connections that say nothing: memory per connection"),
     ("connect", "connect, upgrade, subscribe: server CPU per connection"),
+    (
+        "filters",
+        "N Hypothesis sockets with a filter each, annotations at a rate: CPU per annotation",
+    ),
 ];
 
 /// Options of every scenario.
@@ -47,6 +51,22 @@ fn server(args: &Args, common: &Common, nice: i32) -> Result<Server, String> {
         return Ok(Server::attach(pid, address));
     }
     Server::start(&common.server, common.server_core, nice).map_err(|error| error.to_string())
+}
+
+/// The options of a scenario among `words`: all but these.
+pub fn words_without(words: &[String], own: &[&str]) -> Vec<String> {
+    let mut inner = Vec::new();
+    let mut keep = false;
+    for word in words {
+        if let Some(name) = word.strip_prefix("--") {
+            let name = name.split('=').next().unwrap_or(name);
+            keep = !own.contains(&name);
+        }
+        if keep {
+            inner.push(word.clone());
+        }
+    }
+    inner
 }
 
 /// Runs the scenario `name` once.
@@ -104,6 +124,8 @@ struct Plan {
     shape: Shape,
     pace: Pace,
     count: u64,
+    /// How long to look at connections that say nothing before publishing starts.
+    idle_seconds: f64,
     shown: Vec<(&'static str, f64)>,
 }
 
@@ -112,6 +134,7 @@ enum Kind {
     Publish,
     Idle,
     Connect,
+    Filters,
 }
 
 impl Plan {
@@ -126,6 +149,7 @@ impl Plan {
             shape: Shape::Fanout,
             pace: Pace::InFlight,
             count: args.value("count", 0)?,
+            idle_seconds: 0.0,
             shown: Vec::new(),
         };
         match name {
@@ -181,6 +205,32 @@ impl Plan {
                 plan.shown =
                     vec![("connections", plan.connections as f64), ("at_once", at_once as f64)];
             }
+            "filters" => {
+                plan.kind = Kind::Filters;
+                plan.connections = args.value("sockets", 10_000)?;
+                plan.publishers = args.value("publishers", 64)?;
+                plan.size = args.value("size", 1024)?;
+                plan.idle_seconds = args.value("idle", 3.0)?;
+                let rate = args.value("rate", 100.0)?;
+                plan.pace = Pace::Rate(rate);
+                let matches: usize = args.value("matches", 1)?;
+                if matches == 0 || !plan.connections.is_multiple_of(matches) {
+                    return Err("--matches: want a divisor of --sockets".into());
+                }
+                let by = match text_or(args, "by", "uri").as_str() {
+                    "uri" => Wanted::Uri,
+                    "group" => Wanted::Group,
+                    other => return Err(format!("--by: want uri or group, not {other:?}")),
+                };
+                plan.shape = Shape::Annotations { documents: plan.connections / matches, by };
+                let matches = if by == Wanted::Group { plan.connections } else { matches };
+                plan.shown = vec![
+                    ("sockets", plan.connections as f64),
+                    ("matches", matches as f64),
+                    ("size", plan.size as f64),
+                    ("rate", rate),
+                ];
+            }
             other => return Err(format!("no scenario {other:?}")),
         }
         Ok(plan)
@@ -193,6 +243,7 @@ impl Plan {
             Kind::Publish => self.publish(&mut load, server, common, report),
             Kind::Idle => self.idle(&mut load, server, common, report),
             Kind::Connect => self.connect(load, server, report),
+            Kind::Filters => self.filters(&mut load, server, common, report),
         }
     }
 
@@ -204,6 +255,17 @@ impl Plan {
         report: &mut Report,
     ) -> io::Result<()> {
         load.open(self.connections, self.at_once, self.publishers)?;
+        self.measure(load, server, common, report)
+    }
+
+    /// Publishes and reports, with everyone connected.
+    fn measure(
+        &self,
+        load: &mut Load,
+        server: &Server,
+        common: &Common,
+        report: &mut Report,
+    ) -> io::Result<()> {
         let start = sys::now_ns();
         // A counted run is measured whole; a timed one from the end of its warm-up.
         let warm = start + if self.count > 0 { 0 } else { (common.warmup * 1e9) as u64 };
@@ -247,6 +309,8 @@ impl Plan {
         let seconds = (now - since) as f64 / 1e9;
         let delivered = counts.delivered.max(1) as f64;
         report.number("cpu_us_per_delivered", used.cpu_ns as f64 / delivered / 1e3);
+        let published = counts.published.max(1) as f64;
+        report.number("cpu_us_per_published", used.cpu_ns as f64 / published / 1e3);
         report.number("delivered_per_s", counts.delivered as f64 / seconds);
         report.number("published_per_s", counts.published as f64 / seconds);
         report.count("delivered", counts.delivered);
@@ -257,6 +321,7 @@ impl Plan {
         report.count("closed_by_server", load.faults.closed);
         report.count("refused", load.faults.refused);
         report.count("errors", load.faults.errors);
+        report.count("pings", counts.pings);
         if !load.last_error().is_empty() {
             report.figures.insert("last_error".into(), load.last_error().into());
         }
@@ -302,6 +367,40 @@ impl Plan {
         report.number("anonymous_before_mib", before.anonymous as f64 / 1048576.0);
         memory_figures(report, after);
         Ok(())
+    }
+
+    fn filters(
+        &self,
+        load: &mut Load,
+        server: &Server,
+        common: &Common,
+        report: &mut Report,
+    ) -> io::Result<()> {
+        load.linger(500_000_000)?;
+        let before = process::memory(server.pid)?;
+        load.open(self.connections, self.at_once, 0)?;
+        load.linger((common.warmup * 1e9) as u64)?;
+        if self.idle_seconds > 0.0 {
+            load.reset_counts();
+            let start = process::usage(server.pid)?;
+            load.linger((self.idle_seconds * 1e9) as u64)?;
+            let used = process::usage(server.pid)?.since(start);
+            report.number("idle_cpu_us_per_s", used.cpu_ns as f64 / 1e3 / self.idle_seconds);
+            report.count("idle_pings", load.counts.pings);
+        }
+        let after = process::memory(server.pid)?;
+        let per =
+            |after: u64, before: u64| (after as f64 - before as f64) / self.connections as f64;
+        report.number("rss_bytes_per_socket", per(after.rss, before.rss));
+        report.number("anonymous_bytes_per_socket", per(after.anonymous, before.anonymous));
+        if common.seconds == 0.0 {
+            return Ok(());
+        }
+        load.open_publishers(self.publishers)?;
+        self.measure(load, server, common, report)?;
+        // Long enough for an event that comes twice to come again.
+        load.linger(200_000_000)?;
+        load.check_exactly_once()
     }
 
     fn connect(&self, mut load: Load, server: &Server, report: &mut Report) -> io::Result<()> {
