@@ -153,20 +153,21 @@ impl Reader<'_> {
             let text = format!("the event ({bytes} bytes) exceeds the limit ({bytes_max} bytes)");
             return Err(Refusal::new(413, "payload_too_large", text));
         }
-        match text(event, "kind")?.as_deref() {
-            None | Some("annotation") => self.annotation(event),
-            Some("user") => self.user(event),
+        let event = Object::of(event);
+        match event.text("kind")?.as_deref() {
+            None | Some("annotation") => self.annotation(&event),
+            Some("user") => self.user(&event),
             Some(_) => Err(Refusal::invalid("kind is neither annotation nor user")),
         }
     }
 
     /// A user's groups have changed: told to all of that user's sockets.
-    fn user(&self, event: Raw<'_>) -> Result<Publish, Refusal> {
-        let userid = needed(event, "userid")?;
+    fn user(&self, event: &Object<'_>) -> Result<Publish, Refusal> {
+        let userid = event.needed("userid")?;
         // The service calls it `type`.
-        let action = match text(event, "action")? {
+        let action = match event.text("action")? {
             Some(action) => action,
-            None => needed(event, "type")?,
+            None => event.needed("type")?,
         };
         if !matches!(&*action, "group-join" | "group-leave") {
             return Err(Refusal::invalid("action is neither group-join nor group-leave"));
@@ -179,39 +180,31 @@ impl Reader<'_> {
         Ok(Publish::new(channel, name, data, self.now.steady))
     }
 
-    fn annotation(&self, event: Raw<'_>) -> Result<Publish, Refusal> {
-        let action = needed(event, "action")?;
+    fn annotation(&self, event: &Object<'_>) -> Result<Publish, Refusal> {
+        let action = event.needed("action")?;
         if !matches!(&*action, "create" | "update" | "delete") {
             return Err(Refusal::invalid("action is none of create, update, delete"));
         }
-        let annotation =
-            object(event, "annotation")?.ok_or(Refusal::shape("annotation is missing"))?;
-        let visibility = object(event, "visibility")?;
-        let said = |name: &'static str| match visibility {
-            Some(visibility) => flag(visibility, name),
-            None => Ok(None),
-        };
-        let said_text = |name: &'static str| match visibility {
-            Some(visibility) => text(visibility, name),
-            None => Ok(None),
-        };
+        let raw = event.object("annotation")?.ok_or(Refusal::shape("annotation is missing"))?;
+        let annotation = Object::of(raw);
+        let visibility = event.object("visibility")?.map(Object::of).unwrap_or(Object(Vec::new()));
 
-        let id = needed(annotation, "id")?;
-        let group = said_text("group")?.or(text(annotation, "group")?).unwrap_or(WORLD.into());
-        let author = said_text("author")?.or(text(annotation, "user")?);
+        let id = annotation.needed("id")?;
+        let group = visibility.text("group")?.or(annotation.text("group")?).unwrap_or(WORLD.into());
+        let author = visibility.text("author")?.or(annotation.text("user")?);
         let author = author.filter(|it| !it.is_empty());
         let author =
             author.ok_or(Refusal::shape("annotation.user or visibility.author is missing"))?;
-        let author = match text(event, "authority")? {
+        let author = match event.text("authority")? {
             Some(authority) if !author.starts_with("acct:") => {
                 format!("acct:{author}@{authority}").into()
             }
             _ => author,
         };
-        let see = self.see(annotation, said, &group)?;
+        let see = self.see(&annotation, &visibility, &group)?;
 
         let mut tags = vec![Field::Id.tag(&id), Field::Group.tag(&group)];
-        for reference in list(annotation, "references")? {
+        for reference in annotation.list("references")? {
             tags.push(Field::References.tag(&reference));
         }
         let version = match event.member("version").filter(|it| !it.is_null()) {
@@ -220,9 +213,9 @@ impl Reader<'_> {
                 Some(version.as_u64().ok_or(Refusal::shape("version is not a whole number"))?)
             }
         };
-        let mut uris = list(event, "uris")?;
+        let mut uris = event.list("uris")?;
         if uris.is_empty() {
-            uris.extend(text(annotation, "uri")?);
+            uris.extend(annotation.text("uri")?);
         }
         let mut keys: Vec<String> = uris.iter().flat_map(|it| uri::keys_of(it, version)).collect();
         keys.sort_unstable();
@@ -233,10 +226,10 @@ impl Reader<'_> {
         };
         say(&NAMES.see, see.as_str());
         say(&NAMES.author, &author);
-        if let Some(origin) = text(event, "src_client_id")? {
+        if let Some(origin) = event.text("src_client_id")? {
             say(&NAMES.origin, &origin);
         }
-        let moderation = object(event, "moderation")?.or(object(annotation, "moderation")?);
+        let moderation = event.object("moderation")?.or(annotation.object("moderation")?);
         let data = if action == "delete" {
             let mut data = b"{\"id\": ".to_vec();
             json::write_str(&mut data, &id);
@@ -246,7 +239,7 @@ impl Reader<'_> {
             if let Some(moderation) = moderation {
                 say(&NAMES.moderation, moderation.text());
             }
-            without_moderation(annotation)
+            without_moderation(raw, &annotation)
         };
         let is_bridged = self.app.settings.bridge.iter().any(|it| **it == *group);
         let channel = if is_bridged { Name::from(&*group) } else { Name::from(CHANNEL) };
@@ -263,17 +256,17 @@ impl Reader<'_> {
     /// Who may see it: as the event says, else as the annotation's own permissions and state say.
     fn see(
         &self,
-        annotation: Raw<'_>,
-        said: impl Fn(&'static str) -> Result<Option<bool>, Refusal>,
+        annotation: &Object<'_>,
+        visibility: &Object<'_>,
         group: &str,
     ) -> Result<See, Refusal> {
-        let shared = match said("shared")? {
+        let shared = match visibility.flag("shared")? {
             Some(shared) => shared,
             None => {
-                let permissions = object(annotation, "permissions")?;
+                let permissions = annotation.object("permissions")?.map(Object::of);
                 let read = match permissions {
                     Some(permissions) if permissions.member("read").is_some() => {
-                        list(permissions, "read")?
+                        permissions.list("read")?
                     }
                     // Nobody has said who may: better refused than told to everyone.
                     _ => {
@@ -285,19 +278,19 @@ impl Reader<'_> {
                 read.iter().any(|it| it.starts_with("group:"))
             }
         };
-        let hidden = match said("hidden")? {
+        let hidden = match visibility.flag("hidden")? {
             Some(hidden) => hidden,
             None => {
-                let status = text(annotation, "moderation_status")?;
-                flag(annotation, "hidden")?.unwrap_or(false)
+                let status = annotation.text("moderation_status")?;
+                annotation.flag("hidden")?.unwrap_or(false)
                     || status.is_some_and(|it| it != "APPROVED")
             }
         };
-        let world = match said("group_world_readable")? {
+        let world = match visibility.flag("group_world_readable")? {
             Some(world) => world,
             None => group == WORLD || self.open_groups.iter().any(|it| it == group),
         };
-        Ok(if !shared || said("author_shadowbanned")? == Some(true) {
+        Ok(if !shared || visibility.flag("author_shadowbanned")? == Some(true) {
             See::Author
         } else if hidden {
             See::Moderators
@@ -310,16 +303,16 @@ impl Reader<'_> {
 }
 
 /// The annotation as everyone may have it: what only moderators are told is taken out.
-fn without_moderation(annotation: Raw<'_>) -> Payload {
-    if annotation.member("moderation").is_none() {
-        return payload(annotation.text());
+fn without_moderation(raw: Raw<'_>, annotation: &Object<'_>) -> Payload {
+    if annotation.0.iter().all(|(name, _)| name != "moderation") {
+        return payload(raw.text());
     }
     let mut data = b"{".to_vec();
-    for (name, value) in annotation.members().filter(|(name, _)| name != "moderation") {
+    for (name, value) in annotation.0.iter().filter(|(name, _)| name != "moderation") {
         if data.len() > 1 {
             data.extend_from_slice(b", ");
         }
-        json::write_str(&mut data, &name);
+        json::write_str(&mut data, name);
         data.extend_from_slice(b": ");
         data.extend_from_slice(value.text().as_bytes());
     }
@@ -332,49 +325,63 @@ fn payload(text: &str) -> Payload {
     Payload(Bytes::copy_from_slice(text.as_bytes()))
 }
 
-fn member<'a>(of: Raw<'a>, name: &str) -> Option<Raw<'a>> {
-    of.member(name).filter(|it| !it.is_null())
-}
+/// An object whose members are looked up often: its text is walked once.
+struct Object<'a>(Vec<(Cow<'a, str>, Raw<'a>)>);
 
-fn object<'a>(of: Raw<'a>, name: &'static str) -> Result<Option<Raw<'a>>, Refusal> {
-    match member(of, name) {
-        None => Ok(None),
-        Some(value) if value.kind() == Kind::Object => Ok(Some(value)),
-        Some(_) => Err(Refusal::shape(format!("{name} is not an object"))),
+impl<'a> Object<'a> {
+    fn of(raw: Raw<'a>) -> Self {
+        Self(raw.members().collect())
     }
-}
 
-fn text<'a>(of: Raw<'a>, name: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
-    match member(of, name) {
-        None => Ok(None),
-        Some(value) => {
-            value.as_str().map(Some).ok_or(Refusal::shape(format!("{name} is not a string")))
+    /// A member that is there and not null; the last one if the name repeats.
+    fn member(&self, name: &str) -> Option<Raw<'a>> {
+        let found = self.0.iter().rev().find(|(key, _)| key == name);
+        found.map(|(_, value)| *value).filter(|it| !it.is_null())
+    }
+
+    fn object(&self, name: &'static str) -> Result<Option<Raw<'a>>, Refusal> {
+        match self.member(name) {
+            None => Ok(None),
+            Some(value) if value.kind() == Kind::Object => Ok(Some(value)),
+            Some(_) => Err(Refusal::shape(format!("{name} is not an object"))),
         }
     }
-}
 
-fn needed<'a>(of: Raw<'a>, name: &'static str) -> Result<Cow<'a, str>, Refusal> {
-    let text = text(of, name)?.filter(|it| !it.is_empty());
-    text.ok_or(Refusal::shape(format!("{name} is missing")))
-}
-
-fn flag(of: Raw<'_>, name: &'static str) -> Result<Option<bool>, Refusal> {
-    match member(of, name) {
-        None => Ok(None),
-        Some(value) => value
-            .as_bool()
-            .map(Some)
-            .ok_or(Refusal::shape(format!("{name} is neither true nor false"))),
+    fn text(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Refusal> {
+        match self.member(name) {
+            None => Ok(None),
+            Some(value) => match value.as_str() {
+                Some(text) => Ok(Some(text)),
+                None => Err(Refusal::shape(format!("{name} is not a string"))),
+            },
+        }
     }
-}
 
-fn list<'a>(of: Raw<'a>, name: &'static str) -> Result<Vec<Cow<'a, str>>, Refusal> {
-    let wrong = || Refusal::shape(format!("{name} is not a list of strings"));
-    let Some(list) = member(of, name) else { return Ok(Vec::new()) };
-    if list.kind() != Kind::Array {
-        return Err(wrong());
+    fn needed(&self, name: &'static str) -> Result<Cow<'a, str>, Refusal> {
+        match self.text(name)?.filter(|it| !it.is_empty()) {
+            Some(text) => Ok(text),
+            None => Err(Refusal::shape(format!("{name} is missing"))),
+        }
     }
-    list.items().map(|item| item.as_str().ok_or_else(wrong)).collect()
+
+    fn flag(&self, name: &'static str) -> Result<Option<bool>, Refusal> {
+        match self.member(name) {
+            None => Ok(None),
+            Some(value) => match value.as_bool() {
+                Some(flag) => Ok(Some(flag)),
+                None => Err(Refusal::shape(format!("{name} is neither true nor false"))),
+            },
+        }
+    }
+
+    fn list(&self, name: &'static str) -> Result<Vec<Cow<'a, str>>, Refusal> {
+        let wrong = || Refusal::shape(format!("{name} is not a list of strings"));
+        let Some(list) = self.member(name) else { return Ok(Vec::new()) };
+        if list.kind() != Kind::Array {
+            return Err(wrong());
+        }
+        list.items().map(|item| item.as_str().ok_or_else(wrong)).collect()
+    }
 }
 
 #[cfg(test)]
