@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use super::tokens::{Standing, Tokens};
 use crate::auth::source::{Consult, Digest32};
 use crate::auth::{Finding, Identity, Inquiry, Source, What};
+use crate::base::name::Name;
 use crate::base::time::{Millis, Nanos, Now};
 use crate::wire::json;
 
@@ -24,9 +25,9 @@ pub const WAITING_MAX: usize = 4096;
 pub const CACHE_MAX: usize = 50_000;
 /// How long a refusal is remembered, at most: whoever has just got a token must not wait long.
 pub const REFUSAL_CACHE: Millis = Millis(5_000);
-/// Failed logins in a minute, of one user name and of all together.
+/// Logins in a minute that failed or have no answer yet, of one user name. There is no bound for all names
+/// together: whoever makes names up would lock everyone else out.
 const FAILED_LOGINS_PER_USER_MAX: u32 = 10;
-const FAILED_LOGINS_MAX: u32 = 1_000;
 const MINUTE: Millis = Millis(60_000);
 
 /// What a desk wants done.
@@ -66,6 +67,8 @@ pub struct Desk<W> {
     flying: HashSet<u64>,
     next: u64,
     failed: FailedLogins,
+    /// Who was revoked while questions were open: user, account, and the last of those questions.
+    revoked: Vec<(Name, Option<Name>, u64)>,
 }
 
 struct Cached {
@@ -80,12 +83,13 @@ struct Flight<W> {
     key: Digest32,
     waiters: Vec<W>,
     question: Option<Question>,
+    /// From when on it is too late to ask: who waits for its turn waits, too.
+    deadline: Nanos,
 }
 
 #[derive(Default)]
 struct FailedLogins {
     since: Nanos,
-    all: u32,
     by_user: HashMap<Digest32, u32>,
 }
 
@@ -101,6 +105,7 @@ impl<W> Default for Desk<W> {
             flying: HashSet::new(),
             next: 0,
             failed: FailedLogins::default(),
+            revoked: Vec::new(),
         }
     }
 }
@@ -132,12 +137,18 @@ impl<W> Desk<W> {
         if self.waiting.len() >= WAITING_MAX {
             return out.push(Step::Tell(who, Finding::Unavailable));
         }
+        if let What::Login { username, .. } = &inquiry.what {
+            // Until it is answered it counts as failed, or a thousand guesses at once would all be heard.
+            self.failed.count(username, now);
+        }
         let question = Some(question(&source, consult, &inquiry.what));
+        let deadline = now.steady + consult.timeout;
         self.next += 1;
         self.asked.insert(key, self.next);
-        self.flights.insert(self.next, Flight { inquiry, key, waiters: vec![who], question });
+        let flight = Flight { inquiry, key, waiters: vec![who], question, deadline };
+        self.flights.insert(self.next, flight);
         self.waiting.push_back(self.next);
-        self.take_off(out);
+        self.take_off(now, out);
     }
 
     /// Takes what the application said to a question.
@@ -152,7 +163,14 @@ impl<W> Desk<W> {
         self.flying.remove(&number);
         let Some(flight) = self.flights.remove(&number) else { return };
         self.asked.remove(&flight.key);
-        let identity = read(answer, now);
+        // An answer that was on its way when its subject was revoked is void.
+        let is_revoked = |it: &Identity| {
+            self.revoked.iter().any(|(user, account, last)| {
+                number <= *last && it.user == *user && it.account == *account
+            })
+        };
+        let identity = read(answer, now).map(|it| it.filter(|it| !is_revoked(it)));
+        self.forget_revocations();
         for who in flight.waiters {
             let finding = match &identity {
                 Err(()) => Finding::Unavailable,
@@ -166,10 +184,10 @@ impl<W> Desk<W> {
                 let cache = flight.inquiry.source.consult.as_ref().map_or(Millis(0), |it| it.cache);
                 self.remember(flight.key, identity, cache, now);
             }
-            (What::Login { username, .. }, Ok(None)) => self.failed.count(username, now),
+            (What::Login { username, .. }, Ok(Some(_)) | Err(())) => self.failed.uncount(username),
             _ => {}
         }
-        self.take_off(out);
+        self.take_off(now, out);
     }
 
     /// How many questions are with the application or wait.
@@ -230,6 +248,9 @@ impl<W> Desk<W> {
             }
             What::Revoke { user, account } => {
                 self.tokens.revoke(user, account.as_deref());
+                if !self.flights.is_empty() {
+                    self.revoked.push((user.clone(), account.clone(), self.next));
+                }
                 // Which of the cached answers are theirs costs a look at each, and this is rare.
                 let is_it = |it: &Identity| it.user == *user && it.account == *account;
                 self.cache.retain(|_, it| !it.identity.as_deref().is_some_and(is_it));
@@ -275,10 +296,30 @@ impl<W> Desk<W> {
         }
     }
 
-    /// Asks as many of those that wait as may be asked.
-    fn take_off(&mut self, out: &mut Vec<Step<W>>) {
+    /// Forgets who was revoked once no question of before is open.
+    fn forget_revocations(&mut self) {
+        if self.revoked.is_empty() {
+            return;
+        }
+        let first_open = self.flights.keys().min().copied().unwrap_or(u64::MAX);
+        self.revoked.retain(|(_, _, last)| first_open <= *last);
+    }
+
+    /// Asks as many of those that wait as may be asked; who has waited too long is told so. While all that may
+    /// be asked hang, they end one after the other, so that nobody waits for longer than two time-outs.
+    fn take_off(&mut self, now: Now, out: &mut Vec<Step<W>>) {
         while self.flying.len() < FLIGHTS_MAX {
             let Some(number) = self.waiting.pop_front() else { return };
+            if self.flights.get(&number).is_some_and(|it| it.deadline <= now.steady) {
+                let Some(late) = self.flights.remove(&number) else { continue };
+                self.asked.remove(&late.key);
+                if let What::Login { username, .. } = &late.inquiry.what {
+                    self.failed.uncount(username);
+                }
+                let late = late.waiters.into_iter();
+                out.extend(late.map(|who| Step::Tell(who, Finding::Unavailable)));
+                continue;
+            }
             let question = self.flights.get_mut(&number).and_then(|it| it.question.take());
             if let Some(question) = question {
                 self.flying.insert(number);
@@ -298,12 +339,18 @@ impl FailedLogins {
     fn is_limited(&mut self, username: &str, now: Now) -> bool {
         self.turn(now);
         let by_user = self.by_user.get(&digest_of(&[username.as_bytes()])).copied();
-        self.all >= FAILED_LOGINS_MAX || by_user.unwrap_or(0) >= FAILED_LOGINS_PER_USER_MAX
+        by_user.unwrap_or(0) >= FAILED_LOGINS_PER_USER_MAX
+    }
+
+    /// It did not fail after all.
+    fn uncount(&mut self, username: &str) {
+        if let Some(count) = self.by_user.get_mut(&digest_of(&[username.as_bytes()])) {
+            *count = count.saturating_sub(1);
+        }
     }
 
     fn count(&mut self, username: &str, now: Now) {
         self.turn(now);
-        self.all += 1;
         *self.by_user.entry(digest_of(&[username.as_bytes()])).or_default() += 1;
     }
 }
@@ -560,9 +607,67 @@ mod tests {
         assert!(matches!(bench.login("bob", "pass", None), Finding::Unknown));
         bench.now.steady = bench.now.steady + MINUTE;
         assert!(matches!(bench.login("ann", "pass", None), Finding::Issued(_)));
-        for n in 0..FAILED_LOGINS_MAX {
+        // Whoever makes names up locks nobody out.
+        for n in 0..5_000 {
             assert!(matches!(bench.login(&n.to_string(), "wrong", None), Finding::Unknown));
         }
-        assert!(matches!(bench.login("ann", "pass", None), Finding::Limited));
+        assert!(matches!(bench.login("ann", "pass", None), Finding::Issued(_)));
+    }
+
+    #[test]
+    fn guesses_that_are_under_way_count() {
+        let mut bench = Bench::new("http://x/", true);
+        let mut guess = |n: usize| {
+            let what = What::Login {
+                username: "joe".into(),
+                password: n.to_string().into(),
+                account: None,
+                verify_only: false,
+            };
+            words(&bench.ask(0, what))
+        };
+        let asked = (0..100).filter(|&n| guess(n).starts_with("ask")).count();
+        assert_eq!(asked, FAILED_LOGINS_PER_USER_MAX as usize);
+        // One that was right, and one that nobody could judge, make room for two more.
+        assert!(bench.answer(1, ok(r#"{"user":"joe"}"#)).contains("Issued"));
+        assert_eq!(bench.answer(2, None), "0:Unavailable");
+        assert_eq!(bench.answer(3, Some((401, Vec::new()))), "0:Unknown");
+        let mut guess = |n: usize| {
+            let (username, password) = ("joe".into(), n.to_string().into());
+            words(
+                &bench.ask(0, What::Login { username, password, account: None, verify_only: true }),
+            )
+        };
+        let asked = (100..200).filter(|&n| guess(n).starts_with("ask")).count();
+        assert_eq!(asked, 2);
+    }
+
+    #[test]
+    fn an_answer_from_before_a_revocation_is_void() {
+        let mut bench = Bench::new("http://x/", true);
+        assert_eq!(bench.token(1, "a"), "ask 1");
+        let revoke = || What::Revoke { user: "ann".into(), account: Some("acme".into()) };
+        assert_eq!(words(&bench.ask(2, revoke())), "2:Done");
+        assert_eq!(bench.token(3, "b"), "ask 2");
+        let ann = || ok(r#"{"user":"ann","account":"acme"}"#);
+        assert_eq!(bench.answer(1, ann()), "1:Unknown");
+        // What was asked afterwards counts, and nothing of before was kept.
+        assert_eq!(bench.answer(2, ann()), "3:ann");
+        assert!(bench.desk.revoked.is_empty());
+        assert_eq!(words(&bench.ask(2, revoke())), "2:Done");
+        assert_eq!(bench.token(4, "b"), "ask 3");
+    }
+
+    #[test]
+    fn who_waits_for_a_turn_does_not_wait_forever() {
+        let mut bench = Bench::new("http://x/", false);
+        for n in 0..FLIGHTS_MAX + 10 {
+            bench.token(n as u32, &n.to_string());
+        }
+        bench.now.steady = bench.now.steady + Millis(101);
+        let told = bench.answer(1, None);
+        assert_eq!(told.matches("Unavailable").count(), 11, "{told}");
+        assert!(!told.contains("ask"));
+        assert_eq!(bench.token(9, "new"), format!("ask {}", FLIGHTS_MAX + 11));
     }
 }
