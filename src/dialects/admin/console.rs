@@ -65,6 +65,8 @@ impl Console {
         let door = DoorKeeper::new(config.development, config.admin.token.clone());
         let lanes = Lanes::new(&dialects, config);
         let development = config.development;
+        // Who sets a token wants it asked for, app or no app.
+        let development = development && config.admin.token.is_none();
         Self { shared: Arc::new(Shared { apps, metrics, door, development, dialects, lanes }) }
     }
 
@@ -85,7 +87,8 @@ impl Console {
         };
         let entry = self.shared.door.entry(request, facts.now.wall);
         if entry == Entry::Closed {
-            let text = "the console opens on this machine while nothing is configured, else with admin.token";
+            let text = "set admin.token (or its _file or _env) to open the console; without it and without an \
+                        app it opens on this machine alone";
             return Some(Opening::Respond(refusal(403, text)));
         }
         Some(match (request.method, path) {
@@ -251,11 +254,6 @@ impl Asking {
 
     fn login(&self, body: &[u8], now: Now, out: &mut Vec<Output>) -> Response {
         let door = &self.shared.door;
-        if door.is_flooded(now.wall, false) {
-            let mut response = refusal(429, "too many wrong logins, try again in a second");
-            response.headers.push(("Retry-After", "1".into()));
-            return response;
-        }
         let token = json::parse(body).ok().and_then(|it| it.member("token")?.as_str());
         let is_right = token.is_some_and(|token| door.is_token(&token));
         match is_right.then(|| door.cookie(now.wall)).flatten() {
@@ -264,9 +262,14 @@ impl Asking {
                 response.headers.push(("Set-Cookie", cookie.into()));
                 response
             }
+            // Whoever has the token gets in, however many others guess.
             None => {
                 out.push(Output::Count(Counter::SignatureFailures));
-                door.is_flooded(now.wall, true);
+                if door.is_flooded(now.wall, true) {
+                    let mut response = refusal(429, "too many wrong logins, try again in a second");
+                    response.headers.push(("Retry-After", "1".into()));
+                    return response;
+                }
                 refusal(401, "that is not the operator's token")
             }
         }

@@ -1,5 +1,5 @@
-//! Who may use the console: whoever is on this machine while nothing is configured, else who has the
-//! operator's token, as a bearer or, after a login, as a cookie.
+//! Who may use the console: whoever is on this machine while neither an app nor a token is configured, else
+//! who has logged in with the operator's token, which a cookie tells.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,11 +47,9 @@ impl DoorKeeper {
         if !is_same_site(request) {
             return Entry::Closed;
         }
-        let bearer = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
         let cookie = request.header("cookie").and_then(cookie_of);
-        if bearer.is_some_and(|token| self.is_token(token.trim()))
-            || cookie.is_some_and(|cookie| self.is_cookie(cookie, wall))
-            || self.development && is_local(request)
+        if cookie.is_some_and(|cookie| self.is_cookie(cookie, wall))
+            || self.development && self.token.is_none() && is_local(request)
         {
             return Entry::Open;
         }
@@ -112,17 +110,28 @@ fn cookie_of(field: &str) -> Option<&str> {
 /// Whether it comes from this machine itself, not through a proxy on it, and under a name of this machine:
 /// a page whose own name leads here is another site's page.
 fn is_local(request: &Request<'_>) -> bool {
+    is_from_here(request) && is_loopback(request.header("host").unwrap_or_default())
+}
+
+/// Whether it comes from this machine itself, not through a proxy on it.
+pub fn is_from_here(request: &Request<'_>) -> bool {
     let is_forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"]
         .iter()
         .any(|name| request.header(name).is_some());
-    let host = request.header("host").unwrap_or_default();
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    let is_loopback = name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    request.peer.ip().to_canonical().is_loopback() && !is_forwarded && is_loopback
+    request.peer.ip().to_canonical().is_loopback() && !is_forwarded
+}
+
+/// Whether a `Host` names this machine's loopback: an address or `localhost`, perhaps with a port.
+fn is_loopback(host: &str) -> bool {
+    let localhost = host.get(..9).filter(|it| it.eq_ignore_ascii_case("localhost"));
+    if localhost.is_some() {
+        let port = host.get(9..).unwrap_or_default();
+        return port.is_empty()
+            || port.strip_prefix(':').is_some_and(|it| it.parse::<u16>().is_ok());
+    }
+    let bare = host.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(host);
+    let address = host.parse::<std::net::SocketAddr>().map(|it| it.ip());
+    address.or(bare.parse()).is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Whether the page that sends it, if a page does, is ours.
@@ -169,6 +178,11 @@ mod tests {
             // Someone else, through a proxy on this machine.
             ("127.0.0.1:9", &[host, ("X-Forwarded-For", "10.0.0.1")], Entry::Closed),
             ("127.0.0.1:9", &[], Entry::Closed),
+            ("127.0.0.1:9", &[("Host", "[::1].evil.example")], Entry::Closed),
+            ("127.0.0.1:9", &[("Host", "[::1]:80:90")], Entry::Closed),
+            ("127.0.0.1:9", &[("Host", "localhost:evil")], Entry::Closed),
+            ("127.0.0.1:9", &[("Host", "localhost")], Entry::Open),
+            ("127.0.0.1:9", &[("Host", "[::1]")], Entry::Open),
         ] {
             assert_eq!(entry(&keeper, peer, headers), expected, "{peer} {headers:?}");
         }
@@ -182,8 +196,6 @@ mod tests {
         let later = DoorKeeper::new(false, Some(Secret("another".into())));
         for (headers, expected) in [
             (&[][..], Entry::Login),
-            (&[("Authorization", "Bearer t0k3n")], Entry::Open),
-            (&[("Authorization", "Bearer t0k3")], Entry::Login),
             (&[("Cookie", &*format!("a=b; {cookie}"))], Entry::Open),
             (&[("Cookie", &*format!("{cookie}0"))], Entry::Login),
             (&[("Cookie", "ringmain_operator=9999999999.x")], Entry::Login),
@@ -195,6 +207,9 @@ mod tests {
             assert_eq!(entry(&keeper, "127.0.0.1:9", headers), expected, "{headers:?}");
         }
         assert_eq!(entry(&later, "127.0.0.1:9", &[("Cookie", cookie)]), Entry::Login);
+        // Without an app, too: who sets a token wants it asked for.
+        let both = DoorKeeper::new(true, Some(Secret("t0k3n".into())));
+        assert_eq!(entry(&both, "127.0.0.1:9", &[("Host", "127.0.0.1")]), Entry::Login);
         assert_eq!(entry(&DoorKeeper::new(false, None), "127.0.0.1:9", &[]), Entry::Closed);
         assert!(
             !keeper

@@ -70,9 +70,9 @@ impl Admin {
 
     fn answer(&self, path: &str, request: &Request<'_>, facts: &Facts) -> Option<Response> {
         let is_private = matches!(path, "/metrics" | "/stats");
-        if is_private && !self.remote && !request.peer.ip().to_canonical().is_loopback() {
-            let text =
-                "for peers on this machine only; admin.remote = true lets others read it, too\n";
+        if is_private && !self.remote && !door::is_from_here(request) {
+            let text = "for peers on this machine only, and not through a proxy; admin.remote = true lets \
+                        others read it, too\n";
             return Some(text_response(403, text));
         }
         Some(match path {
