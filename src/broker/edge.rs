@@ -444,6 +444,10 @@ impl Edge {
         let filtered = self.filtered.get_mut(&heard);
         let filtered = filtered.expect("a filtered subscription has its filter");
         let is_active = self.subscriptions[number].stage == Stage::Active;
+        // Whoever looks for the same as before is found as before.
+        if filtered.replace(number, filter) {
+            return;
+        }
         filtered.remove(number, is_active, &self.slots);
         filtered.insert(number, filter.clone());
         if is_active {

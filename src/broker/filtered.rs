@@ -45,6 +45,20 @@ impl Filtered {
         assert!(before.is_none(), "a subscription has one filter");
     }
 
+    /// Takes another filter in the place of one that looks for the very same tags; false if it does not.
+    pub(crate) fn replace(&mut self, number: u32, filter: &Arc<Filter>) -> bool {
+        let held = self.filters.get_mut(&number).expect("it was inserted");
+        let is_same = match (&held.any_of, &filter.any_of) {
+            (None, None) => true,
+            (Some(before), Some(after)) => Arc::ptr_eq(before, after),
+            _ => false,
+        };
+        if is_same {
+            *held = filter.clone();
+        }
+        is_same
+    }
+
     /// From here on events find it.
     pub(crate) fn activate(&mut self, number: u32, slots: &Slots) {
         let filter = self.filters.get(&number).expect("it was inserted");

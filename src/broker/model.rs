@@ -81,6 +81,8 @@ fn tag(n: u64) -> Tag {
 #[derive(Clone, Debug)]
 struct Wanted {
     any_of: Option<Vec<u64>>,
+    /// The same list, as the broker has it.
+    tags: Option<Arc<[Tag]>>,
     verdicts: [Verdict; 4],
 }
 
@@ -97,8 +99,7 @@ impl Wanted {
     }
 
     fn filter(&self) -> Arc<Filter> {
-        let any_of = self.any_of.as_ref().map(|it| it.iter().map(|&n| tag(n)).collect());
-        Arc::new(Filter { any_of, admit: Box::new(self.clone()) })
+        Arc::new(Filter { any_of: self.tags.clone(), admit: Box::new(self.clone()) })
     }
 }
 
@@ -478,12 +479,21 @@ impl World {
             self.prng.chance(4, 5).then(|| (0..tags).map(|_| self.prng.below(TAGS)).collect());
         let verdicts = [Verdict::Skip, Verdict::Frame, Verdict::Session];
         let verdicts = std::array::from_fn(|_| verdicts[self.prng.below(3) as usize]);
-        Wanted { any_of, verdicts }
+        let any_of: Option<Vec<u64>> = any_of;
+        let tags = any_of.as_ref().map(|it| it.iter().map(|&n| tag(n)).collect());
+        Wanted { any_of, tags, verdicts }
     }
 
     /// Another filter; for a subscription without one it is ignored.
     fn refilter(&mut self, key: (u16, u32), number: u64) {
-        let wanted = self.wanted();
+        let mut wanted = self.wanted();
+        let session = &self.sessions.open[&key];
+        // Now and then the same tags with other verdicts.
+        if let (true, Some(before)) =
+            (self.prng.chance(1, 3), &session.subscriptions[&number].wanted)
+        {
+            (wanted.any_of, wanted.tags) = (before.any_of.clone(), before.tags.clone());
+        }
         let filter = wanted.filter();
         let session = self.sessions.open.get_mut(&key).unwrap();
         let subscription = session.subscriptions.get_mut(&number).unwrap();
