@@ -69,7 +69,10 @@ impl Verifier {
         let claims = decoded.map_err(|_| Refused::Invalid)?.claims.to_string();
         let claims = json::parse_str(&claims).map_err(|_| Refused::Invalid)?;
         let identity = Identity::from_json(claims, wall).map_err(|_| Refused::Invalid)?;
-        let not_before = claims.member("nbf").and_then(json::Raw::as_f64).unwrap_or(0.0);
+        let not_before = match claims.member("nbf").filter(|it| !it.is_null()) {
+            None => 0.0,
+            Some(claim) => claim.as_f64().ok_or(Refused::Invalid)?,
+        };
         if not_before * 1000.0 > wall.0.saturating_add(LEEWAY_MS) as f64 {
             return Err(Refused::Invalid);
         }
@@ -106,6 +109,7 @@ mod tests {
         for (claims, secret, refused) in [
             (r#"{"sub":"ann","exp":1699999994}"#, "secret", Refused::Expired),
             (r#"{"sub":"ann","nbf":1700000006}"#, "secret", Refused::Invalid),
+            (r#"{"sub":"ann","nbf":"1600000000"}"#, "secret", Refused::Invalid),
             (r#"{"sub":"ann"}"#, "another", Refused::Invalid),
             (r#"{"exp":1700000001}"#, "secret", Refused::Invalid),
             (r#"{"sub":["ann"]}"#, "secret", Refused::Invalid),

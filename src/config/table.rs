@@ -146,7 +146,7 @@ pub static SETTINGS: &[Setting<Config>] = &[
     ),
     number!("limits.assembly_bytes_per_shard_max", limits.assembly_bytes_per_shard_max, Bytes, 0, MIB / 4, 1024 * GIB,
         zero: Some("an eighth of memory, shared by the shards"),
-        "Bytes of messages and bodies of a shard that are not whole yet; above it whoever adds to them is refused with 503 or closed with 1013."),
+        "Bytes of messages and bodies of a shard that are not whole yet, and of what its sessions keep for peers (filters, requests that wait); above it whoever adds to them is refused with 503 or closed with 1013."),
     number!("limits.outbox_bytes_per_shard_max", limits.outbox_bytes_per_shard_max, Bytes, 0, MIB, 1024 * GIB,
         zero: Some("a quarter of memory, shared by the shards"),
         "Bytes queued for all connections of a shard; above it the fattest outbox goes first."),

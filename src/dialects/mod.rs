@@ -228,4 +228,10 @@ pub enum Output {
 pub trait Session {
     /// Takes an input and appends what follows from it. The caller drains `out` before the next input.
     fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>);
+
+    /// Memory, in bytes, that it holds for its peer beside itself and that the peer chose the size of:
+    /// messages that wait, filters. Counts towards the shard's bound of what is not whole yet.
+    fn held_bytes(&self) -> usize {
+        0
+    }
 }

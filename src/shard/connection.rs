@@ -155,7 +155,7 @@ impl Connection {
 }
 
 impl Connection {
-    /// Memory held for messages and bodies that are not whole.
+    /// Memory held for messages and bodies that are not whole, and for what the session keeps.
     pub fn assembly_bytes(&self) -> usize {
         let http = match &self.phase {
             Phase::Head { pending, .. } => pending.capacity(),
@@ -164,7 +164,8 @@ impl Connection {
             }
             Phase::WebSocket | Phase::Leaving(_) => 0,
         };
-        http + self.stream.as_ref().map_or(0, |stream| stream.assembly.capacity())
+        let session = self.session.as_ref().map_or(0, |session| session.held_bytes());
+        http + session + self.stream.as_ref().map_or(0, |stream| stream.assembly.capacity())
     }
 
     /// Does anything that the peer sends on its WebSocket still matter?

@@ -111,7 +111,7 @@ pub(super) fn text<'a>(
 
 /// Appends an event as the account stream shows it; false, and nothing appended, if it does not.
 pub(super) fn render_account(event: &Event, out: &mut Vec<u8>) -> bool {
-    let Happening::Message { name, data, .. } = &event.happening else { return false };
+    let Happening::Message { name, data, sender } = &event.happening else { return false };
     let channel = &event.channel.name;
     if channels::is_own(channel) {
         return splice("account", data, out);
@@ -119,7 +119,7 @@ pub(super) fn render_account(event: &Event, out: &mut Vec<u8>) -> bool {
     out.reserve(192 + name.len() + channel.len() + data.0.len());
     out.extend_from_slice(b"{\"type\":\"accountevent\",");
     head(CHANNEL, channel, name, &timestamp(event.at), out);
-    write_bridged(data, out);
+    write_bridged(data, sender.is_some(), out);
     out.push(b'}');
     true
 }
@@ -155,19 +155,21 @@ fn head(category: &str, sub_category: &str, name: &str, timestamp: &str, out: &m
     }
 }
 
-/// Appends the data of another protocol's event: an object's members, else one member.
+/// Appends the data of another protocol's event, of a peer or of a back end: an object's members, else one member.
 ///
 /// Pusher's back ends send data as a string that holds JSON: an object in there counts as one.
-fn write_bridged(data: &Payload, out: &mut Vec<u8>) {
+fn write_bridged(data: &Payload, is_peers: bool, out: &mut Vec<u8>) {
     // What the broker holds was checked as JSON at its door.
     let Ok(data) = json::parse(&data.0) else { return };
+    // A peer cannot say whose event it is; a back end can.
+    let is_claim = |key: &str| is_peers && matches!(key, "userId" | "userData");
     if data.kind() == Kind::Object {
-        return merge(data, |_| false, out);
+        return merge(data, is_claim, out);
     }
     let inside = data.as_str();
     let inside = inside.as_deref().and_then(|it| json::parse_str(it).ok());
     if let Some(object) = inside.filter(|it| it.kind() == Kind::Object) {
-        return merge(object, |_| false, out);
+        return merge(object, is_claim, out);
     }
     out.extend_from_slice(b",\"data\":");
     out.extend_from_slice(data.text().as_bytes());

@@ -332,6 +332,10 @@ impl AuthSession {
 }
 
 impl Session for AuthSession {
+    fn held_bytes(&self) -> usize {
+        self.checking.as_ref().map_or(0, |it| it.waiting_bytes)
+    }
+
     fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
         if self.is_over {
             return;

@@ -117,6 +117,9 @@ impl See {
     }
 }
 
+/// Addresses of one document, at most.
+const URIS_MAX: usize = 100;
+
 /// The group of annotations that are in none.
 const WORLD: &str = "__world__";
 
@@ -214,6 +217,10 @@ impl Reader<'_> {
             }
         };
         let mut uris = event.list("uris")?;
+        if uris.len() > URIS_MAX {
+            let text = format!("Cannot give more than {URIS_MAX} uris for one annotation");
+            return Err(Refusal::new(400, "limit_exceeded", text));
+        }
         if uris.is_empty() {
             uris.extend(annotation.text("uri")?);
         }

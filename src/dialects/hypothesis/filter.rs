@@ -21,7 +21,11 @@ pub enum Parsed {
     Dropped,
 }
 
-/// Reads the value of `filter`; more than `values_max` alternatives are refused.
+/// What the values of a filter may take in all, in their normal form: they are kept as long as the filter.
+const BYTES_MAX: usize = 256 << 10;
+
+/// Reads the value of `filter`; more than `values_max` alternatives, or longer ones than [`BYTES_MAX`], are
+/// refused before they are kept.
 pub fn parse(filter: Raw<'_>, values_max: usize) -> Parsed {
     let is_policy = |it: Raw<'_>| it.as_str().as_deref() == Some("include_any");
     if filter.kind() != Kind::Object
@@ -33,61 +37,113 @@ pub fn parse(filter: Raw<'_>, values_max: usize) -> Parsed {
     let Some(clauses) = filter.member("clauses").filter(|it| it.kind() == Kind::Array) else {
         return Parsed::Refused;
     };
-    let mut tags = Vec::new();
+    let mut found = Found { tags: Vec::new(), bytes: 0, values_max };
     for clause in clauses.items() {
-        if read_clause(clause, &mut tags).is_none() {
-            return Parsed::Dropped;
-        }
-        if tags.len() > values_max {
-            return Parsed::Refused;
+        match read_clause(clause, &mut found) {
+            Ok(()) => {}
+            Err(Unread::TooMuch) => return Parsed::Refused,
+            Err(Unread::Odd) => return Parsed::Dropped,
         }
     }
+    let mut tags = found.tags;
     tags.sort_unstable();
     tags.dedup();
     Parsed::Filter(tags)
 }
 
-/// Appends the tags of a clause; none if it cannot be read.
-fn read_clause(clause: Raw<'_>, tags: &mut Vec<Tag>) -> Option<()> {
-    if clause.kind() != Kind::Object {
-        return None;
+/// What a filter's clauses come to so far.
+struct Found {
+    tags: Vec<Tag>,
+    bytes: usize,
+    values_max: usize,
+}
+
+/// Why a clause is not read.
+enum Unread {
+    /// It cannot be.
+    Odd,
+    /// It would be more than is kept.
+    TooMuch,
+}
+
+impl Found {
+    fn push(&mut self, field: Field, value: &str) -> Result<(), Unread> {
+        self.bytes += value.len();
+        if self.tags.len() >= self.values_max || self.bytes > BYTES_MAX {
+            return Err(Unread::TooMuch);
+        }
+        self.tags.push(field.tag(value));
+        Ok(())
     }
-    let field = clause.member("field")?;
+}
+
+/// Adds the tags of a clause.
+fn read_clause(clause: Raw<'_>, found: &mut Found) -> Result<(), Unread> {
+    if clause.kind() != Kind::Object {
+        return Err(Unread::Odd);
+    }
+    let field = clause.member("field").ok_or(Unread::Odd)?;
     if matches!(field.kind(), Kind::Object | Kind::Array) {
-        return None;
+        return Err(Unread::Odd);
     }
     // Fields that nobody knows are passed over, value or not.
-    let Some(field) = field.as_str().and_then(|name| Field::of(&name)) else { return Some(()) };
-    let value = clause.member("value")?;
+    let Some(field) = field.as_str().and_then(|name| Field::of(&name)) else { return Ok(()) };
+    let value = clause.member("value").ok_or(Unread::Odd)?;
     if value.kind() != Kind::Array {
-        return read_value(field, value, tags);
+        return read_value(field, value, found);
     }
     for item in value.items() {
         if matches!(item.kind(), Kind::Object | Kind::Array) {
-            return None;
+            return Err(Unread::Odd);
         }
-        read_value(field, item, tags)?;
+        read_value(field, item, found)?;
     }
-    Some(())
+    Ok(())
 }
 
-fn read_value(field: Field, value: Raw<'_>, tags: &mut Vec<Tag>) -> Option<()> {
-    let text = value.as_str();
-    match (field, text) {
-        (Field::Uri, None) => return None,
+fn read_value(field: Field, value: Raw<'_>, found: &mut Found) -> Result<(), Unread> {
+    match (field, value.as_str()) {
+        (Field::Uri, None) => Err(Unread::Odd),
         (Field::Uri, Some(text)) => {
-            tags.extend(uri::keys_wanted(&text)?.iter().map(|key| field.tag(key)));
+            let keys = uri::keys_wanted(&text).ok_or(Unread::Odd)?;
+            keys.iter().try_for_each(|key| found.push(field, key))
         }
-        (_, Some(text)) => tags.push(field.tag(&text)),
+        (_, Some(text)) => found.push(field, &text),
         // Other than text, it equals nothing.
-        (_, None) => {}
+        (_, None) => Ok(()),
     }
-    Some(())
 }
 
 impl Field {
     /// The tag that says this of an annotation.
     pub fn tag(self, value: &str) -> Tag {
         Tag { name: self.name(), value: Name::from(value) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::json;
+
+    fn parsed(values: &str, values_max: usize) -> Parsed {
+        let text = format!(
+            r#"{{"match_policy":"include_any","actions":1,"clauses":[{{"field":"/uri","value":{values}}}]}}"#
+        );
+        parse(json::parse_str(&text).unwrap(), values_max)
+    }
+
+    #[test]
+    fn a_filter_keeps_no_more_than_it_may() {
+        let versions =
+            |base: usize, n: usize| format!("\"urn:{}{}\"", "x".repeat(base), ":v1".repeat(n));
+        // Copies of one long address: as many as the message has suffixes, were they made.
+        assert_eq!(parsed(&versions(120_000, 40_000), 1024), Parsed::Dropped);
+        assert_eq!(parsed(&versions(60_000, uri::VERSIONS_MAX), 1024), Parsed::Refused);
+        assert!(matches!(parsed(&versions(100, uri::VERSIONS_MAX), 1024), Parsed::Filter(_)));
+        assert_eq!(parsed(r#"["a","b","c"]"#, 2), Parsed::Refused);
+        assert!(matches!(parsed(r#"["a","b"]"#, 2), Parsed::Filter(tags) if tags.len() == 2));
+        let long = format!("\"http://e.com/{}\"", "x".repeat(BYTES_MAX));
+        assert_eq!(parsed(&long, 2), Parsed::Refused);
     }
 }

@@ -21,7 +21,7 @@ use self::session::HypothesisSession;
 use self::settings::{DEVELOPMENT_TOKEN, DEVELOPMENT_USER, Settings};
 use super::api::{Door, Refusal, Submission, draining};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Output, Pane, Request, Response};
-use crate::auth::{App, Apps, Checked, Source};
+use crate::auth::{App, Apps, Checked, Seat, Source};
 use crate::base::ids::Ticket;
 use crate::base::time::Millis;
 use crate::broker::{Command, Event};
@@ -96,19 +96,25 @@ impl Hypothesis {
             let reason = "You are not allowed here. Are you connecting from an allowed origin?";
             return Opening::Respond(refused(403, "forbidden", reason));
         }
+        let Some(seat) = Seat::try_take(&shared.app) else {
+            let mut response =
+                refused(503, "server_error", "The app has as many connections as it may have.");
+            response.headers.push(("Retry-After", "1".into()));
+            return Opening::Respond(response);
+        };
         let checked = token_of(request).map(|token| shared.source.check(&token, facts.now.wall));
         let session = match checked {
             Some(Checked::Inquire(inquiry)) => {
-                HypothesisSession::asking(shared.clone(), inquiry, facts)
+                HypothesisSession::asking(shared.clone(), seat, inquiry, facts)
             }
             Some(Checked::Known(identity)) => {
-                HypothesisSession::new(shared.clone(), Some(identity), facts)
+                HypothesisSession::new(shared.clone(), seat, Some(identity), facts)
             }
             Some(Checked::Expired | Checked::Unknown) if shared.settings.strict_tokens => {
                 return Opening::Respond(refused(401, "unauthorized", "The token is not valid."));
             }
             // A bad token is no error: the peer finds out when it asks who it is.
-            _ => HypothesisSession::new(shared.clone(), None, facts),
+            _ => HypothesisSession::new(shared.clone(), seat, None, facts),
         };
         Opening::WebSocket {
             session: Box::new(session),

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use super::annotation::{self, AUTHOR, Field, MODERATION, ORIGIN, SEE, See};
 use super::filter::{self, Parsed};
 use super::{CHANNEL, LANE_ANNOTATIONS, LANE_USER, Shared, USER_PREFIX, frames};
-use crate::auth::{Finding, Identity, Inquiry};
+use crate::auth::{Finding, Identity, Inquiry, Seat};
 use crate::base::ids::{LaneId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Nanos, Now};
 use crate::broker::{Admit, Command, Event, Filter, Reply, Subscribe, Tag, Verdict};
+use crate::dialects::api::is_within_rate;
 use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
 use crate::observe::{CloseReason, Counter};
 use crate::wire::json::{self, Kind, Raw};
@@ -26,9 +27,14 @@ const KEEP_ALIVE: TimerKind = TimerKind(0);
 const WAITING_MAX: usize = 64;
 const WAITING_BYTES_MAX: usize = 256 << 10;
 
+/// Changes of name and filter in one second; the official client makes three in all.
+const CHANGES_PER_SECOND_MAX: u32 = 50;
+
 /// One peer's side of the protocol.
 pub struct HypothesisSession {
     shared: Arc<Shared>,
+    /// This connection's place in its app.
+    _seat: Seat,
     lane_first: LaneId,
     /// Who the peer is; none: anyone.
     user: Option<Arc<Identity>>,
@@ -40,6 +46,10 @@ pub struct HypothesisSession {
     client_id: Option<Name>,
     /// What it wants to hear; none before its first filter.
     wanted: Option<Arc<[Tag]>>,
+    /// The values of that, together.
+    wanted_bytes: u32,
+    /// When the next change of name or filter would be due, were they evenly spaced.
+    change_due: Nanos,
 }
 
 /// What waits for answers.
@@ -55,9 +65,15 @@ struct Waiting {
 
 impl HypothesisSession {
     /// The session of a peer that showed no token, or one that is good or nobody's.
-    pub fn new(shared: Arc<Shared>, user: Option<Arc<Identity>>, facts: &Facts) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        seat: Seat,
+        user: Option<Arc<Identity>>,
+        facts: &Facts,
+    ) -> Self {
         Self {
             shared,
+            _seat: seat,
             lane_first: facts.lane_first,
             user,
             waiting: None,
@@ -65,13 +81,15 @@ impl HypothesisSession {
             ticket_next: 0,
             client_id: None,
             wanted: None,
+            wanted_bytes: 0,
+            change_due: Nanos::default(),
         }
     }
 
     /// The session of a peer whose token only the application knows.
-    pub fn asking(shared: Arc<Shared>, inquiry: Inquiry, facts: &Facts) -> Self {
+    pub fn asking(shared: Arc<Shared>, seat: Seat, inquiry: Inquiry, facts: &Facts) -> Self {
         let waiting = Waiting { inquiry: Some(inquiry), missing: 1, ..Waiting::default() };
-        Self { waiting: Some(Box::new(waiting)), ..Self::new(shared, None, facts) }
+        Self { waiting: Some(Box::new(waiting)), ..Self::new(shared, seat, None, facts) }
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -96,7 +114,7 @@ impl HypothesisSession {
         out.push(Output::Ask(self.ticket(), Command::Subscribe(Box::new(subscribe))));
     }
 
-    fn found(&mut self, finding: Finding, out: &mut Vec<Output>) {
+    fn found(&mut self, finding: Finding, now: Now, out: &mut Vec<Output>) {
         match finding {
             Finding::Known(identity) => self.user = Some(identity),
             // Nobody's token makes no user; neither does one that nobody could be asked about.
@@ -108,11 +126,11 @@ impl HypothesisSession {
             }
         }
         self.hear_of_groups(out);
-        self.answered(out);
+        self.answered(now, out);
     }
 
     /// One answer less is missing; with the last one goes on with what waited.
-    fn answered(&mut self, out: &mut Vec<Output>) {
+    fn answered(&mut self, now: Now, out: &mut Vec<Output>) {
         let Some(waiting) = &mut self.waiting else { return };
         waiting.missing = waiting.missing.saturating_sub(1);
         if waiting.missing > 0 {
@@ -122,7 +140,7 @@ impl HypothesisSession {
         self.waiting = None;
         for message in messages {
             // It may be the first filter, and then the rest waits again.
-            self.text(&message, out);
+            self.text(&message, now, out);
         }
     }
 
@@ -136,8 +154,8 @@ impl HypothesisSession {
         out.push(Output::Arm(KEEP_ALIVE, period));
     }
 
-    fn text(&mut self, text: &str, out: &mut Vec<Output>) {
-        let Some(waiting) = &mut self.waiting else { return self.message(text, out) };
+    fn text(&mut self, text: &str, now: Now, out: &mut Vec<Output>) {
+        let Some(waiting) = &mut self.waiting else { return self.message(text, now, out) };
         waiting.bytes += text.len();
         if waiting.messages.len() >= WAITING_MAX || waiting.bytes > WAITING_BYTES_MAX {
             return out.push(close(1013, "try again later", CloseReason::Overload));
@@ -145,7 +163,7 @@ impl HypothesisSession {
         waiting.messages.push(text.to_owned());
     }
 
-    fn message(&mut self, text: &str, out: &mut Vec<Output>) {
+    fn message(&mut self, text: &str, now: Now, out: &mut Vec<Output>) {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let plain = match json::parse_str(text) {
             Ok(_) => Cow::Borrowed(text),
@@ -169,14 +187,14 @@ impl HypothesisSession {
                 _ => {}
             }
         }
-        self.act(&envelope, out);
+        self.act(&envelope, now, out);
     }
 
-    fn act(&mut self, message: &Envelope<'_>, out: &mut Vec<Output>) {
+    fn act(&mut self, message: &Envelope<'_>, now: Now, out: &mut Vec<Output>) {
         // Without a number to answer to there is no answer, not even to a mistake.
         let id = message.id.filter(|it| matches!(it.kind(), Kind::Number | Kind::Bool));
         let reply = id.map(Raw::text);
-        let mut error = |kind: &str, description: &str| {
+        let error = |kind: &str, description: &str, out: &mut Vec<Output>| {
             out.extend(reply.map(|id| Output::Text(frames::error(kind, description, id))));
         };
         let kind = match message.kind.filter(|it| !it.is_null()) {
@@ -186,7 +204,7 @@ impl HypothesisSession {
             None if message.message_type.and_then(Raw::as_str).as_deref() == Some("client_id") => {
                 Ok(Cow::Borrowed("client_id"))
             }
-            None => return error("invalid_type", "invalid message type: null"),
+            None => return error("invalid_type", "invalid message type: null", out),
         };
         match kind.as_deref() {
             Ok("ping") => out.extend(reply.map(|id| Output::Text(frames::pong(id)))),
@@ -195,24 +213,35 @@ impl HypothesisSession {
                 out.extend(reply.map(|id| Output::Text(frames::whoyouare(userid, id))));
             }
             Ok("client_id") => match message.value {
-                None => error("invalid_data", "\"value\" is missing"),
-                Some(value) => self.name(value, out),
+                None => error("invalid_data", "\"value\" is missing", out),
+                Some(value) if self.may_change(now, out) => self.name(value, out),
+                Some(_) => {}
             },
             Ok("filter") => match message.filter {
-                None => error("invalid_data", "\"filter\" is missing"),
-                Some(filter) => {
+                None => error("invalid_data", "\"filter\" is missing", out),
+                Some(filter) if self.may_change(now, out) => {
                     match filter::parse(filter, self.shared.settings.filter_values_max) {
                         Parsed::Filter(tags) => self.want(tags, out),
-                        Parsed::Refused => error("invalid_data", "failed to parse filter"),
+                        Parsed::Refused => error("invalid_data", "failed to parse filter", out),
                         Parsed::Dropped => {}
                     }
                 }
+                Some(_) => {}
             },
             Ok(_) | Err(_) => {
                 let kind = message.kind.map_or(String::from("null"), frames::as_python);
-                error("invalid_type", &format!("invalid message type: {kind}"));
+                error("invalid_type", &format!("invalid message type: {kind}"), out);
             }
         }
+    }
+
+    /// Whether the peer may change its name or its filter once more: each is work for every channel.
+    fn may_change(&mut self, now: Now, out: &mut Vec<Output>) -> bool {
+        let may = is_within_rate(&mut self.change_due, now.steady, CHANGES_PER_SECOND_MAX);
+        if !may {
+            out.push(close(1008, "name or filter changed too often", CloseReason::Session));
+        }
+        may
     }
 
     /// The peer says what it calls itself; any JSON value.
@@ -234,6 +263,7 @@ impl HypothesisSession {
     /// The peer says what it wants to hear from here on.
     fn want(&mut self, tags: Vec<Tag>, out: &mut Vec<Output>) {
         let wanted: Arc<[Tag]> = tags.into();
+        self.wanted_bytes = wanted.iter().map(|tag| tag.value.len() as u32).sum();
         let is_first = self.wanted.replace(wanted.clone()).is_none();
         for channel in self.channels() {
             let filter = self.filter_of(&channel, &wanted);
@@ -329,11 +359,12 @@ impl Admit for Audience {
             Some(See::Author) => is_author(),
             None => false,
         };
+        let is_withheld = matches!(See::of(see), Some(See::Moderators | See::Author));
         match may {
             false => Verdict::Skip,
             true if tags.value(MODERATION).is_some() && moderates => Verdict::Session,
             // Its author is not told that it is hidden.
-            true if See::of(see) == Some(See::Moderators) && is_author() => Verdict::Session,
+            true if is_withheld && is_author() => Verdict::Session,
             true => Verdict::Frame,
         }
     }
@@ -383,24 +414,32 @@ fn without_nan(text: &str) -> Cow<'_, str> {
 }
 
 impl Session for HypothesisSession {
+    fn held_bytes(&self) -> usize {
+        // A tag stands in the filter and, if nobody else looks for it, in the index of each channel.
+        const TAG_BYTES: usize = 2 * size_of::<Tag>() + 96;
+        let tags = self.wanted.as_deref().unwrap_or_default();
+        let wanted = self.wanted_bytes as usize + tags.len() * TAG_BYTES;
+        wanted + self.waiting.as_ref().map_or(0, |it| it.bytes)
+    }
+
     fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
         match input {
             Input::Opened => self.opened(out),
             Input::Text(text) => {
                 self.heard = now.steady;
-                self.text(text, out);
+                self.text(text, now, out);
             }
             Input::Binary(bytes) => {
                 self.heard = now.steady;
                 match std::str::from_utf8(bytes) {
-                    Ok(text) => self.text(text, out),
+                    Ok(text) => self.text(text, now, out),
                     Err(_) => {
                         out.push(close(1000, "invalid message format", CloseReason::Session));
                     }
                 }
             }
             Input::Pong => self.heard = now.steady,
-            Input::Found(_, finding) => self.found(finding, out),
+            Input::Found(_, finding) => self.found(finding, now, out),
             Input::Event(event) => self.event(event, out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
             Input::Reply(_, Reply::Refused(refusal)) => {
@@ -411,7 +450,7 @@ impl Session for HypothesisSession {
             }
             // The channel of the user's own groups is nobody's to wait for.
             Input::Reply(_, Reply::Subscribed(it)) if !it.channel.name.starts_with(USER_PREFIX) => {
-                self.answered(out);
+                self.answered(now, out);
             }
             Input::Reply(..) | Input::Timer(_) | Input::Body(_) | Input::Closed => {}
         }

@@ -16,6 +16,12 @@ fn shared() -> Arc<Shared> {
     Arc::new(Shared { app: apps.with_id("app-id").unwrap().clone(), settings, source })
 }
 
+fn session() -> HypothesisSession {
+    let shared = shared();
+    let seat = Seat::try_take(&shared.app).unwrap();
+    HypothesisSession::new(shared, seat, None, &facts())
+}
+
 fn facts() -> Facts {
     Facts {
         connection: ConnectionId::from_pair(1, 1),
@@ -38,7 +44,7 @@ fn named(user: &str, groups: &[&str], moderates: &[&str]) -> Arc<Identity> {
 
 /// What a session with a filter for `old` answers to a message, and what it wants afterwards if that changed.
 fn say(message: &str) -> (Option<String>, Option<Vec<String>>) {
-    let mut session = HypothesisSession::new(shared(), None, &facts());
+    let mut session = session();
     let mut out = Vec::new();
     session.want(vec![Field::Id.tag("old")], &mut out);
     // Its subscriptions stand.
@@ -172,7 +178,9 @@ fn the_visibility_matrix_holds() {
             let plain = event(&tags, see != See::World);
             let is_author = person.as_ref().is_some_and(|it| &*it.user == "acct:a@h");
             let frame = match may {
-                true if see == See::Moderators && is_author => Verdict::Session,
+                true if matches!(see, See::Moderators | See::Author) && is_author => {
+                    Verdict::Session
+                }
                 true => Verdict::Frame,
                 false => Verdict::Skip,
             };
@@ -204,7 +212,7 @@ fn what_says_nothing_of_who_may_see_it_is_for_everyone_or_no_one() {
 
 #[test]
 fn moderators_are_told_what_others_are_not() {
-    let mut session = HypothesisSession::new(shared(), None, &facts());
+    let mut session = session();
     let mut out = Vec::new();
     let told =
         event(&[("group", "g"), ("see", "world"), ("moderation", "{\"flagCount\":1}")], false);
@@ -227,7 +235,10 @@ fn messages_wait_for_the_tokens_owner_within_bounds() {
     let source = Arc::new(crate::auth::Source::new("hypothesis", &Default::default(), None));
     let asking = || {
         let what = crate::auth::What::Token("t".into());
-        HypothesisSession::asking(shared(), Inquiry { source: source.clone(), what }, &facts())
+        let inquiry = Inquiry { source: source.clone(), what };
+        let shared = shared();
+        let seat = Seat::try_take(&shared.app).unwrap();
+        HypothesisSession::asking(shared, seat, inquiry, &facts())
     };
     let whoami = r#"{"id":1,"type":"whoami"}"#;
     let (mut session, mut out) = (asking(), Vec::new());
@@ -265,5 +276,5 @@ fn messages_wait_for_the_tokens_owner_within_bounds() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<HypothesisSession>() <= 96, "{}", size_of::<HypothesisSession>());
+    assert!(size_of::<HypothesisSession>() <= 112, "{}", size_of::<HypothesisSession>());
 }

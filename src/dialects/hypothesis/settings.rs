@@ -115,7 +115,7 @@ pub static SECTION: SectionOf<Settings> = SectionOf {
             "hypothesis.filter_values_max",
             filter_values_max,
             Count,
-            4096,
+            1024,
             1,
             100_000,
             "Alternatives in one filter, over all its clauses; a filter with more is refused."

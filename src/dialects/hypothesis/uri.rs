@@ -10,6 +10,9 @@ use std::net::Ipv6Addr;
 /// A proxy whose address stands in front of the document's.
 const PROXY: &str = "https://via.hypothes.is/";
 
+/// Versions that one address in a filter may name.
+pub const VERSIONS_MAX: usize = 32;
+
 /// Query parameters that say nothing about the document. A name may end in one line feed.
 const TRACKING: &[&str] = &[
     "utm_campaign",
@@ -73,10 +76,14 @@ pub fn normalise(uri: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The normal forms that a filter's value stands for: one for each version that its suffixes name
-/// (`:v2:v3`, `:all`), or the plain one. None if the address cannot be read.
+/// (`:v2:v3`, `:all`), or the plain one. None if the address cannot be read, or names more than
+/// [`VERSIONS_MAX`] versions: each is a copy of it.
 pub fn keys_wanted(value: &str) -> Option<Vec<String>> {
     let (base, versions) = split_versions(value);
     let base = normalise(base)?;
+    if versions.len() > VERSIONS_MAX {
+        return None;
+    }
     if versions.is_empty() {
         return Some(vec![base.into_owned()]);
     }
@@ -112,6 +119,9 @@ fn split_versions(value: &str) -> (&str, Vec<Version>) {
     let mut versions = Vec::new();
     let mut rest = value.strip_suffix('\n').unwrap_or(value);
     while let Some((before, suffix)) = rest.rsplit_once(':') {
+        if versions.len() > VERSIONS_MAX {
+            break;
+        }
         let digits = suffix.strip_prefix('v').filter(|it| !it.is_empty());
         match digits {
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
