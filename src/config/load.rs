@@ -57,6 +57,8 @@ pub fn variable(key: &str) -> String {
 /// The environment variable that names the file. It is no setting: a file cannot name itself.
 pub const CONFIG_VARIABLE: &str = "RINGMAIN_CONFIG";
 
+/// What the names of our environment variables begin with.
+const PREFIX: &str = "RINGMAIN_";
 /// Apps there can be: their index has 16 bits.
 const APPS_MAX: usize = u16::MAX as usize;
 
@@ -256,7 +258,7 @@ impl Loader<'_> {
         let secret = self.variable(&variable("app.secret_env")).map(str::to_owned);
         self.named.extend(secret);
         for (name, value) in environment {
-            if !name.starts_with("RINGMAIN_") || is_no_setting(name) || self.named.contains(name) {
+            if !name.starts_with(PREFIX) || is_no_setting(name) || self.named.contains(name) {
                 continue;
             }
             let origin = Origin::Environment(name.clone());
@@ -267,7 +269,10 @@ impl Loader<'_> {
             } else if let Some(key) = self.settings_keys().find(|key| variable(key) == *name) {
                 self.take(key, &given, origin);
             } else {
-                let nearest = nearest(name, self.all_keys().map(|key| variable(&key)));
+                // What every variable begins with makes none of them alike.
+                let bare = |name: &str| name.trim_start_matches(PREFIX).to_owned();
+                let known = self.all_keys().map(|key| bare(&variable(&key)));
+                let nearest = nearest(&bare(name), known).map(|it| format!("{PREFIX}{it}"));
                 self.refuse(origin, Fault::UnknownKey { key: name.clone(), nearest });
             }
         }
@@ -420,7 +425,9 @@ impl Loader<'_> {
     /// Makes the apps, the environment's first; or the development app if there is none.
     fn make_apps(&mut self) {
         let first = std::mem::take(&mut self.app_first);
-        if !first.given.is_empty() {
+        // A secret alone is for `ringmain publish`, which reads it too, where a file has the apps.
+        let is_publishers = !self.apps.is_empty() && first.given.iter().all(|it| it.0 == "secret");
+        if !first.given.is_empty() && !is_publishers {
             self.make_app(first, |key| variable(&app_key(key)));
         }
         for table in std::mem::take(&mut self.apps) {

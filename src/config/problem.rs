@@ -228,11 +228,10 @@ impl fmt::Display for Problem {
 /// The known name nearest to `key`, if it is near enough to be a slip of the finger.
 pub(super) fn nearest(key: &str, known: impl Iterator<Item = String>) -> Option<String> {
     let allowance = (key.len() / 3).clamp(1, 4);
-    // Another group or a missing one is a common slip as well: `spin_us` for `limits.spin_us`.
-    let tail = key.rsplit('.').next().unwrap_or(key);
     known
         .map(|name| {
-            let same_tail = name.rsplit('.').next() == Some(tail);
+            // A missing group is a common slip as well: `spin_us` for `limits.spin_us`.
+            let same_tail = name.rsplit('.').next() == Some(key);
             (if same_tail { 1 } else { distance(key, &name) }, name)
         })
         .filter(|(distance, _)| *distance <= allowance)
@@ -279,7 +278,8 @@ mod tests {
 
     #[test]
     fn nearest_forgives_slips_only() {
-        let known = ["listen", "shards", "limits.spin_us", "limits.mailbox_slots"];
+        let known =
+            ["listen", "shards", "limits.spin_us", "limits.mailbox_slots", "a.app", "bcd.app"];
         let cases = [
             ("lisen", Some("listen")),
             ("shard", Some("shards")),
@@ -289,6 +289,8 @@ mod tests {
             ("colour", None),
             ("x", None),
             ("limits.colour", None),
+            ("bd.app", Some("bcd.app")),
+            ("other.app", None),
         ];
         for (key, expected) in cases {
             let found = nearest(key, known.iter().map(|name| (*name).to_owned()));

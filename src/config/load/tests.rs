@@ -192,6 +192,8 @@ fn environment_and_flags_are_named_in_refusals() {
     assert!(text.contains("environment variable RINGMAIN_PIN: pin = perhaps"), "{text}");
     let text = refused("", &[("RINGMAIN_APP_ID", "a")], &[]);
     assert!(text.contains("needs RINGMAIN_APP_SECRET"), "{text}");
+    let text = refused("", &[("RINGMAIN_FOO", "a")], &[]);
+    assert!(!text.contains("did you mean"), "{text}");
     let text = refused("", &[], &[("shards", "many")]);
     assert!(text.contains("flag --set shards=many: shards = many"), "{text}");
     let text = refused("", &[], &[("app.secret", "hush")]);
@@ -231,6 +233,14 @@ fn variables_that_the_file_names_may_begin_as_settings_do() {
     ];
     let config = load(&sources("", &environment, &[])).unwrap().config;
     assert_eq!(config.apps[0].secret.0, "s");
+}
+
+#[test]
+fn a_lone_secret_is_for_publishing_where_the_file_has_apps() {
+    let config = load(&sources(APP, &[("RINGMAIN_APP_SECRET", "s")], &[])).unwrap().config;
+    assert_eq!(config.apps.len(), 1);
+    let text = refused("", &[("RINGMAIN_APP_SECRET", "s")], &[]);
+    assert!(text.contains("needs RINGMAIN_APP_ID"), "{text}");
 }
 
 #[test]
