@@ -24,9 +24,10 @@ fn facts() -> Facts {
 }
 
 fuzz_target!(|text: &str| {
-    // A normal form is its own normal form as far as comparing goes: it never fails.
+    // A web address loses its fragment; what calls itself `httpx` already stays as it is.
     if let Some(normal) = uri::normalise(text) {
-        assert!(!normal.contains('#') || !normal.starts_with("httpx://"));
+        let is_web = normal.starts_with("httpx://") && !text.to_ascii_lowercase().contains("httpx");
+        assert!(!is_web || !normal.contains('#'), "{normal}");
     }
     let _ = uri::keys_wanted(text);
     let [plain, all] = uri::keys_of(text, None);
