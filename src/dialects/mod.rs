@@ -47,7 +47,7 @@ pub trait Dialect: Send + Sync {
     }
 
     /// Its pane of the console: an ES module, served as it stands. None: it has none.
-    fn pane(&self) -> Option<Pane> {
+    fn pane(&self) -> Option<Pane<'_>> {
         None
     }
 
@@ -63,9 +63,11 @@ pub trait Dialect: Send + Sync {
 
 /// What the console shows of a dialect.
 #[derive(Clone, Copy, Debug)]
-pub struct Pane {
+pub struct Pane<'a> {
     /// What people call the protocol.
     pub title: &'static str,
+    /// The id of the one app that it serves; none: it serves them all.
+    pub app: Option<&'a str>,
     /// The module's text; what it exports is described in `dialects/admin/console/panes.js`.
     pub script: &'static str,
 }

@@ -200,6 +200,10 @@ impl Console {
             json::write_str(out, pane.title);
             out.extend_from_slice(b",\"pane\":");
             json::write_str(out, &format!("/_/panes/{name}.js"));
+            if let Some(app) = pane.app {
+                out.extend_from_slice(b",\"app\":");
+                json::write_str(out, app);
+            }
             out.push(b'}');
         });
         out.push(b'}');

@@ -133,9 +133,9 @@ impl Dialect for AuthRequest {
         }
     }
 
-    fn pane(&self) -> Option<Pane> {
-        self.0.as_ref()?;
-        Some(Pane { title: "authrequest", script: include_str!("pane.js") })
+    fn pane(&self) -> Option<Pane<'_>> {
+        let app = &*self.0.as_ref()?.app.settings.id;
+        Some(Pane { title: "authrequest", app: Some(app), script: include_str!("pane.js") })
     }
 
     fn welcome(&self, host: &str) -> Option<String> {

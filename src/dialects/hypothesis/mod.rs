@@ -197,9 +197,9 @@ impl Dialect for Hypothesis {
         (request.path == PATH).then(bad_handshake)
     }
 
-    fn pane(&self) -> Option<Pane> {
-        self.shared.as_ref()?;
-        Some(Pane { title: "Hypothesis", script: include_str!("pane.js") })
+    fn pane(&self) -> Option<Pane<'_>> {
+        let app = &*self.shared.as_ref()?.app.settings.id;
+        Some(Pane { title: "Hypothesis", app: Some(app), script: include_str!("pane.js") })
     }
 
     fn welcome(&self, host: &str) -> Option<String> {

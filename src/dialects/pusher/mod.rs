@@ -130,8 +130,8 @@ impl Dialect for Pusher {
         }
     }
 
-    fn pane(&self) -> Option<Pane> {
-        Some(Pane { title: "Pusher", script: include_str!("pane.js") })
+    fn pane(&self) -> Option<Pane<'_>> {
+        Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
     }
 
     fn welcome(&self, host: &str) -> Option<String> {

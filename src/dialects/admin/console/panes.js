@@ -261,8 +261,10 @@ export async function openPanes(about, app, channel) {
     development: about.development,
     post: (path, value) => post(app, path, value),
   }
+  // A protocol that serves one app has nothing to show of another.
+  const dialects = about.dialects.filter((it) => it.app === undefined || it.app === app.id)
   const loaded = await Promise.all(
-    about.dialects.map(async (dialect) => {
+    dialects.map(async (dialect) => {
       try {
         return { dialect, module: (await import(dialect.pane)).default }
       } catch (error) {
