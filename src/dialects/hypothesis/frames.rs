@@ -89,7 +89,8 @@ fn write_foreign(event: &Event, name: &str, data: &[u8], out: &mut Vec<u8>) {
         out.extend_from_slice(b"\": ");
         json::write_str(out, value);
     };
-    member("id", &format!("{channel}:{}", event.serial.0));
+    // The serial alone begins anew once a channel is forgotten.
+    member("id", &format!("{channel}:{}:{}", event.at.0, event.serial.0));
     member("created", &at);
     member("updated", &at);
     member("user", "acct:ringmain@bridge");
