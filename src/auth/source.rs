@@ -4,7 +4,7 @@
 //! The first two are answered on the spot. What only the world outside knows becomes an [`Inquiry`], which
 //! the dialect's session hands to its shard, and which comes back as a [`Finding`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -94,6 +94,16 @@ impl TokenSettings {
         if !url.is_empty() && !is_url {
             let allowed = "an http:// or https:// address".to_owned();
             faults.push(("consult_url", url.clone(), allowed));
+        }
+        if url.is_empty() && self.consult_secret.is_some() {
+            let allowed = "with consult_url only: it signs what is asked there".to_owned();
+            faults.push(("consult_secret", "***".to_owned(), allowed));
+        }
+        let mut seen = HashSet::new();
+        for row in &self.tokens {
+            if row.token.as_ref().is_some_and(|it| !seen.insert(&it.0)) {
+                faults.push(("tokens", "*** (twice)".to_owned(), "each token once".to_owned()));
+            }
         }
         faults
     }

@@ -133,9 +133,11 @@ fn check(settings: &Settings, config: &Config) -> Vec<(&'static str, String, Str
     }
     let path = &settings.path;
     let is_path = path.starts_with('/') && !path.contains(['?', '#', ' ']);
-    let is_anothers = path == "/app" || path.starts_with("/app/") || path.starts_with("/apps");
+    let first = path.split('/').nth(1).unwrap_or_default();
+    let is_anothers = ["app", "apps", "ws", "_", "auth"].contains(&first);
     if !path.is_empty() && (!is_path || is_anothers) {
-        let allowed = "a path that starts with / and is not below /app or /apps".to_owned();
+        let allowed =
+            "a path that starts with /, not below /app, /apps, /auth, /ws or /_".to_owned();
         faults.push(("authrequest.path", path.clone(), allowed));
     }
     for (i, user) in settings.users.iter().enumerate() {
@@ -144,8 +146,28 @@ fn check(settings: &Settings, config: &Config) -> Vec<(&'static str, String, Str
             faults.push(("authrequest.users", user.username.clone(), allowed));
         }
     }
+    if settings.login && settings.users.is_empty() && settings.tokens.consult_url.is_empty() {
+        let allowed =
+            "with [[authrequest.users]] or authrequest.consult_url: who may log in".to_owned();
+        faults.push(("authrequest.login", "true".to_owned(), allowed));
+    }
+    if !settings.login && !settings.users.is_empty() {
+        let allowed = "with authrequest.login = true: users are those who log in".to_owned();
+        faults.push(("authrequest.users", settings.users[0].username.clone(), allowed));
+    }
+    let tokens = settings.tokens.tokens.iter().map(|it| ("authrequest.tokens", &it.permissions));
+    let users = settings.users.iter().map(|it| ("authrequest.users", &it.permissions));
+    for (key, permissions) in tokens.chain(users) {
+        let unknown = permissions.iter().filter(|it| *it != ACCOUNT_EVENTS);
+        faults
+            .extend(unknown.map(|it| {
+                (key, it.clone(), format!("the permission `{ACCOUNT_EVENTS}`, or none"))
+            }));
+    }
     faults.extend(settings.tokens.faults().into_iter().map(|(key, value, allowed)| match key {
         "jwt_key" => ("authrequest.jwt_key", value, allowed),
+        "consult_secret" => ("authrequest.consult_secret", value, allowed),
+        "tokens" => ("authrequest.tokens", value, allowed),
         _ => ("authrequest.consult_url", value, allowed),
     }));
     faults
@@ -182,7 +204,7 @@ pub static SECTION: SectionOf<Settings> = SectionOf {
         text!(
             "authrequest.path",
             path,
-            "a path that starts with / and is not below /app or /apps",
+            "a path that starts with /, not below /app, /apps, /auth, /ws or /_",
             "Where WebSocket connections come in, beside /; none: /realtime."
         ),
         number!(
@@ -364,6 +386,23 @@ mod tests {
                 "[[authrequest.users]]\nusername = \"u\"\naccount = \"a\"\npassword = \"p\"\n\
                  [[authrequest.users]]\nusername = \"u\"\naccount = \"a\"\npassword = \"p\"",
                 &["authrequest.users", "each user name once"],
+            ),
+            ("authrequest.path = \"/ws\"", &["authrequest.path", "/ws"]),
+            ("authrequest.path = \"/_/x\"", &["authrequest.path"]),
+            ("authrequest.consult_secret = \"s\"", &["authrequest.consult_secret", "consult_url"]),
+            ("authrequest.login = true", &["authrequest.login", "authrequest.users"]),
+            (
+                "[[authrequest.users]]\nusername = \"u\"\naccount = \"a\"\npassword = \"p\"",
+                &["authrequest.users", "authrequest.login = true"],
+            ),
+            (
+                "[[authrequest.tokens]]\ntoken = \"t\"\nuser = \"u\"\naccount = \"a\"\npermissions = [\"all\"]",
+                &["authrequest.tokens", "account_events"],
+            ),
+            (
+                "[[authrequest.tokens]]\ntoken = \"t\"\nuser = \"u\"\naccount = \"a\"\n\
+                 [[authrequest.tokens]]\ntoken = \"t\"\nuser = \"v\"\naccount = \"a\"",
+                &["authrequest.tokens", "each token once"],
             ),
         ] {
             let problems = read(text).map(|_| ()).expect_err(text);

@@ -160,12 +160,60 @@ fn check(settings: &Settings, config: &Config) -> Vec<(&'static str, String, Str
             format!("the id of an app: {}", ids.join(", ")),
         ));
     }
+    if app.is_empty() && settings.webhook_token.is_some() && !config.development {
+        let allowed = "with hypothesis.app only: the webhook publishes to that app".to_owned();
+        faults.push(("hypothesis.webhook_token", "***".to_owned(), allowed));
+    }
+    for row in settings.tokens.tokens.iter().filter(|it| !it.user.starts_with("acct:")) {
+        let allowed = "a userid such as acct:ann@example.com in `user`".to_owned();
+        faults.push(("hypothesis.tokens", row.user.clone(), allowed));
+    }
     for (key, value, allowed) in settings.tokens.faults() {
         let key = match key {
             "jwt_key" => "hypothesis.jwt_key",
+            "consult_secret" => "hypothesis.consult_secret",
+            "tokens" => "hypothesis.tokens",
             _ => "hypothesis.consult_url",
         };
         faults.push((key, value, allowed));
     }
     faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Secret;
+
+    #[test]
+    fn what_no_single_setting_knows_is_told_by_name() {
+        let row = |token: &str, user: &str| TokenRow {
+            token: Some(Secret(token.to_owned())),
+            user: user.to_owned(),
+            ..TokenRow::default()
+        };
+        let good = || SECTION.blank();
+        let mut elsewhere = good();
+        elsewhere.app = "nobody".to_owned();
+        let mut hook = good();
+        hook.webhook_token = Some(Secret("t".to_owned()));
+        let mut plain_user = good();
+        plain_user.tokens.tokens.push(row("t", "ann"));
+        let mut twice = good();
+        twice.tokens.tokens.extend([row("t", "acct:ann@h"), row("t", "acct:bob@h")]);
+        let mut unasked = good();
+        unasked.tokens.consult_secret = Some(Secret("s".to_owned()));
+        let cases = [
+            (good(), None),
+            (elsewhere, Some("hypothesis.app")),
+            (hook, Some("hypothesis.webhook_token")),
+            (plain_user, Some("hypothesis.tokens")),
+            (twice, Some("hypothesis.tokens")),
+            (unasked, Some("hypothesis.consult_secret")),
+        ];
+        for (settings, expected) in cases {
+            let faults = check(&settings, &Config::from_defaults());
+            assert_eq!(faults.first().map(|it| it.0), expected, "{faults:?}");
+        }
+    }
 }
