@@ -533,7 +533,7 @@ pub static APP_SETTINGS: &[Setting<App>] = &[
             read: |app| &app.allowed_origins,
         },
         applies: Applies::AtStart,
-        help: "Origins that may connect: exact, * or *.example.com, with or without scheme; none given: any.",
+        help: "Origins that may connect over the Pusher protocol: exact, * or *.example.com, with or without scheme; none given: any.",
     },
     Setting {
         key: "bridge",

@@ -110,7 +110,7 @@ const pusher = new Pusher({
 await pusher.post({
   path: '/authrequest/events',
   body: {
-    accountId: 'dev',
+    accountId: ${development ? "'dev'" : "'YOUR-ACCOUNT'"},
     category: 'channel',
     subCategory: ${quote(channel)},
     eventName: 'greeting',

@@ -102,10 +102,11 @@ await pusher.trigger(${quote(channel)}, 'greeting', { text: 'hi' })`,
       {
         title: 'Publish: Python',
         language: 'python',
-        text: `import os
-import pusher
+        text: `${context.development ? '' : 'import os\n'}import pusher
 
-client = pusher.Pusher(
+${
+  /^[0-9]+$/.test(app.id) ? '' : '# This library takes an app id of digits only: give the app such an id.\n'
+}client = pusher.Pusher(
     app_id=${quote(app.id)},
     key=${quote(app.key)},
     secret=${secretOf(context, 'os.environ["RINGMAIN_APP_SECRET"]')},
