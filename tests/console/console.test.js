@@ -451,4 +451,33 @@ secret = "shop-secret"
       await server.close()
     }
   })
+
+  test('an app shows the protocols that serve it', async () => {
+    const server = await Server.start(`${CONFIGURATION}bridge = ["hello"]
+[[apps]]
+id = "notes"
+key = "notes-key"
+secret = "notes-secret"
+bridge = ["hello"]
+[hypothesis]
+app = "notes"
+`)
+    const page = await openPage(browser, server)
+    const panes = (count) =>
+      page.waitForFunction((it) => document.querySelectorAll('.pane').length === it, count)
+    try {
+      await page.getByLabel('Token', { exact: true }).fill(TOKEN)
+      await page.getByRole('button', { name: 'Log in' }).click()
+      await panes(1)
+      await page.locator('#app').selectOption('notes')
+      await panes(2)
+      await page.locator('.pane[data-dialect=hypothesis]').waitFor()
+      await page.locator('#app').selectOption('shop')
+      await panes(1)
+      await page.locator('.pane[data-dialect=pusher]').waitFor()
+    } finally {
+      await page.context().close()
+      await server.close()
+    }
+  })
 })
