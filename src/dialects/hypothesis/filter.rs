@@ -24,7 +24,7 @@ pub enum Parsed {
 /// What the values of a filter may take in all, in their normal form: they are kept as long as the filter.
 const BYTES_MAX: usize = 256 << 10;
 
-/// Reads the value of `filter`; more than `values_max` alternatives, or longer ones than [`BYTES_MAX`], are
+/// Reads the value of `filter`; more than `values_max` alternatives, or longer ones than 256 KiB together, are
 /// refused before they are kept.
 pub fn parse(filter: Raw<'_>, values_max: usize) -> Parsed {
     let is_policy = |it: Raw<'_>| it.as_str().as_deref() == Some("include_any");
