@@ -155,7 +155,10 @@ fuzz_target!(|script: &[u8]| {
             }
         }
     }
-    while !peer.is_over && !(peer.asks.is_empty() && peer.inquiries.is_empty()) {
+    while !peer.is_over {
+        if peer.asks.is_empty() && peer.inquiries.is_empty() {
+            break;
+        }
         peer.answer(true);
         peer.find(7);
     }
