@@ -12,7 +12,7 @@ use ringmain::base::ids::{AppIndex, ConnectionId, LaneId, Serial};
 use ringmain::base::name::{Channel, Name};
 use ringmain::base::time::{Nanos, Now, UnixMillis};
 use ringmain::broker::{
-    Command, Description, Event, Happening, Payload, Render, Reply, Subscribed, Tags,
+    Command, Description, Event, Happening, Payload, Published, Render, Reply, Subscribed, Tags,
 };
 use ringmain::config::Config;
 use ringmain::dialects::{self, Dialect, Facts, Input, Lanes, Opening, Output, Request};
@@ -88,6 +88,8 @@ fn connect(pusher: &dyn Dialect, subscribe: &str) {
         after: Serial(0),
         description: Description::default(),
         members: Vec::new(),
+        position: None,
+        replay: None,
     };
     session.handle(Input::Reply(ticket, Reply::Subscribed(Box::new(reply))), now, &mut out);
     assert_eq!(out.len(), 3, "a greeting, a timer, an answer");
@@ -101,7 +103,7 @@ fn publish(pusher: &dyn Dialect, query: &str, body: &str) {
     let (now, mut out) = (facts().now, Vec::with_capacity(8));
     session.handle(Input::Body(body.as_bytes()), now, &mut out);
     let Some(Output::Ask(ticket, _)) = out.pop() else { panic!("it asks") };
-    let reply = Reply::Published { serial: Serial(1), subscription_count: 1, user_count: 0 };
+    let reply = Reply::Published(Published::unkept(Serial(1)));
     session.handle(Input::Reply(ticket, reply), now, &mut out);
     assert!(matches!(out[..], [Output::Respond(_)]), "it answers");
     black_box(out);
@@ -114,6 +116,9 @@ fn event(bytes: usize) -> Event {
         serial: Serial(1),
         at: UnixMillis(0),
         arrived: Nanos(0),
+        epoch: None,
+        id: Default::default(),
+        meta: None,
         tags: Tags::default(),
         guarded: false,
         happening: Happening::Message {

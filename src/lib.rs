@@ -140,4 +140,5 @@ pub mod outbound;
 pub mod reactor;
 pub mod server;
 pub mod shard;
+pub mod store;
 pub mod wire;

@@ -28,7 +28,7 @@ const ROOMS: &[Room] = &[
     room("observe", 1, false),
     room("broker", 2, true),
     room("auth", 2, true),
-    room("store", 2, false),
+    room("store", 1, false),
     room("dialects", 3, true),
     room("outbound", 3, false),
     room("cluster", 3, false),

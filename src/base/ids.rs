@@ -30,7 +30,26 @@ pub struct Serial(pub u64);
 
 /// Which life of a channel its serials count in; a new one means older positions are void.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Epoch(pub u64);
+pub struct Epoch(pub u128);
+
+impl fmt::Display for Epoch {
+    /// As a UUID is written, which is what clients of protocols with streams expect to keep.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = |from: u32, count: u32| self.0 << from * 4 >> (32 - count) * 4;
+        let (a, b, c, d, e) =
+            (digits(0, 8), digits(8, 4), digits(12, 4), digits(16, 4), digits(20, 12));
+        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+    }
+}
+
+impl std::str::FromStr for Epoch {
+    type Err = std::num::ParseIntError;
+
+    /// Reads what [`fmt::Display`] wrote; dashes may be anywhere, so it never fails on a UUID.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        u128::from_str_radix(&text.replace('-', ""), 16).map(Self)
+    }
+}
 
 /// What a session calls one of its asks; the reply carries it back. Unique per session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -87,6 +106,16 @@ impl std::str::FromStr for ConnectionId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_epoch_looks_like_a_uuid_and_reads_back() {
+        let epoch = Epoch(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        assert_eq!(epoch.to_string(), "01234567-89ab-cdef-0011-223344556677");
+        assert_eq!(epoch.to_string().parse(), Ok(epoch));
+        for bad in ["", "-", "x", "01234567-89ab-cdef-0011-2233445566778"] {
+            assert!(bad.parse::<Epoch>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_socket_id_reads_back() {

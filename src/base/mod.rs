@@ -4,6 +4,7 @@
 //! Nothing here opens a socket or reads a clock. Start with [`ids`].
 
 pub mod driver;
+pub mod event_id;
 pub mod frame;
 pub mod ids;
 #[allow(unsafe_code)]

@@ -184,6 +184,11 @@ impl Edge {
             Command::Publish(publish) => self.slots.home_of(&publish.channel),
             Command::Describe(channel)
             | Command::Members(channel)
+            | Command::History(channel, _)
+            | Command::Replay(channel, _)
+            | Command::Stream(channel)
+            | Command::Reset(channel)
+            | Command::Purge(channel, _)
             | Command::Control(channel, _) => self.slots.home_of(channel),
             Command::Unsubscribe(channel) => return self.unsubscribe(from, channel, out),
             Command::Refilter(channel, filter) => return self.refilter(from, channel, filter),

@@ -11,9 +11,10 @@ use super::members::Members;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
 use super::{
-    Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Publish,
-    Refusal, Render, Reply, Subscribe, Subscribed, Tags, Up,
+    Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Mode,
+    Publish, Published, Refusal, Render, Reply, Subscribe, Subscribed, Tags, Up,
 };
+use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
 use crate::base::time::{Millis, Nanos, Now};
 
@@ -140,7 +141,10 @@ impl Held {
             serial: Serial(0),
             at: now.wall,
             arrived: now.steady,
+            epoch: None,
+            id: EventId::default(),
             tags: Tags::default(),
+            meta: None,
             guarded: false,
             happening,
         }
@@ -259,6 +263,11 @@ impl Home {
                 self.control(&channel, control, now, out);
                 Reply::Done
             }
+            Command::History(..)
+            | Command::Replay(..)
+            | Command::Stream(_)
+            | Command::Reset(_)
+            | Command::Purge(..) => Reply::Refused(Refusal::NotKept),
         };
         out.push((from_shard, Down::Answer { to, ticket, reply }));
     }
@@ -354,29 +363,36 @@ impl Home {
                 Some(number) => number,
                 // Nobody knows it: the event is the first and the last of its channel.
                 None => {
-                    return Reply::Published {
-                        serial: Serial(1),
-                        subscription_count: 0,
-                        user_count: 0,
-                    };
+                    return Reply::Published(Published::unkept(Serial(1)));
                 }
             },
         };
         let held = &mut self.channels[number];
         held.serial += 1;
         let serial = Serial(held.serial);
-        let reply = Reply::Published {
-            serial,
+        let reply = Reply::Published(Published {
             subscription_count: u64::from(held.counted),
             user_count: held.user_count(),
-        };
+            ..Published::unkept(serial)
+        });
         if publish.keep_last.is_none() && held.interest.is_empty() {
             return reply;
         }
         let Publish { name, data, sender, arrived, tags, guarded, .. } = publish;
         let happening = Happening::Message { name, data, sender };
         let channel = held.channel.clone();
-        let event = Event { channel, serial, at: now.wall, arrived, tags, guarded, happening };
+        let event = Event {
+            channel,
+            serial,
+            epoch: None,
+            id: EventId::default(),
+            at: now.wall,
+            arrived,
+            tags,
+            meta: None,
+            guarded,
+            happening,
+        };
         if let Some(span) = publish.keep_last {
             let kept = Kept { event: Arc::new(event.clone()), until: now.steady + span };
             held.rare.get_or_insert_default().kept = Some(kept);
@@ -424,6 +440,8 @@ impl Home {
             after: Serial(held.serial),
             description: held.describe(now),
             members: held.snapshot(),
+            position: None,
+            replay: None,
         });
         let announce = granted.announce_count;
         out.push((from_shard, Down::Attach { to, ticket, granted, reply }));

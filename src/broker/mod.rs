@@ -14,6 +14,7 @@ mod members;
 #[cfg(test)]
 mod model;
 mod pool;
+pub mod rules;
 pub mod slots;
 mod table;
 
@@ -22,7 +23,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::ids::{AppIndex, ConnectionId, LANES_MAX, LaneId, Serial, ShardId, Ticket};
+use crate::base::event_id::EventId;
+use crate::base::ids::{AppIndex, ConnectionId, Epoch, LANES_MAX, LaneId, Serial, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, UnixMillis};
 
@@ -188,6 +190,24 @@ pub enum Control {
     Reconnect,
 }
 
+/// What a publisher says about an event beside its name, data and tags; passed on, kept, never looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// What the publisher calls it.
+    pub message_id: Option<Name>,
+    /// More, as one JSON object.
+    pub extras: Option<Payload>,
+}
+
+/// A place in a channel's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Which life of the channel.
+    pub epoch: Epoch,
+    /// After this event of it; 0: before the first.
+    pub serial: Serial,
+}
+
 /// One thing that happened, ordered: what the home renders and the edges deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -195,16 +215,29 @@ pub struct Event {
     pub channel: Channel,
     /// Its position; 0 for what is not a message.
     pub serial: Serial,
+    /// The epoch its serial counts in, for what is kept in the channel's history; none: it is not.
+    pub epoch: Option<Epoch>,
+    /// A message's name for good; nil for what is none.
+    pub id: EventId,
     /// When the home took it.
     pub at: UnixMillis,
     /// When its publisher's bytes arrived, on the steady clock.
     pub arrived: Nanos,
     /// What filters look at.
     pub tags: Tags,
+    /// What else its publisher said about it.
+    pub meta: Option<Arc<Meta>>,
     /// Only subscriptions whose filter admits it may have it.
     pub guarded: bool,
     /// What.
     pub happening: Happening,
+}
+
+impl Event {
+    /// Its place in its channel's history, if it is kept there.
+    pub fn position(&self) -> Option<Position> {
+        self.epoch.map(|epoch| Position { epoch, serial: self.serial })
+    }
 }
 
 /// What a session asks of the broker. Each is answered by exactly one [`Reply`] with its ticket,
@@ -239,6 +272,161 @@ pub enum Command {
     },
     /// Hand a control to every session subscribed as a member: [`Reply::Done`].
     Control(Channel, Control),
+    /// Read a channel's history: [`Reply::Page`].
+    History(Channel, Box<PageQuery>),
+    /// Ask for what came after a position, without subscribing: [`Reply::Replayed`].
+    Replay(Channel, Position),
+    /// Ask what is kept of a channel: [`Reply::Stream`].
+    Stream(Channel),
+    /// Forget a channel's history and begin another epoch: [`Reply::Purged`]. Subscribers stay.
+    Reset(Channel),
+    /// Forget the oldest of a channel's history: [`Reply::Purged`].
+    Purge(Channel, PurgeTo),
+}
+
+pub use crate::store::PurgeTo;
+
+/// Which part of a channel's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageQuery {
+    /// Only if the channel still is in this epoch; else [`Refusal::EpochChanged`].
+    pub epoch: Option<Epoch>,
+    /// This event or a later one.
+    pub from: Serial,
+    /// This event or an earlier one; none: up to the newest.
+    pub to: Option<Serial>,
+    /// Ordered at this time or later.
+    pub from_at: Option<UnixMillis>,
+    /// Ordered at this time or earlier.
+    pub to_at: Option<UnixMillis>,
+    /// The newest first.
+    pub is_newest_first: bool,
+    /// Events, at most; at least 1.
+    pub events_max: u32,
+    /// Bytes of names and data, at most; one event comes even if it is larger.
+    pub bytes_max: u64,
+}
+
+/// Events of a channel's history.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// What is kept of the channel.
+    pub stream: Stream,
+    /// In the order asked for.
+    pub events: Vec<Arc<Event>>,
+    /// There are more within the bounds of what was asked.
+    pub has_more: bool,
+}
+
+/// How a channel's events are kept; what an acknowledgement means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Not at all: ordered and queued for fan-out.
+    #[default]
+    None,
+    /// In memory, within bounds: the same, and there for who asks while the process runs.
+    Memory,
+    /// On disk: synced there first, then queued for fan-out.
+    Durable,
+}
+
+impl Mode {
+    /// As settings and answers spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Memory => "memory",
+            Self::Durable => "durable",
+        }
+    }
+}
+
+/// What is kept of a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// How it is kept.
+    pub mode: Mode,
+    /// Which life of the channel.
+    pub epoch: Epoch,
+    /// The newest event's serial, whether it is still kept or not; 0 before the first.
+    pub newest: Serial,
+    /// The oldest kept event's serial; `newest + 1` if none is kept.
+    pub oldest: Serial,
+    /// When the oldest kept one was ordered; none if none is kept.
+    pub oldest_at: Option<UnixMillis>,
+    /// When the newest one was ordered, if it is kept.
+    pub newest_at: Option<UnixMillis>,
+    /// Bytes of the events kept.
+    pub bytes: u64,
+}
+
+impl Stream {
+    /// How many events are kept.
+    pub fn events(&self) -> u64 {
+        (self.newest.0 + 1).saturating_sub(self.oldest.0)
+    }
+
+    /// The place after its newest event.
+    pub fn position(&self) -> Position {
+        Position { epoch: self.epoch, serial: self.newest }
+    }
+}
+
+/// Where in a channel's history a subscription begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With what comes next.
+    #[default]
+    Now,
+    /// With exactly what came after a position.
+    After(Position),
+    /// With so many of the newest events.
+    Events(u32),
+    /// With what was ordered within so long before now.
+    Since(Millis),
+}
+
+/// Events of the past, oldest first, that end exactly where the live ones begin.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The place after the last of them.
+    pub position: Position,
+    /// What came.
+    pub events: Vec<Arc<Event>>,
+    /// They were read from disk, at least in part.
+    pub is_cold: bool,
+    /// There were more that are not kept any more.
+    pub is_cut_by_retention: bool,
+    /// There are more than may be replayed at once.
+    pub is_cut_by_limit: bool,
+}
+
+/// Why what came after a position cannot be told exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub reason: GapReason,
+    /// What was asked for.
+    pub asked: Position,
+    /// What is kept of the channel, where that is known.
+    pub stream: Option<Stream>,
+}
+
+/// Why a position cannot be continued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GapReason {
+    /// The channel keeps no history.
+    NotKept,
+    /// The channel began another life since.
+    EpochChanged,
+    /// Events after it are not kept any more.
+    Expired,
+    /// The channel has not come that far.
+    Ahead,
+    /// More came since than may be replayed at once: read the history page by page.
+    TooMuch,
+    /// The store cannot be asked now.
+    Unavailable,
 }
 
 /// A subscription, as asked for.
@@ -258,6 +446,8 @@ pub struct Subscribe {
     pub announce_count: bool,
     /// Which events it takes. Stays at the edge.
     pub filter: Option<Arc<Filter>>,
+    /// Where it begins.
+    pub start: Start,
 }
 
 impl Subscribe {
@@ -271,6 +461,7 @@ impl Subscribe {
             silent: false,
             announce_count: false,
             filter: None,
+            start: Start::Now,
         }
     }
 }
@@ -298,6 +489,21 @@ pub struct Publish {
     pub tags: Tags,
     /// Only subscriptions whose filter admits it may have it; such an event is never kept as the last.
     pub guarded: bool,
+    /// What else the publisher says about it.
+    pub meta: Option<Arc<Meta>>,
+    /// Deliver it and forget it: no place in the channel's history.
+    pub ephemeral: bool,
+    /// Who comes again with this key hears the first answer again, and nothing is published.
+    pub key: Option<Arc<IdempotencyKey>>,
+}
+
+/// Names one publish in its channel, so that it can be repeated safely.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdempotencyKey {
+    /// What the publisher calls it.
+    pub name: Name,
+    /// What it was used with, digested: the same name with another one is a conflict.
+    pub fingerprint: [u8; 16],
 }
 
 impl Publish {
@@ -314,6 +520,9 @@ impl Publish {
             quiet: false,
             tags: Tags::default(),
             guarded: false,
+            meta: None,
+            ephemeral: false,
+            key: None,
         }
     }
 }
@@ -336,15 +545,8 @@ pub enum Reply {
     Subscribed(Box<Subscribed>),
     /// The command was refused; nothing changed.
     Refused(Refusal),
-    /// The event has its place.
-    Published {
-        /// Its position.
-        serial: Serial,
-        /// Counted subscriptions when it was published.
-        subscription_count: u64,
-        /// Users present when it was published.
-        user_count: u64,
-    },
+    /// The event has its place, and is kept as its mode says.
+    Published(Published),
     /// What the channel looks like.
     Described(Box<Description>),
     /// Who is in it.
@@ -359,6 +561,61 @@ pub enum Reply {
     },
     /// Carried out.
     Done,
+    /// Part of a channel's history.
+    Page(Box<Page>),
+    /// What came after a position, or why that cannot be told.
+    Replayed(Box<Result<Replay, Gap>>),
+    /// What is kept of a channel.
+    Stream(Stream),
+    /// Some of a channel's history is gone.
+    Purged(Box<Purged>),
+}
+
+/// What a publisher is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The event's position in its channel.
+    pub serial: Serial,
+    /// The event's name for good.
+    pub id: EventId,
+    /// How it is kept, which is what this acknowledges.
+    pub mode: Mode,
+    /// The epoch its serial counts in, if it is kept.
+    pub epoch: Option<Epoch>,
+    /// Counted subscriptions when it was published.
+    pub subscription_count: u64,
+    /// Users present when it was published.
+    pub user_count: u64,
+    /// It was published before, with the same key: this is what was said then.
+    pub is_repeated: bool,
+}
+
+impl Published {
+    /// Of an event that is kept nowhere, in a channel that nobody hears.
+    pub fn unkept(serial: Serial) -> Self {
+        Self {
+            serial,
+            id: EventId::default(),
+            mode: Mode::None,
+            epoch: None,
+            subscription_count: 0,
+            user_count: 0,
+            is_repeated: false,
+        }
+    }
+}
+
+/// What a purge or a reset did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purged {
+    /// The epoch before.
+    pub epoch_before: Epoch,
+    /// What is kept now.
+    pub stream: Stream,
+    /// Events that are gone.
+    pub events: u64,
+    /// And their bytes.
+    pub bytes: u64,
 }
 
 /// What a new subscriber is told.
@@ -372,6 +629,10 @@ pub struct Subscribed {
     pub description: Description,
     /// Everyone present, this subscription's user included; empty without members.
     pub members: Vec<Arc<Member>>,
+    /// The place it starts after, on channels that keep history.
+    pub position: Option<Position>,
+    /// What it starts with, if [`Start`] asked for anything: to be sent before what comes live.
+    pub replay: Option<Box<Result<Replay, Gap>>>,
 }
 
 /// Why the broker refused.
@@ -389,6 +650,55 @@ pub enum Refusal {
     },
     /// The connection unsubscribed before the answer came.
     Cancelled,
+    /// The channel keeps no history.
+    NotKept,
+    /// The channel began another life since.
+    EpochChanged,
+    /// The idempotency key was used before, with something else.
+    KeyReused,
+    /// This shard remembers as many keys as it may remember.
+    KeysFull {
+        /// How many.
+        keys_max: usize,
+    },
+    /// The store's disk is full, or would be.
+    StoreFull,
+    /// The store failed while at it: whether the event is kept is not known. The same key may be tried again.
+    StoreFailed,
+    /// The store is not there, or has more to do than it may keep in memory.
+    StoreBusy,
+}
+
+impl Refusal {
+    /// A sentence for people.
+    pub fn text(self) -> String {
+        match self {
+            Self::MembersFull { members_max } => {
+                format!("the channel has {members_max} members, as many as it may have")
+            }
+            Self::ChannelsFull { channels_max } => {
+                format!("the server holds {channels_max} channels, as many as it may hold")
+            }
+            Self::Cancelled => "the connection unsubscribed before the answer came".into(),
+            Self::NotKept => "the channel keeps no history".into(),
+            Self::EpochChanged => "the channel's history was reset since".into(),
+            Self::KeyReused => {
+                "idempotency key was already used with a different payload".into()
+            }
+            Self::KeysFull { keys_max } => {
+                format!("the server remembers {keys_max} idempotency keys, as many as it may remember")
+            }
+            Self::StoreFull => {
+                "the store is full: free disk space, or raise store.bytes_max".into()
+            }
+            Self::StoreFailed => {
+                "the store failed: it is not known whether the event is kept; try again with the same \
+                 idempotency key"
+                    .into()
+            }
+            Self::StoreBusy => "the store cannot take more at this moment".into(),
+        }
+    }
 }
 
 /// Turns an event into finished frames, once per lane. The dialects stand behind it.

@@ -15,7 +15,7 @@ use super::home::{Home, Limits};
 use super::slots::Slots;
 use super::{
     Admit, Channel, Command, Control, Description, Down, Event, Filter, Happening, Member, Payload,
-    Publish, Refusal, Render, Reply, Subscribe, Tag, Up, Verdict,
+    Publish, Published, Refusal, Render, Reply, Subscribe, Tag, Up, Verdict,
 };
 use crate::base::ids::{AppIndex, ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::prng::Prng;
@@ -319,7 +319,7 @@ impl Sink for Sessions {
                     session.subscriptions.remove(number);
                 }
             }
-            (Asked::Publish(id), Reply::Published { serial, .. }) => {
+            (Asked::Publish(id), Reply::Published(Published { serial, .. })) => {
                 let known = &mut self.messages[*id].2;
                 assert_eq!(*known.get_or_insert(serial.0), serial.0);
             }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, Serial};
 use crate::base::time::{Nanos, UnixMillis};
 use crate::broker::{Control, Description, Tags};
@@ -59,7 +60,18 @@ fn subscription(lane: u8, member: bool) -> Box<Subscribe> {
 fn happened(happening: Happening) -> Event {
     let (at, arrived) = (UnixMillis(0), Nanos(0));
     let (channel, tags) = (channel("c"), Tags::default());
-    Event { channel, serial: Serial(1), at, arrived, tags, guarded: false, happening }
+    Event {
+        channel,
+        serial: Serial(1),
+        epoch: None,
+        id: EventId::default(),
+        at,
+        arrived,
+        tags,
+        meta: None,
+        guarded: false,
+        happening,
+    }
 }
 
 impl Bench {
@@ -86,6 +98,8 @@ impl Bench {
             after: Serial(4),
             description: Description::default(),
             members: Vec::new(),
+            position: None,
+            replay: None,
         });
         let granted = subscription(lane, member);
         self.down(Down::Attach { to, ticket: Ticket(ticket), granted, reply });

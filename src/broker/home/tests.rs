@@ -127,7 +127,7 @@ fn show((shard, down): &(ShardId, Down)) -> String {
             format!("attach after {after}: {what} {}", names(&reply.members))
         }
         Down::Answer { reply, .. } => match reply {
-            Reply::Published { serial, subscription_count, user_count } => {
+            Reply::Published(Published { serial, subscription_count, user_count, .. }) => {
                 format!("published {}: {subscription_count}/{user_count}", serial.0)
             }
             Reply::Refused(refusal) => format!("{refusal:?}"),

@@ -134,7 +134,14 @@ impl Bench {
     fn grant(&mut self) -> String {
         let (ticket, channel) = self.asks.remove(0);
         let (description, members) = (Description::default(), Vec::new());
-        let subscribed = Subscribed { channel, after: Serial(0), description, members };
+        let subscribed = Subscribed {
+            channel,
+            after: Serial(0),
+            description,
+            members,
+            position: None,
+            replay: None,
+        };
         self.handle(Input::Reply(ticket, Reply::Subscribed(Box::new(subscribed))))
     }
 
@@ -180,6 +187,9 @@ fn success_is_told_when_a_revocation_would_be_heard() {
         serial: Serial(1),
         at: UnixMillis(0),
         arrived: Nanos(0),
+        epoch: None,
+        id: Default::default(),
+        meta: None,
         tags: Tags::default(),
         guarded: false,
         happening: Happening::SubscriptionCount(1),

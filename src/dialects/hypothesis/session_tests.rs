@@ -142,6 +142,9 @@ fn event(tags: &[(&str, &str)], guarded: bool) -> Event {
         serial: Serial(1),
         at: UnixMillis(0),
         arrived: Nanos(0),
+        epoch: None,
+        id: Default::default(),
+        meta: None,
         tags: Tags::from(tags.iter().map(tag).collect::<Vec<_>>()),
         guarded,
         happening: Happening::Message {

@@ -436,7 +436,7 @@ impl PusherSession {
                 out.push(fault(&Fault::MembersFull { channel, members_max }));
             }
             Refusal::ChannelsFull { .. } => out.push(fault(&Fault::ChannelsFull)),
-            Refusal::Cancelled => {}
+            _ => {}
         }
     }
 

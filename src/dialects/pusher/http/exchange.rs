@@ -232,9 +232,9 @@ impl State {
             (Self::Publishing { missing, outcomes, batch, refusal }, reply) => {
                 let outcome = outcomes.get_mut(ticket.0 as usize)?;
                 match reply {
-                    Reply::Published { subscription_count, user_count, .. } => {
+                    Reply::Published(it) => {
                         (outcome.subscription_count, outcome.user_count) =
-                            (subscription_count, user_count);
+                            (it.subscription_count, it.user_count);
                     }
                     // Answered with the last reply all the same: one that came later would be taken for
                     // a reply to the connection's next request.
@@ -420,6 +420,7 @@ fn listed(members: &[Arc<Member>]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ids::Serial;
 
     #[test]
     fn a_publish_is_answered_once_by_its_last_reply() {
@@ -430,11 +431,7 @@ mod tests {
             subscription_count: 0,
             user_count: 0,
         };
-        let published = || Reply::Published {
-            serial: crate::base::ids::Serial(1),
-            subscription_count: 0,
-            user_count: 0,
-        };
+        let published = || Reply::Published(broker::Published::unkept(Serial(1)));
         let refused = || Reply::Refused(broker::Refusal::ChannelsFull { channels_max: 1 });
         for (replies, status) in [
             ([published(), published(), published()], 200),

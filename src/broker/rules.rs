@@ -1,0 +1,162 @@
+//! How each channel keeps its events: by app and by patterns of names, first match wins.
+
+use std::sync::Arc;
+
+use crate::base::ids::AppIndex;
+use crate::base::name::{Channel, Name};
+use crate::base::time::Millis;
+use crate::store::StreamKey;
+
+use super::Mode;
+
+/// How the channels of one pattern keep their events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Where.
+    pub mode: Mode,
+    /// How long; zero: for ever.
+    pub age: Millis,
+    /// How many; 0: any number.
+    pub events_max: u64,
+    /// How many bytes of them; 0: any number.
+    pub bytes_max: u64,
+}
+
+/// A pattern of names: `*` stands for any run of characters, everything else for itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern(pub Name);
+
+impl Pattern {
+    /// Whether a name is one of it. Takes time in proportion to the product of both lengths at worst, which
+    /// settings and name limits bound.
+    pub fn matches(&self, name: &str) -> bool {
+        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
+        let (mut p, mut n) = (0, 0);
+        // The last star and where in the name it was tried to end.
+        let mut star = None;
+        while n < name.len() {
+            if p < pattern.len() && pattern[p] == b'*' {
+                star = Some((p, n));
+                p += 1;
+            } else if p < pattern.len() && pattern[p] == name[n] {
+                (p, n) = (p + 1, n + 1);
+            } else if let Some((at, ended)) = star {
+                star = Some((at, ended + 1));
+                (p, n) = (at + 1, ended + 1);
+            } else {
+                return false;
+            }
+        }
+        pattern[p..].iter().all(|&byte| byte == b'*')
+    }
+}
+
+/// The rules of one app.
+#[derive(Clone, Debug)]
+pub struct AppRules {
+    /// The app's id: its name in the store.
+    pub id: Name,
+    /// In order; the first that matches counts.
+    pub rules: Vec<(Pattern, Rule)>,
+}
+
+/// The rules of all apps.
+#[derive(Clone, Debug, Default)]
+pub struct Rules(Vec<AppRules>);
+
+impl Rules {
+    /// Rules of the apps, in the order of their indices.
+    pub fn new(apps: Vec<AppRules>) -> Arc<Self> {
+        Arc::new(Self(apps))
+    }
+
+    /// How a channel keeps its events; none: not at all. Names that begin with `#` are the engine's own and keep
+    /// none.
+    pub fn of(&self, channel: &Channel) -> Option<Rule> {
+        of(&self.0.get(usize::from(channel.app.0))?.rules, &channel.name)
+    }
+
+    /// The same, by the name a channel has in the store.
+    pub fn of_stream(&self, stream: &StreamKey) -> Option<Rule> {
+        of(&self.0.iter().find(|app| app.id == stream.app)?.rules, &stream.channel)
+    }
+
+    /// Whether any channel is kept on disk.
+    pub fn any_durable(&self) -> bool {
+        self.0.iter().flat_map(|app| &app.rules).any(|(_, rule)| rule.mode == Mode::Durable)
+    }
+
+    /// The name a channel has in the store.
+    pub fn stream_key(&self, channel: &Channel) -> StreamKey {
+        let AppIndex(app) = channel.app;
+        let app = self.0[usize::from(app)].id.clone();
+        StreamKey { app, channel: channel.name.clone() }
+    }
+}
+
+fn of(rules: &[(Pattern, Rule)], name: &str) -> Option<Rule> {
+    if rules.is_empty() || name.starts_with('#') {
+        return None;
+    }
+    let found = rules.iter().find(|(pattern, _)| pattern.matches(name));
+    found.map(|(_, rule)| *rule).filter(|rule| rule.mode != Mode::None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match() {
+        for (pattern, name, matches) in [
+            ("*", "", true),
+            ("*", "anything", true),
+            ("", "", true),
+            ("", "a", false),
+            ("orders", "orders", true),
+            ("orders", "orders-1", false),
+            ("orders-*", "orders-1", true),
+            ("orders-*", "orders-", true),
+            ("orders-*", "my-orders-1", false),
+            ("*-log", "a-log-log", true),
+            ("*-log", "a-logs", false),
+            ("a*b*c", "abc", true),
+            ("a*b*c", "aXbXbc", true),
+            ("a*b*c", "acb", false),
+            ("a**c", "ac", true),
+            ("*a", "aaab", false),
+        ] {
+            assert_eq!(Pattern(Name::from(pattern)).matches(name), matches, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts() {
+        let rule =
+            |pattern: &str, mode| (Pattern(Name::from(pattern)), Rule { mode, ..Rule::default() });
+        let shop = AppRules {
+            id: Name::from("shop"),
+            rules: vec![
+                rule("orders-secret", Mode::None),
+                rule("orders-*", Mode::Durable),
+                rule("*", Mode::Memory),
+            ],
+        };
+        let rules = Rules::new(vec![shop, AppRules { id: Name::from("b"), rules: Vec::new() }]);
+        for (app, name, mode) in [
+            (0, "orders-1", Some(Mode::Durable)),
+            (0, "orders-secret", None),
+            (0, "else", Some(Mode::Memory)),
+            (0, "#server-to-user-1", None),
+            (1, "orders-1", None),
+            (2, "orders-1", None),
+        ] {
+            let channel = Channel { app: AppIndex(app), name: Name::from(name) };
+            assert_eq!(rules.of(&channel).map(|rule| rule.mode), mode, "{app} {name}");
+            if app < 2 {
+                let key = rules.stream_key(&channel);
+                assert_eq!(rules.of_stream(&key).map(|rule| rule.mode), mode, "{key:?}");
+            }
+        }
+    }
+}
