@@ -436,11 +436,7 @@ fn counts(outcome: &Outcome, body: &mut Vec<u8>) {
     let subscriptions = info.subscription_count.then_some(published.subscription_count);
     let serial = published.epoch.map(|_| published.serial.0);
     numbers(
-        &[
-            ("user_count", users),
-            ("subscription_count", subscriptions),
-            ("history_serial", serial),
-        ],
+        &[("user_count", users), ("subscription_count", subscriptions), ("history_serial", serial)],
         body,
     );
     let is_first = body.ends_with(b"{}");
@@ -508,6 +504,50 @@ fn listed(members: &[Arc<Member>]) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::base::ids::Serial;
+
+    #[test]
+    fn an_acknowledgement_says_how_the_event_is_kept() {
+        use crate::base::ids::Epoch;
+
+        let made = |channel: &str, mode, info: Option<&str>, message_id: Option<&str>| Outcome {
+            event: 0,
+            channel: Name::from(channel),
+            info: info.map(|it| Info::parse(it).unwrap()),
+            message_id: message_id.map(Name::from),
+            published: Some(Published {
+                mode,
+                epoch: (mode != Mode::None).then_some(Epoch(1)),
+                subscription_count: 2,
+                is_repeated: mode == Mode::Durable,
+                ..Published::unkept(Serial(7))
+            }),
+        };
+        let told = |outcomes: &[Outcome], batch| {
+            let response = acknowledged(outcomes, batch);
+            let (_, mode) =
+                response.headers.iter().find(|(it, _)| *it == "X-Ringmain-Acknowledged").unwrap();
+            (mode.to_string(), String::from_utf8(response.body.to_vec()).unwrap())
+        };
+        use Mode::{Durable, Memory, None as Not};
+        let plain = [made("a", Durable, None, None), made("b", Memory, None, None)];
+        assert_eq!(told(&plain, None), ("memory".into(), "{}".into()));
+        let nil = "0".repeat(26);
+        let asked =
+            [made("a", Durable, Some("subscription_count"), None), made("b", Not, Some(""), None)];
+        let first = format!(
+            r#"{{"subscription_count":2,"history_serial":7,"mode":"durable","acknowledgement_id":"{nil}","repeated":true}}"#
+        );
+        let second = format!(r#"{{"mode":"none","acknowledgement_id":"{nil}"}}"#);
+        let body = format!(r#"{{"channels":{{"a":{first},"b":{second}}}}}"#);
+        assert_eq!(told(&asked, None), ("none".into(), body));
+        let batch = [
+            made("a", Memory, None, None),
+            Outcome { event: 1, ..made("a", Memory, None, Some("m")) },
+        ];
+        let body =
+            r#"{"batch":[{},{"history_serial":7,"mode":"memory","acknowledgement_id":"m"}]}"#;
+        assert_eq!(told(&batch, Some(2)), ("memory".into(), body.into()));
+    }
 
     #[test]
     fn a_publish_is_answered_once_by_its_last_reply() {
