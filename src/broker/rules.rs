@@ -81,6 +81,12 @@ impl Rules {
         of(&self.0.iter().find(|app| app.id == stream.app)?.rules, &stream.channel)
     }
 
+    /// The channel that a stream is of; none if its app is gone.
+    pub fn channel(&self, stream: &StreamKey) -> Option<Channel> {
+        let app = self.0.iter().position(|app| app.id == stream.app)?;
+        Some(Channel { app: AppIndex(app as u16), name: stream.channel.clone() })
+    }
+
     /// Whether any channel is kept on disk.
     pub fn any_durable(&self) -> bool {
         self.0.iter().flat_map(|app| &app.rules).any(|(_, rule)| rule.mode == Mode::Durable)
@@ -156,6 +162,7 @@ mod tests {
             if app < 2 {
                 let key = rules.stream_key(&channel);
                 assert_eq!(rules.of_stream(&key).map(|rule| rule.mode), mode, "{key:?}");
+                assert_eq!(rules.channel(&key), Some(channel));
             }
         }
     }

@@ -280,6 +280,14 @@ pub enum Answer {
     Changed,
     /// Values with their keys, in the order of the keys; expired ones are left out.
     Values(Vec<(Bytes, Bytes)>),
+    /// Not asked for: what is kept of a stream that was opened has changed, because records expired or its
+    /// bounds were passed.
+    Moved {
+        /// Which.
+        stream: StreamKey,
+        /// The stream now.
+        head: Head,
+    },
     /// Not done.
     Fault(Fault),
 }
