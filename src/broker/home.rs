@@ -3,12 +3,15 @@
 //! Everything that happens to a channel happens here, one thing after the other, and leaves in that
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
+mod durable;
 mod keeping;
+mod replaying;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use self::keeping::{Durable, Pending, Used};
+use self::durable::{Durable, Pending};
+use self::keeping::Used;
 use super::history::{ReplayMax, Window};
 use super::interest::Interest;
 use super::members::Members;
@@ -24,6 +27,8 @@ use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
 use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
+use crate::config::Config;
+use crate::config::history::History;
 use crate::store::Ask;
 
 /// Up to this many subscriptions each change of a channel's count is told at once.
@@ -68,6 +73,27 @@ pub struct Keeping {
     pub key_span: Millis,
     /// Keys remembered at once; more are refused.
     pub keys_max: usize,
+}
+
+impl Keeping {
+    /// As configured; `rules` are [`Rules::configured`].
+    pub fn configured(config: &Config, rules: Arc<Rules>, origin: Now, seed: u64) -> Self {
+        let history = History::of(config);
+        Self {
+            rules,
+            origin,
+            seed,
+            bytes_max: config.limits.history_bytes_per_shard_max as u64,
+            window_events: history.window_events,
+            replay: ReplayMax {
+                events: history.replay_events_max,
+                bytes: history.replay_bytes_max,
+            },
+            key_span: history.idempotency_window,
+            keys_max: history.idempotency_keys_max,
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Keeping {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::base::ids::AppIndex;
 use crate::base::name::{Channel, Name};
 use crate::base::time::Millis;
+use crate::config::history::{ChannelRow, History};
+use crate::config::{App, Config};
 use crate::store::StreamKey;
 
 use super::Mode;
@@ -68,6 +70,26 @@ impl Rules {
     /// Rules of the apps, in the order of their indices.
     pub fn new(apps: Vec<AppRules>) -> Arc<Self> {
         Arc::new(Self(apps))
+    }
+
+    /// The rules that are configured.
+    pub fn configured(config: &Config) -> Arc<Self> {
+        let history = History::of(config);
+        let rule = |row: &ChannelRow| {
+            let mode = match row.mode {
+                "durable" => Mode::Durable,
+                "memory" => Mode::Memory,
+                _ => Mode::None,
+            };
+            let &ChannelRow { age, events_max, bytes_max, .. } = row;
+            (Pattern(Name::from(&*row.pattern)), Rule { mode, age, events_max, bytes_max })
+        };
+        let of_app = |app: &App| {
+            let rows =
+                history.channels.iter().filter(|row| row.app.is_empty() || row.app == app.id);
+            AppRules { id: Name::from(&*app.id), rules: rows.map(rule).collect() }
+        };
+        Self::new(config.apps.iter().map(of_app).collect())
     }
 
     /// How a channel keeps its events; none: not at all. Names that begin with `#` are the engine's own and keep

@@ -14,6 +14,8 @@
 //! - After [`Fault::Failed`] it is not known whether what was asked is on disk; [`Ask::Open`] tells.
 //! - A record is not removed before it expires, its stream's bounds are passed, or someone asks.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use crate::base::event_id::EventId;
@@ -304,4 +306,33 @@ pub enum Fault {
     Failed(String),
     /// The store is not there, or has more to do than it may keep in memory; nothing was done.
     Unavailable,
+}
+
+/// The store as one shard sees it: asks go in with a number, answers come back with the same, each once.
+/// Neither side ever waits for the other.
+pub trait Keeper: Send {
+    /// Takes an ask. One that cannot be taken is answered with [`Fault::Unavailable`], like any other answer.
+    fn ask(&mut self, tag: u64, ask: Ask);
+    /// An answer, and whose. The tag of [`Answer::Moved`] means nothing.
+    fn take(&mut self) -> Option<(u64, Answer)>;
+    /// Is there one?
+    fn is_ready(&self) -> bool;
+}
+
+/// In place of a store: nothing is there.
+#[derive(Debug, Default)]
+pub struct NoStore(VecDeque<u64>);
+
+impl Keeper for NoStore {
+    fn ask(&mut self, tag: u64, _: Ask) {
+        self.0.push_back(tag);
+    }
+
+    fn take(&mut self) -> Option<(u64, Answer)> {
+        self.0.pop_front().map(|tag| (tag, Answer::Fault(Fault::Unavailable)))
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.0.is_empty()
+    }
 }
