@@ -14,6 +14,16 @@
 //! - After [`Fault::Failed`] it is not known whether what was asked is on disk; [`Ask::Open`] tells.
 //! - A record is not removed before it expires, its stream's bounds are passed, or someone asks.
 
+pub mod database;
+pub mod fjall;
+pub mod format;
+pub mod journal;
+pub mod ledger;
+pub mod memory;
+pub mod open;
+pub mod reads;
+pub mod sweep;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
