@@ -133,7 +133,7 @@ pub struct Home {
     /// The newest event's id, over all channels that are not on disk.
     last_id: EventId,
     /// What the store is to be asked.
-    asks: Vec<(u64, Ask)>,
+    asks: VecDeque<(u64, Ask)>,
     /// What it was asked and has not answered, by tag.
     pending: HashMap<u64, Pending>,
     tag_next: u64,
@@ -346,7 +346,7 @@ impl Home {
             has_durable: false,
             prng: Prng::new(0),
             last_id: EventId::default(),
-            asks: Vec::new(),
+            asks: VecDeque::new(),
             pending: HashMap::new(),
             tag_next: 0,
             history_bytes: 0,
@@ -357,7 +357,7 @@ impl Home {
         }
     }
 
-    /// The same home, keeping history. Whoever ticks it hands its [`Home::asks`] to the store and the answers to
+    /// The same home, keeping history. Whoever ticks it hands each [`Home::next_ask`] to the store and the answers to
     /// [`Home::stored`].
     pub fn keeping(mut self, keeping: Keeping) -> Self {
         self.prng = Prng::new(keeping.seed);

@@ -16,6 +16,8 @@ mod members;
 mod model;
 mod pool;
 mod record;
+#[cfg(test)]
+mod recovery;
 pub mod rules;
 pub mod slots;
 mod table;

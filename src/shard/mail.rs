@@ -140,10 +140,10 @@ impl Shard {
 
     /// Hands the store what the home asks of it.
     fn ask_keeper(&mut self) {
-        if self.home.has_asks() {
-            for (tag, ask) in self.home.asks() {
-                self.keeper.ask(tag, ask);
-            }
+        while self.keeper.has_room()
+            && let Some((tag, ask)) = self.home.next_ask()
+        {
+            self.keeper.ask(tag, ask);
         }
     }
 

@@ -323,6 +323,8 @@ pub enum Fault {
 pub trait Keeper: Send {
     /// Takes an ask. One that cannot be taken is answered with [`Fault::Unavailable`], like any other answer.
     fn ask(&mut self, tag: u64, ask: Ask);
+    /// Whether one more may be asked now; there is room again when answers are taken.
+    fn has_room(&self) -> bool;
     /// An answer, and whose. The tag of [`Answer::Moved`] means nothing.
     fn take(&mut self) -> Option<(u64, Answer)>;
     /// Is there one?
@@ -336,6 +338,10 @@ pub struct NoStore(VecDeque<u64>);
 impl Keeper for NoStore {
     fn ask(&mut self, tag: u64, _: Ask) {
         self.0.push_back(tag);
+    }
+
+    fn has_room(&self) -> bool {
+        true
     }
 
     fn take(&mut self) -> Option<(u64, Answer)> {

@@ -277,17 +277,12 @@ impl Home {
         let tag = self.tag_next;
         self.tag_next += 1;
         self.pending.insert(tag, pending);
-        self.asks.push((tag, ask));
+        self.asks.push_back((tag, ask));
     }
 
-    /// What the store is to be asked, each with the tag of its answer.
-    pub fn asks(&mut self) -> std::vec::Drain<'_, (u64, Ask)> {
-        self.asks.drain(..)
-    }
-
-    /// Whether there is anything to ask the store.
-    pub fn has_asks(&self) -> bool {
-        !self.asks.is_empty()
+    /// The next that the store is to be asked, with the tag of its answer.
+    pub fn next_ask(&mut self) -> Option<(u64, Ask)> {
+        self.asks.pop_front()
     }
 
     /// Events that are on their way to disk, and asks that wait for it.
@@ -405,6 +400,9 @@ impl Home {
             window.newest = head.newest.0;
         });
         self.channels[number].serial = head.newest.0;
+        if !is_same {
+            self.forget_keys(number);
+        }
         let clock = self.clock(now);
         for record in keys {
             let span = Millis(record.expires.0.saturating_sub(clock.0));
@@ -439,6 +437,9 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let Some(durable) = self.durable(number) else { return };
+        if durable.stage != Stage::Open {
+            return;
+        }
         let waiting = std::mem::take(&mut durable.waiting);
         for (asker, command) in waiting {
             self.ask(asker, command, now, render, out);

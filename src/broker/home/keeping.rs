@@ -11,7 +11,7 @@ use crate::broker::{
     Down, IdempotencyKey, Mode, Page, PageQuery, Position, Published, Purged, Refusal, Render,
     Reply, Stream,
 };
-use crate::store::{Answer, Ask, Clock, PageAsk, PurgeTo};
+use crate::store::{Answer, Ask, Clock, Head, PageAsk, PurgeTo};
 
 /// Places for channels that one event looks at to make room for itself.
 const ROOM_MAX: u32 = 256;
@@ -146,6 +146,29 @@ impl Home {
         }
         let id = rare.keys[&*name].published.id;
         self.keys.push_back((now.steady + span, number, name, id));
+    }
+
+    /// Another life of a channel has begun on disk.
+    fn begin_anew(&mut self, number: u32, head: Head) {
+        let is_known_already = self.window(number).is_some_and(|it| it.epoch == head.epoch);
+        let Some(durable) = self.durable(number) else { return };
+        if durable.end_reset() {
+            durable.head = head;
+            self.with_window(number, |window| window.restart(head.epoch));
+            self.channels[number].serial = 0;
+            self.forget_keys(number);
+        } else if !is_known_already {
+            // The store failed at something meanwhile, and what it said then was said before this.
+            self.open(number);
+        }
+    }
+
+    /// Forgets all keys of a channel, which begins another life.
+    pub(super) fn forget_keys(&mut self, number: u32) {
+        if let Some(rare) = self.channels[number].rare.as_mut() {
+            self.keys_used -= rare.keys.len();
+            rare.keys.clear();
+        }
     }
 
     /// Forgets keys whose time is over; a bounded number of them.
@@ -323,6 +346,7 @@ impl Home {
         });
         if to.is_none() {
             self.channels[number].serial = 0;
+            self.forget_keys(number);
         }
         let (events, bytes) = gone.unwrap_or_default();
         if let Some(stream) = self.stream(number, now) {
@@ -346,26 +370,19 @@ impl Home {
     ) {
         match answer {
             Answer::Purged { head, records, bytes } => {
-                self.with_window(number, |window| {
-                    if is_reset {
-                        window.restart(head.epoch);
-                    } else {
-                        window.forget_before(head.oldest.0);
-                    }
-                });
-                if let Some(durable) = self.durable(number) {
-                    durable.head = head;
-                }
                 if is_reset {
-                    self.channels[number].serial = 0;
+                    self.begin_anew(number, head);
+                } else {
+                    self.with_window(number, |window| window.forget_before(head.oldest.0));
+                    if let Some(durable) = self.durable(number) {
+                        durable.head = head;
+                    }
                 }
                 if let Some(stream) = self.stream(number, now) {
                     let purged = Purged { epoch_before, stream, events: records, bytes };
                     asker.answer(Reply::Purged(Box::new(purged)), out);
                 }
-                if let Some(durable) = self.durable(number)
-                    && durable.end_reset()
-                {
+                if is_reset {
                     self.obey_waiting(number, now, render, out);
                 }
             }
