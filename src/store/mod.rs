@@ -17,12 +17,17 @@
 pub mod database;
 pub mod fjall;
 pub mod format;
+pub mod health;
 pub mod journal;
 pub mod ledger;
 pub mod memory;
 pub mod open;
+pub mod port;
 pub mod reads;
 pub mod sweep;
+pub mod thread;
+pub mod tools;
+mod writer;
 
 use bytes::Bytes;
 
@@ -290,8 +295,27 @@ pub enum Answer {
     Changed,
     /// Values with their keys, in the order of the keys; expired ones are left out.
     Values(Vec<(Bytes, Bytes)>),
+    /// Nobody asked: retention moved the oldest record of a stream that this port opened. Its tag is
+    /// [`port::TAG_MOVED`].
+    Moved {
+        /// Which.
+        stream: StreamKey,
+        /// The stream now.
+        head: Head,
+    },
     /// Not done.
     Fault(Fault),
+}
+
+/// Who answers a shard's asks: the store's threads, or a test.
+pub trait Keeper: Send {
+    /// Takes an ask. Each is answered once, by [`Keeper::take`], with its tag. Asks that write are done in their
+    /// order, and so are those that read; a read sees the writes that were answered before it was asked.
+    fn ask(&mut self, tag: u64, ask: Ask);
+    /// An answer, and to which ask; or [`Answer::Moved`], to none.
+    fn take(&mut self) -> Option<(u64, Answer)>;
+    /// Is there one?
+    fn is_ready(&self) -> bool;
 }
 
 /// Why the store did not do as asked.
