@@ -200,7 +200,7 @@ fn run_shard(
         metrics: Arc::clone(&common.metrics),
         shared: Arc::clone(&common.shared),
         outside: Box::new(outside),
-        keeper: Box::new(crate::store::NoStore::default()),
+        keeper: Box::new(crate::store::port::NoStore::default()),
         seed: (common.seed >> 32) as u32 ^ u32::from(id.0),
     });
     while shard.tick() == Life::Running {}

@@ -17,14 +17,17 @@
 pub mod database;
 pub mod fjall;
 pub mod format;
+pub mod health;
 pub mod journal;
 pub mod ledger;
 pub mod memory;
 pub mod open;
+pub mod port;
 pub mod reads;
 pub mod sweep;
-
-use std::collections::VecDeque;
+pub mod thread;
+pub mod tools;
+mod writer;
 
 use bytes::Bytes;
 
@@ -292,8 +295,8 @@ pub enum Answer {
     Changed,
     /// Values with their keys, in the order of the keys; expired ones are left out.
     Values(Vec<(Bytes, Bytes)>),
-    /// Not asked for: what is kept of a stream that was opened has changed, because records expired or its
-    /// bounds were passed.
+    /// Nobody asked: retention moved the oldest record of a stream that this port opened. Its tag is
+    /// [`port::TAG_MOVED`].
     Moved {
         /// Which.
         stream: StreamKey,
@@ -302,6 +305,19 @@ pub enum Answer {
     },
     /// Not done.
     Fault(Fault),
+}
+
+/// Who answers a shard's asks: the store's threads, or a test.
+pub trait Keeper: Send {
+    /// Takes an ask. Each is answered once, by [`Keeper::take`], with its tag. Asks that write are done in their
+    /// order, and so are those that read; a read sees the writes that were answered before it was asked.
+    fn ask(&mut self, tag: u64, ask: Ask);
+    /// Whether one more may be asked now; there is room again when answers are taken.
+    fn has_room(&self) -> bool;
+    /// An answer, and to which ask; or [`Answer::Moved`], to none.
+    fn take(&mut self) -> Option<(u64, Answer)>;
+    /// Is there one?
+    fn is_ready(&self) -> bool;
 }
 
 /// Why the store did not do as asked.
@@ -316,39 +332,4 @@ pub enum Fault {
     Failed(String),
     /// The store is not there, or has more to do than it may keep in memory; nothing was done.
     Unavailable,
-}
-
-/// The store as one shard sees it: asks go in with a number, answers come back with the same, each once.
-/// Neither side ever waits for the other.
-pub trait Keeper: Send {
-    /// Takes an ask. One that cannot be taken is answered with [`Fault::Unavailable`], like any other answer.
-    fn ask(&mut self, tag: u64, ask: Ask);
-    /// Whether one more may be asked now; there is room again when answers are taken.
-    fn has_room(&self) -> bool;
-    /// An answer, and whose. The tag of [`Answer::Moved`] means nothing.
-    fn take(&mut self) -> Option<(u64, Answer)>;
-    /// Is there one?
-    fn is_ready(&self) -> bool;
-}
-
-/// In place of a store: nothing is there.
-#[derive(Debug, Default)]
-pub struct NoStore(VecDeque<u64>);
-
-impl Keeper for NoStore {
-    fn ask(&mut self, tag: u64, _: Ask) {
-        self.0.push_back(tag);
-    }
-
-    fn has_room(&self) -> bool {
-        true
-    }
-
-    fn take(&mut self) -> Option<(u64, Answer)> {
-        self.0.pop_front().map(|tag| (tag, Answer::Fault(Fault::Unavailable)))
-    }
-
-    fn is_ready(&self) -> bool {
-        !self.0.is_empty()
-    }
 }

@@ -21,7 +21,7 @@ use ringmain::reactor::sim::{Faults, SimClient, World};
 use ringmain::shard::back::{Nobody, Outside};
 use ringmain::shard::mesh::{self, Doorbell};
 use ringmain::shard::{Held, Life, Parts, Shard, Shared};
-use ringmain::store::NoStore;
+use ringmain::store::port::NoStore;
 
 /// Prints what happens, if `RINGMAIN_SIM_LOG` is set: the readable side of a replay.
 #[macro_export]

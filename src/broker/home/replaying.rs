@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::durable::Pending;
 use super::{Asker, Home};
-use crate::base::ids::{Serial, ShardId};
+use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::name::Channel;
 use crate::base::time::{Now, UnixMillis};
 use crate::broker::history::{Found, Window};
@@ -27,6 +27,8 @@ pub(super) struct Reading {
     asker: Asker,
     wanted: Wanted,
     start: Start,
+    /// The channel's when it began.
+    epoch: Option<Epoch>,
     collected: Vec<Arc<Event>>,
     is_cut_by_limit: bool,
     reads: u8,
@@ -43,8 +45,15 @@ enum Wanted {
 
 impl Reading {
     fn new(asker: Asker, wanted: Wanted, start: Start) -> Box<Self> {
-        let (collected, is_cut_by_limit, reads) = (Vec::new(), false, 0);
-        Box::new(Self { asker, wanted, start, collected, is_cut_by_limit, reads })
+        Box::new(Self {
+            asker,
+            wanted,
+            start,
+            epoch: None,
+            collected: Vec::new(),
+            is_cut_by_limit: false,
+            reads: 0,
+        })
     }
 
     /// How many of the newest events, and from when on, a rewind wants at most.
@@ -121,7 +130,7 @@ impl Home {
     fn begin_reading(
         &mut self,
         number: u32,
-        reading: Box<Reading>,
+        mut reading: Box<Reading>,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
@@ -134,6 +143,7 @@ impl Home {
             let gap = Gap { reason: GapReason::NotKept, asked, stream: None };
             return self.finish(number, *reading, Err(gap), now, render, out);
         };
+        reading.epoch = Some(stream.epoch);
         let max = self.keeping.replay;
         let Some(window) = self.window(number) else { return };
         let newest = window.newest;
@@ -188,7 +198,7 @@ impl Home {
         let (Some(mut events), Some(stream)) = (self.decode(number, &page), stream) else {
             return self.finish(number, *reading, gap(GapReason::Unavailable), now, render, out);
         };
-        if page.head.epoch != stream.epoch {
+        if page.head.epoch != stream.epoch || reading.epoch != Some(stream.epoch) {
             return self.finish(number, *reading, gap(GapReason::EpochChanged), now, render, out);
         }
         let is_after = matches!(reading.start, Start::After(_));
