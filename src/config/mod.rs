@@ -259,6 +259,8 @@ pub struct Pusher {
     pub signature_window: Millis,
     /// How long a cache channel keeps its last event.
     pub cache_ttl: Millis,
+    /// Events in one page of a channel's history.
+    pub history_page_max: u32,
 }
 
 /// Health, metrics and the console.

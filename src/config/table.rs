@@ -363,6 +363,16 @@ pub static SETTINGS: &[Setting<Config>] = &[
         30 * 24 * HOUR,
         "How long a cache channel keeps its last event."
     ),
+    // What Sockudo documents.
+    number!(
+        "pusher.history_page_max",
+        pusher.history_page_max,
+        Count,
+        100,
+        1,
+        1000,
+        "Events in one page of a channel's history; who asks for more gets as many."
+    ),
     switch!(
         "admin.remote",
         admin.remote,

@@ -36,7 +36,8 @@ pub(super) fn preflight(allow: &'static str) -> Response {
     response.headers.push(("Access-Control-Allow-Methods", allow.into()));
     response.headers.push((
         "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, X-Requested-With, Accept, X-Pusher-Library".into(),
+        "Authorization, Content-Type, X-Requested-With, Accept, X-Pusher-Library, X-Idempotency-Key"
+            .into(),
     ));
     response.headers.push(("Access-Control-Max-Age", "600".into()));
     response
@@ -69,9 +70,26 @@ pub(super) fn draining() -> Response {
 
 /// The answer to what the broker refuses.
 pub(super) fn refused(refusal: broker::Refusal) -> Response {
-    let text = format!("over capacity: {refusal:?}");
-    let mut response = Refusal::new(503, "service_unavailable", text).response();
-    response.headers.push(("Retry-After", "1".into()));
+    use broker::Refusal as It;
+    let (status, code) = match refusal {
+        It::NotKept => (422, "feature_disabled"),
+        It::EpochChanged => (400, "invalid_input"),
+        It::KeyReused => (409, "conflict"),
+        It::StoreBusy | It::KeysFull { .. } => (503, "backpressure"),
+        It::StoreFull
+        | It::StoreFailed
+        | It::MembersFull { .. }
+        | It::ChannelsFull { .. }
+        | It::Cancelled => (503, "service_unavailable"),
+    };
+    let mut text = refusal.text();
+    if refusal == It::NotKept {
+        text.push_str(": the setting history.channels says which do");
+    }
+    let mut response = Refusal::new(status, code, text).response();
+    if status == 503 {
+        response.headers.push(("Retry-After", "1".into()));
+    }
     response
 }
 
@@ -321,6 +339,29 @@ impl Session for Submission {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_broker_refuses_says_whether_to_come_again() {
+        use broker::Refusal as It;
+        for (refusal, status, code) in [
+            (It::NotKept, 422, "feature_disabled"),
+            (It::EpochChanged, 400, "invalid_input"),
+            (It::KeyReused, 409, "conflict"),
+            (It::KeysFull { keys_max: 1 }, 503, "backpressure"),
+            (It::StoreBusy, 503, "backpressure"),
+            (It::StoreFull, 503, "service_unavailable"),
+            (It::StoreFailed, 503, "service_unavailable"),
+            (It::ChannelsFull { channels_max: 1 }, 503, "service_unavailable"),
+        ] {
+            let response = refused(refusal);
+            let body = String::from_utf8_lossy(&response.body).into_owned();
+            assert_eq!(response.status, status, "{body}");
+            assert!(body.contains(&format!("\"code\":\"{code}\"")), "{body}");
+            assert!(body.contains(&refusal.text()), "{body}");
+            let comes_again = response.headers.iter().any(|(name, _)| *name == "Retry-After");
+            assert_eq!(comes_again, status == 503, "{body}");
+        }
+    }
 
     #[test]
     fn a_rate_allows_a_seconds_worth_at_once() {

@@ -119,6 +119,37 @@ pub enum Fault {
         /// How long it may be.
         max: usize,
     },
+    /// A resume says of no channel how far it came.
+    ResumeNowhere,
+    /// A resume is about no channel.
+    ResumeEmpty,
+    /// A resume is about more channels than one connection may subscribe.
+    ResumeLong {
+        /// How many that is.
+        max: usize,
+    },
+    /// The last resume is not answered yet.
+    ResumeUnderway,
+    /// `rewind` is neither a number of events nor of seconds.
+    RewindMalformed,
+    /// What is asked of a channel's history makes no sense.
+    History(String),
+    /// The peer asks for the history of a channel that it is not subscribed to.
+    HistoryNotSubscribed {
+        /// The connection.
+        socket_id: ConnectionId,
+        /// The channel.
+        channel: String,
+    },
+    /// The peer waits for as many pages of history as it may.
+    HistoryBusy {
+        /// How many.
+        max: usize,
+    },
+    /// The channel keeps no history.
+    HistoryNotKept,
+    /// The history cannot be read now.
+    HistoryUnavailable(String),
 }
 
 impl Fault {
@@ -130,7 +161,10 @@ impl Fault {
             | Self::EventMissing
             | Self::DataMalformed { .. }
             | Self::FieldMissing { .. }
-            | Self::ChannelDataNotJson => 4000,
+            | Self::ChannelDataNotJson
+            | Self::ResumeNowhere
+            | Self::RewindMalformed
+            | Self::History(_) => 4000,
             Self::NotAllowed(_)
             | Self::AuthMissing
             | Self::AuthWrong { .. }
@@ -138,7 +172,7 @@ impl Fault {
             | Self::SigninAuthWrong { .. }
             | Self::UserDataMalformed { .. }
             | Self::SignedInAlready => 4009,
-            Self::MembersFull { .. } | Self::ChannelsFull => 4100,
+            Self::MembersFull { .. } | Self::ChannelsFull | Self::HistoryUnavailable(_) => 4100,
             Self::Name(_)
             | Self::ChannelDataMissing
             | Self::UserIdMissing
@@ -150,8 +184,14 @@ impl Fault {
             | Self::NotSubscribed { .. }
             | Self::EventNameLong { .. }
             | Self::EventTooLarge { .. }
-            | Self::RateLimited => 4301,
-            Self::WatchlistLong { .. } => 4302,
+            | Self::RateLimited
+            | Self::HistoryNotSubscribed { .. }
+            | Self::HistoryBusy { .. }
+            | Self::HistoryNotKept => 4301,
+            Self::WatchlistLong { .. }
+            | Self::ResumeEmpty
+            | Self::ResumeLong { .. }
+            | Self::ResumeUnderway => 4302,
         }
     }
 
@@ -246,6 +286,30 @@ impl fmt::Display for Fault {
             Self::WatchlistLong { max } => {
                 write!(f, "The watchlist limit has been exceeded: it may name {max} users")
             }
+            Self::ResumeNowhere => {
+                f.write_str("Missing channel_positions or channel_serials in resume data")
+            }
+            Self::ResumeEmpty => f.write_str("Resume error: no channel is named"),
+            Self::ResumeLong { max } => write!(
+                f,
+                "Resume error: more channels than one connection may be subscribed to, which is {max}"
+            ),
+            Self::ResumeUnderway => f.write_str("Resume error: the last one is not answered yet"),
+            Self::RewindMalformed => f.write_str(
+                "Invalid message: rewind is a number of events from 1, or an object with count, seconds or \
+                 duration_seconds",
+            ),
+            Self::History(text) => write!(f, "History error: {text}"),
+            Self::HistoryNotSubscribed { socket_id, channel } => {
+                write!(f, "History error: Socket {socket_id} is not subscribed to channel {channel}")
+            }
+            Self::HistoryBusy { max } => {
+                write!(f, "History error: a connection may wait for {max} pages at a time")
+            }
+            Self::HistoryNotKept => f.write_str(
+                "History error: the channel keeps no history: the setting history.channels says which do",
+            ),
+            Self::HistoryUnavailable(text) => write!(f, "History error: {text}"),
         }
     }
 }
@@ -308,7 +372,7 @@ impl fmt::Display for Ending {
             Self::PathUnknown => f.write_str("Path not found: connect to /app/<app key>"),
             Self::VersionMalformed => f.write_str("Invalid version string format"),
             Self::VersionUnsupported(version) => {
-                write!(f, "Unsupported protocol version: {version}; 7 is spoken here")
+                write!(f, "Unsupported protocol version: {version}; 7 and 2 are spoken here")
             }
             Self::VersionMissing => f.write_str("No protocol version supplied"),
             Self::Origin => f.write_str("Origin not allowed"),

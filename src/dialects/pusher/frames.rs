@@ -2,23 +2,57 @@
 //! says to its own peer.
 //!
 //! Payloads are spliced as they came. Some members hold JSON inside a JSON string: those are built
-//! in full first and then written as text.
+//! in full first and then written as text. The two versions of the protocol differ in the prefix of what the
+//! server names, and in what stands beside `data`: version 7 gets none of version 2's members, ever.
 
 use std::fmt;
+use std::io::Write;
 
 use super::names::{self, USER_PREFIX};
-use crate::base::ids::ConnectionId;
+use crate::base::ids::{ConnectionId, Serial};
 use crate::base::name::Name;
 use crate::base::time::Millis;
-use crate::broker::{Event, Happening, Member, Payload, Sender};
+use crate::broker::{Event, Happening, Member, Payload, Position, Sender};
 use crate::wire::json;
 
-/// Appends an event as every Pusher client takes it; false, and nothing appended, if they do not.
-pub fn render(event: &Event, out: &mut Vec<u8>) -> bool {
+/// Which version of the protocol a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// Pusher's own, and all that came before it.
+    Seven,
+    /// Sockudo's: events have names and places, and what was missed can be asked for.
+    Two,
+}
+
+impl Version {
+    /// What the server's own events start with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Self::Seven => "pusher:",
+            Self::Two => "sockudo:",
+        }
+    }
+
+    /// What those start with that the client's library keeps to itself.
+    pub fn prefix_internal(self) -> &'static str {
+        match self {
+            Self::Seven => "pusher_internal:",
+            Self::Two => "sockudo_internal:",
+        }
+    }
+}
+
+/// Appends an event as every client of this version takes it; false, and nothing appended, if they do not.
+pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
     let channel = &event.channel.name;
     match &event.happening {
         Happening::Message { name, data, sender } => {
             message(channel, name, data, sender.as_ref(), out);
+            if version == Version::Two {
+                out.pop();
+                describe(event, out);
+                out.push(b'}');
+            }
         }
         // A user's own channel has members too: for the watchers, not for the user.
         _ if names::is_internal(channel) => return false,
@@ -28,17 +62,17 @@ pub fn render(event: &Event, out: &mut Vec<u8>) -> bool {
             inner.extend_from_slice(b",\"user_info\":");
             inner.extend_from_slice(info(member));
             inner.push(b'}');
-            internal(b"member_added", channel, &inner, out);
+            internal(version, "member_added", channel, &inner, out);
         }
         Happening::MemberRemoved(user_id) => {
             let mut inner = b"{\"user_id\":".to_vec();
             json::write_str(&mut inner, user_id);
             inner.push(b'}');
-            internal(b"member_removed", channel, &inner, out);
+            internal(version, "member_removed", channel, &inner, out);
         }
         Happening::SubscriptionCount(count) => {
             let inner = format!("{{\"subscription_count\":{count}}}");
-            internal(b"subscription_count", channel, inner.as_bytes(), out);
+            internal(version, "subscription_count", channel, inner.as_bytes(), out);
         }
         Happening::Control(_) => return false,
     }
@@ -46,11 +80,15 @@ pub fn render(event: &Event, out: &mut Vec<u8>) -> bool {
 }
 
 /// Appends what someone who watches a user is told; false, and nothing appended, if nothing.
-pub fn render_watched(event: &Event, out: &mut Vec<u8>) -> bool {
+pub fn render_watched(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
     let Some(user_id) = event.channel.name.strip_prefix(USER_PREFIX) else { return false };
     match &event.happening {
-        Happening::MemberAdded(_) => watchlist([user_id].into_iter(), std::iter::empty(), out),
-        Happening::MemberRemoved(_) => watchlist(std::iter::empty(), [user_id].into_iter(), out),
+        Happening::MemberAdded(_) => {
+            watchlist(version, [user_id].into_iter(), std::iter::empty(), out);
+        }
+        Happening::MemberRemoved(_) => {
+            watchlist(version, std::iter::empty(), [user_id].into_iter(), out);
+        }
         _ => return false,
     }
     true
@@ -76,6 +114,61 @@ fn message(channel: &str, name: &str, data: &Payload, sender: Option<&Sender>, o
     out.push(b'}');
 }
 
+/// Appends what version 2 says about a message beside its data: what it was published with, its name and its
+/// place.
+fn describe(event: &Event, out: &mut Vec<u8>) {
+    let tags = event.tags.as_slice();
+    for (i, tag) in tags.iter().enumerate() {
+        // A map has no room for the second value of a name.
+        if tags[..i].iter().any(|it| it.name == tag.name) {
+            continue;
+        }
+        out.extend_from_slice(if i == 0 { b",\"tags\":{" } else { b"," });
+        json::write_str(out, &tag.name);
+        out.push(b':');
+        json::write_str(out, &tag.value);
+    }
+    if !tags.is_empty() {
+        out.push(b'}');
+    }
+    out.extend_from_slice(b",\"message_id\":");
+    write_id(event, out);
+    if let Some(position) = event.position() {
+        place(position, out);
+    }
+    if let Some(extras) = event.meta.as_ref().and_then(|it| it.extras.as_ref()) {
+        out.extend_from_slice(b",\"extras\":");
+        out.extend_from_slice(&extras.0);
+    }
+}
+
+/// Appends what a message is called: as its publisher says, else as we do.
+pub fn write_id(event: &Event, out: &mut Vec<u8>) {
+    match event.meta.as_ref().and_then(|it| it.message_id.as_ref()) {
+        Some(id) => json::write_str(out, id),
+        None => append(out, format_args!("\"{}\"", event.id)),
+    }
+}
+
+/// Appends the members that say where in a channel's history something is.
+pub fn place(position: Position, out: &mut Vec<u8>) {
+    let Position { epoch, serial } = position;
+    append(out, format_args!(",\"stream_id\":\"{epoch}\",\"serial\":{}", serial.0));
+}
+
+/// Appends text to bytes.
+pub fn append(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a vector takes every byte");
+}
+
+/// Puts more members, each with its comma in front, at the end of a finished frame.
+pub fn extend(frame: &mut Vec<u8>, members: impl FnOnce(&mut Vec<u8>)) {
+    let end = frame.pop();
+    debug_assert_eq!(end, Some(b'}'), "a frame is one object");
+    members(frame);
+    frame.push(b'}');
+}
+
 /// Appends a back end's data, which is text: a value that is none becomes its own JSON.
 pub fn write_data(data: &Payload, out: &mut Vec<u8>) {
     if data.0.first() == Some(&b'"') {
@@ -86,7 +179,7 @@ pub fn write_data(data: &Payload, out: &mut Vec<u8>) {
 }
 
 /// Appends finished JSON as a JSON string.
-fn write_text(json: &[u8], out: &mut Vec<u8>) {
+pub fn write_text(json: &[u8], out: &mut Vec<u8>) {
     // It was checked where it came in or built here: nothing is ever replaced.
     json::write_str(out, &String::from_utf8_lossy(json));
 }
@@ -96,55 +189,81 @@ fn info(member: &Member) -> &[u8] {
     member.info.as_ref().map_or(b"{}", |info| &info.0)
 }
 
-/// Appends `pusher_internal:<name>` with `inner`, one JSON value, as text.
-fn internal(name: &[u8], channel: &str, inner: &[u8], out: &mut Vec<u8>) {
+/// Appends an internal event with `inner`, one JSON value, as text.
+fn internal(version: Version, name: &str, channel: &str, inner: &[u8], out: &mut Vec<u8>) {
     out.reserve(96 + name.len() + channel.len() + inner.len() + inner.len() / 4);
-    out.extend_from_slice(b"{\"event\":\"pusher_internal:");
-    out.extend_from_slice(name);
-    out.extend_from_slice(b"\",\"channel\":");
+    append(out, format_args!("{{\"event\":\"{}{name}\",\"channel\":", version.prefix_internal()));
     json::write_str(out, channel);
     out.extend_from_slice(b",\"data\":");
     write_text(inner, out);
     out.push(b'}');
 }
 
-/// The greeting.
-pub fn connection_established(socket_id: ConnectionId, activity_timeout: Millis) -> Vec<u8> {
-    let seconds = activity_timeout.0.div_ceil(1000);
-    format!(
-        "{{\"event\":\"pusher:connection_established\",\"data\":\
-         \"{{\\\"socket_id\\\":\\\"{socket_id}\\\",\\\"activity_timeout\\\":{seconds}}}\"}}"
-    )
-    .into_bytes()
+/// The start of one of the server's own events, up to its name.
+fn system(version: Version, name: &str) -> Vec<u8> {
+    format!("{{\"event\":\"{}{name}\"", version.prefix()).into_bytes()
 }
 
-/// `pusher:error`.
-pub fn error(code: u16, message: &dyn fmt::Display) -> Vec<u8> {
-    let mut out = format!("{{\"event\":\"pusher:error\",\"data\":{{\"code\":{code},\"message\":")
-        .into_bytes();
+/// The greeting.
+pub fn connection_established(
+    version: Version,
+    socket_id: ConnectionId,
+    activity_timeout: Millis,
+) -> Vec<u8> {
+    let seconds = activity_timeout.0.div_ceil(1000);
+    let mut out = system(version, "connection_established");
+    append(
+        &mut out,
+        format_args!(
+            ",\"data\":\"{{\\\"socket_id\\\":\\\"{socket_id}\\\",\\\"activity_timeout\\\":{seconds}}}\"}}"
+        ),
+    );
+    out
+}
+
+/// An error.
+pub fn error(version: Version, code: u16, message: &dyn fmt::Display) -> Vec<u8> {
+    let mut out = system(version, "error");
+    append(&mut out, format_args!(",\"data\":{{\"code\":{code},\"message\":"));
     json::write_str(&mut out, &message.to_string());
     out.extend_from_slice(b"}}");
     out
 }
 
-/// Asks for a sign of life.
+/// Asks for a sign of life; of version 7 only.
 pub const PING: &[u8] = b"{\"event\":\"pusher:ping\"}";
-/// The answer to the peer's.
-pub const PONG: &[u8] = b"{\"event\":\"pusher:pong\"}";
 
-/// The subscription stands, on a channel without members.
-pub fn subscribed(channel: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    internal(b"subscription_succeeded", channel, b"{}", &mut out);
+/// The answer to the peer's.
+pub fn pong(version: Version) -> Vec<u8> {
+    let mut out = system(version, "pong");
+    out.push(b'}');
     out
 }
 
-/// The subscription stands, and these are present.
+/// The subscription stands, on a channel without members; `attached` is its history's head at this moment.
+pub fn subscribed(version: Version, channel: &str, attached: Option<Serial>) -> Vec<u8> {
+    let mut inner = b"{".to_vec();
+    if let Some(Serial(serial)) = attached {
+        append(&mut inner, format_args!("\"attach_serial\":{serial}"));
+    }
+    inner.push(b'}');
+    let mut out = Vec::new();
+    internal(version, "subscription_succeeded", channel, &inner, &mut out);
+    out
+}
+
+/// The subscription stands, and these are present; `attached` as in [`subscribed`].
 pub fn subscribed_presence<'a>(
+    version: Version,
     channel: &str,
+    attached: Option<Serial>,
     members: impl ExactSizeIterator<Item = &'a Member> + Clone,
 ) -> Vec<u8> {
-    let mut inner = format!("{{\"presence\":{{\"count\":{},\"ids\":[", members.len()).into_bytes();
+    let mut inner = b"{".to_vec();
+    if let Some(Serial(serial)) = attached {
+        append(&mut inner, format_args!("\"attach_serial\":{serial},"));
+    }
+    append(&mut inner, format_args!("\"presence\":{{\"count\":{},\"ids\":[", members.len()));
     for (i, member) in members.clone().enumerate() {
         if i > 0 {
             inner.push(b',');
@@ -162,21 +281,23 @@ pub fn subscribed_presence<'a>(
     }
     inner.extend_from_slice(b"}}}");
     let mut out = Vec::new();
-    internal(b"subscription_succeeded", channel, &inner, &mut out);
+    internal(version, "subscription_succeeded", channel, &inner, &mut out);
     out
 }
 
 /// A cache channel has no event to start with.
-pub fn cache_miss(channel: &str) -> Vec<u8> {
-    let mut out = b"{\"event\":\"pusher:cache_miss\",\"channel\":".to_vec();
+pub fn cache_miss(version: Version, channel: &str) -> Vec<u8> {
+    let mut out = system(version, "cache_miss");
+    out.extend_from_slice(b",\"channel\":");
     json::write_str(&mut out, channel);
     out.extend_from_slice(b",\"data\":\"{}\"}");
     out
 }
 
 /// The peer is signed in; `user_data` is the text it signed in with.
-pub fn signin_success(user_data: &str) -> Vec<u8> {
-    let mut out = b"{\"event\":\"pusher:signin_success\",\"data\":{\"user_data\":".to_vec();
+pub fn signin_success(version: Version, user_data: &str) -> Vec<u8> {
+    let mut out = system(version, "signin_success");
+    out.extend_from_slice(b",\"data\":{\"user_data\":");
     json::write_str(&mut out, user_data);
     out.extend_from_slice(b"}}");
     out
@@ -184,6 +305,7 @@ pub fn signin_success(user_data: &str) -> Vec<u8> {
 
 /// Appends who came online and who went offline; one of the two is not empty.
 pub fn watchlist<'a>(
+    version: Version,
     online: impl Iterator<Item = &'a str>,
     offline: impl Iterator<Item = &'a str>,
     out: &mut Vec<u8>,
@@ -192,7 +314,8 @@ pub fn watchlist<'a>(
     watchlist_event("online", online, &mut inner);
     watchlist_event("offline", offline, &mut inner);
     inner.extend_from_slice(b"]}");
-    out.extend_from_slice(b"{\"event\":\"pusher_internal:watchlist_events\",\"data\":");
+    let prefix = version.prefix_internal();
+    append(out, format_args!("{{\"event\":\"{prefix}watchlist_events\",\"data\":"));
     write_text(&inner, out);
     out.push(b'}');
 }

@@ -1,12 +1,16 @@
-//! The Pusher protocol, version 7: WebSocket connections at `/app/<key>` and the signed HTTP API
-//! under `/apps/<id>`.
+//! The Pusher protocol, version 7, and Sockudo's version 2 of it: WebSocket connections at `/app/<key>` and
+//! the signed HTTP API under `/apps/<id>`.
 //!
-//! Never here: who is in a channel and in which order events come, which is the broker's. Start with
-//! [`session`] for connections and [`http`] for the API. Source: the Pusher documentation, "Pusher
-//! Channels Protocol" and "HTTP API Reference", and what its published clients send.
+//! Never here: who is in a channel, in which order events come and how they are kept, which is the broker's.
+//! Start with [`session`] for connections and [`http`] for the API; what version 2 adds to a connection is
+//! `continuity`. Source: the Pusher documentation, "Pusher Channels Protocol" and "HTTP API Reference", the
+//! Sockudo documentation, and what the published clients of both send.
 
+mod continuity;
+mod cursor;
 pub mod fault;
 mod frames;
+mod history;
 pub mod http;
 pub mod names;
 pub mod session;
@@ -14,21 +18,29 @@ mod user;
 
 use std::sync::Arc;
 
+use self::continuity::Two;
 use self::fault::Ending;
+use self::frames::Version;
 use self::session::{PusherSession, Refusing};
-use super::api::{draining, upgrade_required};
+use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
 use crate::config::{self, Config};
 use crate::observe::CloseReason;
 
-/// Everyone who speaks this protocol.
+/// Everyone who speaks version 7.
 const LANE_TEXT: usize = 0;
 /// The same, compressed.
 const LANE_DEFLATE: usize = 1;
 /// Those who watch a user: subscribed to the user's channel, told when the user comes and goes.
 const LANE_WATCH: usize = 2;
+/// Everyone who speaks version 2.
+const LANE_V2_TEXT: usize = 3;
+/// The same, compressed.
+const LANE_V2_DEFLATE: usize = 4;
+/// Those of them who watch a user.
+const LANE_V2_WATCH: usize = 5;
 
 /// Inbound messages of a connection that is only told why it is ended.
 const REFUSED_MESSAGE_BYTES_MAX: usize = 4096;
@@ -43,6 +55,9 @@ pub(crate) struct Shared {
     pub message_bytes_max: usize,
     /// How long a request's body may be.
     pub body_bytes_max: usize,
+    /// Bytes of missed events that one resume may send: half of what may wait for one connection, so that
+    /// catching up alone makes nobody a slow consumer.
+    pub replay_bytes_max: usize,
 }
 
 /// The dialect.
@@ -56,6 +71,7 @@ impl Pusher {
             settings: config.pusher.clone(),
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
+            replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
         }))
     }
 
@@ -65,11 +81,11 @@ impl Pusher {
         key: &str,
         request: &Request<'_>,
         facts: &Facts,
+        two: Option<Two>,
     ) -> Result<PusherSession, Ending> {
         if key.is_empty() || key.contains('/') {
             return Err(Ending::PathUnknown);
         }
-        check_version(request.query.unwrap_or_default())?;
         let Some(app) = self.0.apps.with_key(key) else {
             return Err(Ending::AppUnknown(key.chars().take(64).collect()));
         };
@@ -80,7 +96,7 @@ impl Pusher {
             return Err(Ending::Origin);
         }
         let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
-        Ok(PusherSession::new(self.0.clone(), seat, facts))
+        Ok(PusherSession::new(self.0.clone(), seat, facts, two))
     }
 }
 
@@ -90,7 +106,14 @@ impl Dialect for Pusher {
     }
 
     fn lanes(&self) -> &'static [LaneKind] {
-        &[LaneKind::Text, LaneKind::TextDeflate, LaneKind::Text]
+        &[
+            LaneKind::Text,
+            LaneKind::TextDeflate,
+            LaneKind::Text,
+            LaneKind::Text,
+            LaneKind::TextDeflate,
+            LaneKind::Text,
+        ]
     }
 
     fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
@@ -108,7 +131,20 @@ impl Dialect for Pusher {
         if facts.draining {
             return Some(Opening::Respond(draining()));
         }
-        Some(match self.connect(key, request, facts) {
+        let query = request.query.unwrap_or_default();
+        let version = read_version(query);
+        let two = match version {
+            Ok(Version::Two) => match Two::read(query) {
+                Ok(two) => Some(two),
+                Err(text) => {
+                    return Some(Opening::Respond(Refusal::invalid(text).response()));
+                }
+            },
+            _ => None,
+        };
+        let speaks = *version.as_ref().unwrap_or(&Version::Seven);
+        let connected = version.and_then(|_| self.connect(key, request, facts, two));
+        Some(match connected {
             Ok(session) => Opening::WebSocket {
                 session: Box::new(session),
                 message_bytes_max: self.0.message_bytes_max,
@@ -116,7 +152,7 @@ impl Dialect for Pusher {
             },
             // Browsers show a page no more than the close code, and that only once it is open.
             Err(ending) => Opening::WebSocket {
-                session: Box::new(Refusing(ending)),
+                session: Box::new(Refusing(speaks, ending)),
                 message_bytes_max: REFUSED_MESSAGE_BYTES_MAX,
                 deflate: true,
             },
@@ -125,8 +161,10 @@ impl Dialect for Pusher {
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
         match lane {
-            LANE_WATCH => frames::render_watched(event, out),
-            _ => frames::render(event, out),
+            LANE_WATCH => frames::render_watched(Version::Seven, event, out),
+            LANE_V2_WATCH => frames::render_watched(Version::Two, event, out),
+            LANE_V2_TEXT | LANE_V2_DEFLATE => frames::render(Version::Two, event, out),
+            _ => frames::render(Version::Seven, event, out),
         }
     }
 
@@ -150,24 +188,23 @@ impl Dialect for Pusher {
             CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
         };
         let message = (code >= 4000)
-            .then(|| frames::error(code, &text))
+            .then(|| frames::error(Version::Seven, code, &text))
             .and_then(|frame| String::from_utf8(frame).ok())
             .map(Into::into);
         Farewell { message, code, text: text.into() }
     }
 }
 
-/// Checks the `protocol` parameter: absent means 7, as does anything but 2, which is another server's
-/// own protocol and whose clients would not understand this one.
-fn check_version(query: &str) -> Result<(), Ending> {
+/// Reads the `protocol` parameter: absent means 7, as does any small number but 2, which is Sockudo's.
+fn read_version(query: &str) -> Result<Version, Ending> {
     let mut versions = query.split('&').filter_map(|pair| pair.strip_prefix("protocol="));
     match versions.next() {
-        None => Ok(()),
+        None => Ok(Version::Seven),
         Some("") => Err(Ending::VersionMissing),
         Some(version) => match version.parse::<u32>() {
-            Ok(2) => Err(Ending::VersionUnsupported(2)),
+            Ok(2) => Ok(Version::Two),
             Ok(version @ 256..) => Err(Ending::VersionUnsupported(version)),
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(Version::Seven),
             Err(_) => Err(Ending::VersionMalformed),
         },
     }
@@ -220,13 +257,13 @@ mod tests {
     #[test]
     fn versions_are_taken_leniently() {
         for query in ["", "client=js", "protocol=7&client=js", "a=b&protocol=5", "protocol=1"] {
-            assert_eq!(check_version(query), Ok(()), "{query}");
+            assert_eq!(read_version(query), Ok(Version::Seven), "{query}");
         }
-        assert_eq!(check_version("protocol="), Err(Ending::VersionMissing));
-        assert_eq!(check_version("protocol=x"), Err(Ending::VersionMalformed));
-        assert_eq!(check_version("protocol=7.0"), Err(Ending::VersionMalformed));
-        assert_eq!(check_version("protocol=2"), Err(Ending::VersionUnsupported(2)));
-        assert_eq!(check_version("protocol=700"), Err(Ending::VersionUnsupported(700)));
+        assert_eq!(read_version("protocol="), Err(Ending::VersionMissing));
+        assert_eq!(read_version("protocol=x"), Err(Ending::VersionMalformed));
+        assert_eq!(read_version("protocol=7.0"), Err(Ending::VersionMalformed));
+        assert_eq!(read_version("a=b&protocol=2"), Ok(Version::Two));
+        assert_eq!(read_version("protocol=700"), Err(Ending::VersionUnsupported(700)));
     }
 
     #[test]

@@ -8,18 +8,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::continuity::{Place, Two};
 use super::fault::{Ending, Fault};
-use super::frames;
+use super::frames::{self, Version};
 use super::names::{self, Access, Kind, USER_PREFIX};
 use super::user::User;
-use super::{LANE_DEFLATE, LANE_TEXT, Shared};
+use super::{LANE_DEFLATE, LANE_TEXT, LANE_V2_DEFLATE, LANE_V2_TEXT, Shared};
 use crate::auth::{App, Seat, sign};
-use crate::base::ids::{ConnectionId, LaneId, Ticket};
+use crate::base::ids::{ConnectionId, LaneId, Serial, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now};
 use crate::broker::{
-    Command, Control, Event, Happening, Member, Payload, Publish, Refusal, Reply, Sender,
-    Subscribe, Subscribed,
+    Command, Control, Event, Happening, Member, Payload, Position, Publish, Refusal, Reply, Sender,
+    Start, Subscribe, Subscribed,
 };
 use crate::dialects::api::is_within_rate;
 use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
@@ -35,6 +36,10 @@ const ACKNOWLEDGEMENTS_MAX: u8 = 16;
 
 /// Members that were asked for and have not come, at most.
 const ROSTERS_MAX: usize = 64;
+
+/// Silence after which version 2 pings, at least: its clients are told a shorter timeout in good faith, but
+/// their libraries ping no more often than that. Source: Sockudo's keep-alive.
+const PING_SILENCE_MIN: Millis = Millis(30_000);
 
 /// One peer's side of the protocol.
 pub struct PusherSession {
@@ -53,20 +58,32 @@ pub struct PusherSession {
     client_event_due: Nanos,
     /// Sorted by name.
     subscriptions: Vec<Subscription>,
-    /// Acknowledgements that wait for the members of a channel; unallocated when there are none.
-    rosters: Vec<(Ticket, Name)>,
+    /// Acknowledgements that wait for more about a channel; unallocated when there are none.
+    rosters: Vec<Roster>,
     /// Who is signed in.
     pub(super) user: Option<Box<User>>,
+    /// What only version 2 has; none: version 7 is spoken.
+    pub(super) two: Option<Box<Two>>,
 }
 
 /// A subscription, asked for or standing.
-struct Subscription {
-    name: Name,
+pub(super) struct Subscription {
+    pub name: Name,
     /// Who the peer is in it, on presence channels.
     member: Option<Arc<Member>>,
     ticket: Ticket,
     /// Acknowledgements to send when it stands; 0 once it does.
-    owed: u8,
+    pub owed: u8,
+    /// Where in the channel's history it begins; version 2 only.
+    pub place: Option<Box<Place>>,
+}
+
+/// An acknowledgement of what stands already, while more about the channel is asked.
+struct Roster {
+    ticket: Ticket,
+    channel: Name,
+    /// How far the channel's history has come, once that is known.
+    position: Option<Position>,
 }
 
 /// What a message is, once its envelope is read.
@@ -78,8 +95,13 @@ struct Envelope<'a> {
 
 impl PusherSession {
     /// A session for a connection that is about to be greeted.
-    pub(super) fn new(shared: Arc<Shared>, seat: Seat, facts: &Facts) -> Self {
-        let lane = if facts.deflate { LANE_DEFLATE } else { LANE_TEXT };
+    pub(super) fn new(shared: Arc<Shared>, seat: Seat, facts: &Facts, two: Option<Two>) -> Self {
+        let lane = match (&two, facts.deflate) {
+            (None, false) => LANE_TEXT,
+            (None, true) => LANE_DEFLATE,
+            (Some(_), false) => LANE_V2_TEXT,
+            (Some(_), true) => LANE_V2_DEFLATE,
+        };
         Self {
             shared,
             seat,
@@ -93,7 +115,31 @@ impl PusherSession {
             subscriptions: Vec::new(),
             rosters: Vec::new(),
             user: None,
+            two: two.map(Box::new),
         }
+    }
+
+    /// The version this peer speaks.
+    pub(super) fn version(&self) -> Version {
+        if self.two.is_some() { Version::Two } else { Version::Seven }
+    }
+
+    /// Sends one of the server's own frames, which version 2 gives a name.
+    pub(super) fn say(&mut self, mut frame: Vec<u8>, out: &mut Vec<Output>) {
+        if let Some(two) = &mut self.two {
+            two.name(&mut frame);
+        }
+        out.push(Output::Text(frame));
+    }
+
+    /// Tells the peer its mistake.
+    pub(super) fn fault(&mut self, fault: &Fault, out: &mut Vec<Output>) {
+        let frame = frames::error(self.version(), fault.code(), fault);
+        self.say(frame, out);
+    }
+
+    fn end(&self, ending: &Ending) -> Output {
+        end(self.version(), ending)
     }
 
     /// The app this connection belongs to.
@@ -127,25 +173,47 @@ impl PusherSession {
         self.subscriptions.binary_search_by(|it| (*it.name).cmp(name))
     }
 
+    /// The subscription of a channel, asked for or standing.
+    pub(super) fn subscription(&mut self, name: &str) -> Option<&mut Subscription> {
+        self.find(name).ok().map(|at| &mut self.subscriptions[at])
+    }
+
     fn opened(&mut self, now: Now, out: &mut Vec<Output>) {
         let timeout = self.shared.settings.activity_timeout;
-        out.push(Output::Text(frames::connection_established(self.connection, timeout)));
+        if let Some(two) = &mut self.two {
+            two.open(self.connection, now);
+        }
+        let frame = frames::connection_established(self.version(), self.connection, timeout);
+        self.say(frame, out);
         self.heard = now.steady;
-        out.push(Output::Arm(KEEP_ALIVE, timeout));
+        out.push(Output::Arm(KEEP_ALIVE, self.silence_max()));
+    }
+
+    /// How long the peer may be silent before it is pinged.
+    fn silence_max(&self) -> Millis {
+        let timeout = self.shared.settings.activity_timeout;
+        match self.version() {
+            Version::Seven => timeout,
+            Version::Two => PING_SILENCE_MIN.max(Millis(timeout.0 / 2)),
+        }
     }
 
     /// One lazy timer: input only notes the time, and the timer looks at the note when it comes.
     fn keep_alive(&mut self, now: Now, out: &mut Vec<Output>) {
         if self.is_pinged {
-            return out.push(end(&Ending::PongMissing));
+            return out.push(self.end(&Ending::PongMissing));
         }
-        let timeout = self.shared.settings.activity_timeout;
+        let timeout = self.silence_max();
         let silent = Millis(now.steady.since(self.heard).as_millis() as u64);
         if silent < timeout {
             return out.push(Output::Arm(KEEP_ALIVE, Millis(timeout.0 - silent.0)));
         }
         self.is_pinged = true;
-        out.push(Output::Text(frames::PING.to_vec()));
+        out.push(match self.version() {
+            Version::Seven => Output::Text(frames::PING.to_vec()),
+            // Its clients take a ping of the application's for an event.
+            Version::Two => Output::Ping,
+        });
         out.push(Output::Arm(KEEP_ALIVE, self.shared.settings.pong_timeout));
     }
 
@@ -153,7 +221,7 @@ impl PusherSession {
     fn hear(&mut self, now: Now, out: &mut Vec<Output>) {
         self.heard = now.steady;
         if std::mem::take(&mut self.is_pinged) {
-            out.push(Output::Arm(KEEP_ALIVE, self.shared.settings.activity_timeout));
+            out.push(Output::Arm(KEEP_ALIVE, self.silence_max()));
         }
     }
 
@@ -164,10 +232,14 @@ impl PusherSession {
         }
         let prefixed = |prefix| message.event.strip_prefix(prefix);
         match prefixed("pusher:").or_else(|| prefixed("sockudo:")) {
-            Some("ping") => out.push(Output::Text(frames::PONG.to_vec())),
+            Some("ping") => out.push(Output::Text(frames::pong(self.version()))),
             Some("subscribe") => return self.subscribe(message.data, out),
             Some("unsubscribe") => return self.unsubscribe(message.data, out),
             Some("signin") => return self.signin(message.data, out),
+            Some("resume") if self.two.is_some() => return self.resume(message.data, out),
+            Some("channel_history") if self.two.is_some() => {
+                return self.channel_history(message.data, out);
+            }
             // A pong has done its work by coming. What is not known is not answered: clients send
             // things of their own that other servers understand.
             _ => {}
@@ -181,6 +253,10 @@ impl PusherSession {
         let name = field(data, "subscribe", "channel")?;
         let auth = optional(data, "subscribe", "auth")?;
         let channel_data = optional(data, "subscribe", "channel_data")?;
+        let rewind = match &self.two {
+            Some(_) => super::continuity::rewind(data)?,
+            None => None,
+        };
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
         }
@@ -205,19 +281,22 @@ impl PusherSession {
             return Err(Fault::SubscriptionsFull { max });
         }
         let (name, ticket) = (Name::from(&*name), self.ticket());
+        let start = self.start(&name, rewind);
         let settings = &self.app().settings;
         let subscribe = Subscribe {
             members_max: settings.presence_members_max,
             // Members tell a presence channel's count already.
             announce_count: settings.subscription_counts && member.is_none(),
             member: member.clone(),
+            start,
             ..Subscribe::new(self.channel(name.clone()), self.lane)
         };
         // Most peers have a few: room for one first, then for half as many again.
         if self.subscriptions.len() == self.subscriptions.capacity() {
             self.subscriptions.reserve_exact(self.subscriptions.len() / 2 + 1);
         }
-        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1 });
+        let place = (start != Start::Now).then(|| Box::new(Place::new(start, rewind.is_some())));
+        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1, place });
         out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
         Ok(())
     }
@@ -226,7 +305,8 @@ impl PusherSession {
     fn subscribe_internal(&mut self, name: &str, out: &mut Vec<Output>) -> Result<(), Fault> {
         match (name.strip_prefix(USER_PREFIX), &self.user) {
             (Some(user_id), Some(user)) if user_id == &*user.member.user_id => {
-                out.push(Output::Text(frames::subscribed(name)));
+                let frame = frames::subscribed(self.version(), name, None);
+                self.say(frame, out);
                 Ok(())
             }
             _ => Err(Fault::NotAllowed(name.chars().take(200).collect())),
@@ -283,20 +363,89 @@ impl PusherSession {
         let subscription = &mut self.subscriptions[at];
         if subscription.owed > 0 {
             subscription.owed = (subscription.owed + 1).min(ACKNOWLEDGEMENTS_MAX);
-        } else if subscription.member.is_none() {
-            out.push(Output::Text(frames::subscribed(&subscription.name)));
-        } else if self.rosters.len() < ROSTERS_MAX {
-            let name = subscription.name.clone();
-            let ticket = self.ticket();
-            self.rosters.push((ticket, name.clone()));
-            out.push(Output::Ask(ticket, Command::Members(self.channel(name))));
+            return;
         }
+        let name = subscription.name.clone();
+        let has_members = subscription.member.is_some();
+        let is_kept = subscription.place.as_ref().is_some_and(|it| it.attached.is_some());
+        if !is_kept && !has_members {
+            let frame = frames::subscribed(self.version(), &name, None);
+            self.say(frame, out);
+        } else if self.rosters.len() < ROSTERS_MAX {
+            let ticket = self.ticket();
+            self.rosters.push(Roster { ticket, channel: name.clone(), position: None });
+            let channel = self.channel(name);
+            let command =
+                if is_kept { Command::Stream(channel) } else { Command::Members(channel) };
+            out.push(Output::Ask(ticket, command));
+        }
+    }
+
+    /// More about a channel whose subscription is to be acknowledged again; an answer that is none says that
+    /// there is nothing to know.
+    fn roster(&mut self, at: usize, reply: Reply, out: &mut Vec<Output>) {
+        let mut roster = self.rosters.swap_remove(at);
+        if self.rosters.is_empty() {
+            self.rosters = Vec::new();
+        }
+        // Unless it unsubscribed while the answer was on its way.
+        let Ok(at) = self.find(&roster.channel) else { return };
+        let has_members = self.subscriptions[at].member.is_some();
+        let members = match reply {
+            Reply::Members(members) => Some(members),
+            Reply::Stream(stream) => {
+                roster.position = Some(stream.position());
+                None
+            }
+            _ => None,
+        };
+        if has_members && members.is_none() {
+            roster.ticket = self.ticket();
+            let channel = self.channel(roster.channel.clone());
+            out.push(Output::Ask(roster.ticket, Command::Members(channel)));
+            return self.rosters.push(roster);
+        }
+        let attached = roster.position.map(|it| it.serial);
+        let frame = self.acknowledgement(
+            &roster.channel,
+            members.as_deref(),
+            attached,
+            roster.position,
+        );
+        self.say(frame, out);
+    }
+
+    /// The frame that says that a subscription stands: its channel's history has come to `attached`, and
+    /// what follows is what came after `position`.
+    fn acknowledgement(
+        &self,
+        name: &str,
+        members: Option<&[Arc<Member>]>,
+        attached: Option<Serial>,
+        position: Option<Position>,
+    ) -> Vec<u8> {
+        let version = self.version();
+        let attached = attached.filter(|_| version == Version::Two);
+        let mut frame = match members {
+            Some(members) => {
+                let members = members.iter().map(|it| &**it);
+                frames::subscribed_presence(version, name, attached, members)
+            }
+            None => frames::subscribed(version, name, attached),
+        };
+        if let (Version::Two, Some(position)) = (version, position) {
+            frames::extend(&mut frame, |frame| frames::place(position, frame));
+        }
+        frame
     }
 
     fn unsubscribe(&mut self, data: Option<Raw<'_>>, out: &mut Vec<Output>) -> Result<(), Fault> {
         let mut buffer = String::new();
         let data = object("unsubscribe", data, &mut buffer)?;
         let name = field(data, "unsubscribe", "channel")?;
+        if let Some(two) = &mut self.two {
+            two.forget(&name);
+        }
         // Unknown is fine: the peer wants it gone and it is.
         if let Ok(at) = self.find(&name) {
             let gone = self.subscriptions.remove(at);
@@ -346,7 +495,7 @@ impl PusherSession {
         ) {
             if settings.client_events_terminate {
                 out.push(Output::Count(Counter::ClientEventsLimited));
-                out.push(end(&Ending::RateLimited));
+                out.push(self.end(&Ending::RateLimited));
                 return Ok(());
             }
             return Err(Fault::RateLimited);
@@ -356,7 +505,7 @@ impl PusherSession {
                 connection: self.connection,
                 user_id: subscription.member.as_ref().map(|member| member.user_id.clone()),
             }),
-            exclude: Some(self.connection),
+            exclude: Some(self.connection).filter(|_| !self.two.as_ref().is_some_and(|it| it.echoes)),
             quiet: true,
             ..Publish::new(
                 Channel { app: self.seat.index, name: subscription.name.clone() },
@@ -375,30 +524,20 @@ impl PusherSession {
         if self.user_reply(ticket, &reply, out) {
             return;
         }
+        if let Some(at) = self.rosters.iter().position(|it| it.ticket == ticket) {
+            return self.roster(at, reply, out);
+        }
+        let Some(reply) = self.continuity_reply(ticket, reply, out) else { return };
         match reply {
-            Reply::Subscribed(subscribed) => self.subscribed(ticket, &subscribed, out),
+            Reply::Subscribed(subscribed) => self.subscribed(ticket, *subscribed, out),
             Reply::Refused(refusal) => self.refused(ticket, refusal, out),
-            Reply::Members(members) => {
-                let Some(at) = self.rosters.iter().position(|(it, _)| *it == ticket) else {
-                    return;
-                };
-                let (_, name) = self.rosters.swap_remove(at);
-                if self.rosters.is_empty() {
-                    self.rosters = Vec::new();
-                }
-                // Unless it unsubscribed while the members were on their way.
-                if self.find(&name).is_ok() {
-                    let members = members.iter().map(|it| &**it);
-                    out.push(Output::Text(frames::subscribed_presence(&name, members)));
-                }
-            }
             _ => {}
         }
     }
 
-    fn subscribed(&mut self, ticket: Ticket, subscribed: &Subscribed, out: &mut Vec<Output>) {
-        let name = &subscribed.channel.name;
-        let Ok(at) = self.find(name) else { return };
+    fn subscribed(&mut self, ticket: Ticket, subscribed: Subscribed, out: &mut Vec<Output>) {
+        let name = subscribed.channel.name.clone();
+        let Ok(at) = self.find(&name) else { return };
         let subscription = &mut self.subscriptions[at];
         // The answer to one that was given up since, while a newer one is on its way.
         if subscription.ticket != ticket {
@@ -406,23 +545,38 @@ impl PusherSession {
         }
         subscription.name = name.clone();
         let owed = std::mem::take(&mut subscription.owed);
-        let frame = if subscription.member.is_some() {
-            let members = subscribed.members.iter().map(|it| &**it);
-            frames::subscribed_presence(name, members)
-        } else {
-            frames::subscribed(name)
-        };
+        let has_members = subscription.member.is_some();
+        let position = self.began(&name, &subscribed);
+        let attached = subscribed.position.map(|it| it.serial);
+        let members = has_members.then_some(&*subscribed.members);
+        let frame = self.acknowledgement(&name, members, attached, position);
         for _ in 1..owed {
-            out.push(Output::Text(frame.clone()));
+            self.say(frame.clone(), out);
         }
-        out.push(Output::Text(frame));
-        if Kind::of(name).is_cache {
-            let mut frame = Vec::new();
-            match &subscribed.description.last {
-                Some((event, _)) if frames::render(event, &mut frame) => {}
-                _ => frame = frames::cache_miss(name),
+        self.say(frame, out);
+        if Kind::of(&name).is_cache {
+            self.last(&name, &subscribed, out);
+        }
+        if let Some(replay) = subscribed.replay {
+            self.replay(&name, *replay, out);
+        } else {
+            self.replay_missing(&name, out);
+        }
+    }
+
+    /// What a cache channel's subscriber starts with.
+    fn last(&mut self, name: &Name, subscribed: &Subscribed, out: &mut Vec<Output>) {
+        let version = self.version();
+        match &subscribed.description.last {
+            // It comes with the events of the past, or came before them.
+            Some((event, _)) if self.is_replayed(name, event, subscribed) => {}
+            Some((event, _)) => {
+                let mut frame = Vec::new();
+                if frames::render(version, event, &mut frame) {
+                    out.push(Output::Text(frame));
+                }
             }
-            out.push(Output::Text(frame));
+            None => self.say(frames::cache_miss(version, name), out),
         }
     }
 
@@ -433,17 +587,17 @@ impl PusherSession {
         match refusal {
             Refusal::MembersFull { members_max } => {
                 let channel = gone.name.to_string();
-                out.push(fault(&Fault::MembersFull { channel, members_max }));
+                self.fault(&Fault::MembersFull { channel, members_max }, out);
             }
-            Refusal::ChannelsFull { .. } => out.push(fault(&Fault::ChannelsFull)),
+            Refusal::ChannelsFull { .. } => self.fault(&Fault::ChannelsFull, out),
             _ => {}
         }
     }
 
     fn event(&mut self, event: &Event, out: &mut Vec<Output>) {
         match event.happening {
-            Happening::Control(Control::Terminate) => out.push(end(&Ending::Terminated)),
-            Happening::Control(Control::Reconnect) => out.push(end(&Ending::Reconnect)),
+            Happening::Control(Control::Terminate) => out.push(self.end(&Ending::Terminated)),
+            Happening::Control(Control::Reconnect) => out.push(self.end(&Ending::Reconnect)),
             _ => {}
         }
     }
@@ -457,49 +611,49 @@ impl Session for PusherSession {
                 self.hear(now, out);
                 if let Err(error) = self.text(text, now, out) {
                     out.extend(error.counter().map(Output::Count));
-                    out.push(fault(&error));
+                    self.fault(&error, out);
                 }
             }
             Input::Binary(_) => {
                 self.hear(now, out);
-                out.push(fault(&Fault::Binary));
+                self.fault(&Fault::Binary, out);
             }
             Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
             Input::Event(event) => self.event(event, out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
+            Input::Pong if self.two.is_some() => self.hear(now, out),
             Input::Timer(_) | Input::Body(_) | Input::Found(..) | Input::Pong | Input::Closed => {}
         }
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.two.as_ref().map_or(0, |it| it.held_bytes())
     }
 }
 
 /// A connection that is told why it may not be, and ended.
-pub struct Refusing(pub(super) Ending);
+pub struct Refusing(pub(super) Version, pub(super) Ending);
 
 impl Session for Refusing {
     fn handle(&mut self, input: Input<'_>, _: Now, out: &mut Vec<Output>) {
         if let Input::Opened = input {
-            out.push(end(&self.0));
+            out.push(end(self.0, &self.1));
         }
     }
 }
 
-/// The error frame of a mistake.
-pub(super) fn fault(fault: &Fault) -> Output {
-    Output::Text(frames::error(fault.code(), fault))
-}
-
-fn end(ending: &Ending) -> Output {
-    Output::Close(farewell(ending), CloseReason::Session)
+fn end(version: Version, ending: &Ending) -> Output {
+    Output::Close(farewell(version, ending), CloseReason::Session)
 }
 
 /// The error frame and the close frame of an ending.
-fn farewell(ending: &Ending) -> Farewell {
+fn farewell(version: Version, ending: &Ending) -> Farewell {
     let mut text = ending.to_string();
     // A close frame's reason has 123 bytes. Source: RFC 6455, section 5.5.
     while text.len() > 123 {
         text.pop();
     }
-    let frame = frames::error(ending.code(), ending);
+    let frame = frames::error(version, ending.code(), ending);
     let message = String::from_utf8(frame).ok().map(Cow::Owned);
     Farewell { message, code: ending.code(), text: Cow::Owned(text) }
 }

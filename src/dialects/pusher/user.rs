@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::LANE_WATCH;
 use super::fault::Fault;
-use super::frames;
-use super::session::{PusherSession, fault, field, object, user_id_of};
+use super::frames::{self, Version};
+use super::session::{PusherSession, field, object, user_id_of};
+use super::{LANE_V2_WATCH, LANE_WATCH};
 use crate::auth::sign;
 use crate::base::ids::Ticket;
 use crate::base::name::Name;
@@ -85,7 +85,8 @@ impl PusherSession {
                 return Err(Fault::SignedInAlready);
             }
             if user.user_data.is_none() {
-                out.push(Output::Text(frames::signin_success(&user_data)));
+                let frame = frames::signin_success(self.version(), &user_data);
+                self.say(frame, out);
             }
             return Ok(());
         }
@@ -93,17 +94,20 @@ impl PusherSession {
         let watch = match watchlist {
             Some(list) if watches && list.len() <= watchlist_max => Watch::Listed(list),
             Some(_) if watches => {
-                out.push(fault(&Fault::WatchlistLong { max: watchlist_max }));
+                self.fault(&Fault::WatchlistLong { max: watchlist_max }, out);
                 Watch::Idle
             }
             _ => Watch::Idle,
         };
         let member = Arc::new(member);
         let ticket = self.ticket();
+        let name = frames::user_channel(&member.user_id);
         let subscribe = Subscribe {
             member: Some(member.clone()),
             members_max: u32::MAX,
-            ..Subscribe::new(self.channel(frames::user_channel(&member.user_id)), self.lane())
+            // The sign-in's signature is what lets it in: only now may it hear what it missed.
+            start: self.start(&name, None),
+            ..Subscribe::new(self.channel(name), self.lane())
         };
         let user_data = Some(user_data.into());
         self.user = Some(Box::new(User { member, user_data, ticket, watch }));
@@ -118,6 +122,7 @@ impl PusherSession {
         reply: &Reply,
         out: &mut Vec<Output>,
     ) -> bool {
+        let version = self.version();
         let Some(user) = &mut self.user else { return false };
         if user.user_data.is_some() && user.ticket == ticket {
             self.signed_in(reply, out);
@@ -147,13 +152,16 @@ impl PusherSession {
                         |it: &'_ [Name]| it.iter().map(|id| id.to_string()).collect::<Vec<_>>();
                     let (online, offline) = (ids(online), ids(offline));
                     frames::watchlist(
+                        version,
                         online.iter().map(String::as_str),
                         offline.iter().map(String::as_str),
                         &mut frame,
                     );
-                    out.push(Output::Text(frame));
-                }
-                if is_last {
+                    if is_last {
+                        user.watch = Watch::Idle;
+                    }
+                    self.say(frame, out);
+                } else if is_last {
                     user.watch = Watch::Idle;
                 }
             }
@@ -168,13 +176,20 @@ impl PusherSession {
         let Some(user) = &mut self.user else { return };
         if let Reply::Refused(refusal) = reply {
             if !matches!(refusal, Refusal::Cancelled) {
-                out.push(fault(&Fault::ChannelsFull));
+                self.fault(&Fault::ChannelsFull, out);
             }
             self.user = None;
             return;
         }
         let user_data = user.user_data.take().unwrap_or_default();
-        out.push(Output::Text(frames::signin_success(&user_data)));
+        let frame = frames::signin_success(self.version(), &user_data);
+        self.say(frame, out);
+        if let Reply::Subscribed(subscribed) = reply
+            && let Some(replay) = &subscribed.replay
+        {
+            self.replay(&subscribed.channel.name, (**replay).clone(), out);
+        }
+        let Some(user) = &mut self.user else { return };
         let Watch::Listed(list) = std::mem::replace(&mut user.watch, Watch::Idle) else { return };
         // Someone who watches themselves knows.
         let own = user.member.user_id.clone();
@@ -183,13 +198,16 @@ impl PusherSession {
         if users.is_empty() {
             return;
         }
+        let lane = self.lane_id(match self.version() {
+            Version::Seven => LANE_WATCH,
+            Version::Two => LANE_V2_WATCH,
+        });
         let mut first = None;
         for (user_id, _) in &users {
             let ticket = self.ticket();
             first = first.or(Some(ticket));
             let channel = self.channel(frames::user_channel(user_id));
-            let subscribe =
-                Subscribe { silent: true, ..Subscribe::new(channel, self.lane_id(LANE_WATCH)) };
+            let subscribe = Subscribe { silent: true, ..Subscribe::new(channel, lane) };
             out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
         }
         if let (Some(user), Some(first)) = (&mut self.user, first) {
@@ -199,6 +217,7 @@ impl PusherSession {
 
     /// Everyone on the watchlist has been heard of: tells the peer, and asks once more.
     fn snapshot(&mut self, out: &mut Vec<Output>) {
+        let version = self.version();
         let Some(user) = &mut self.user else { return };
         let Watch::Subscribing(mut watched) = std::mem::replace(&mut user.watch, Watch::Idle)
         else {
@@ -209,8 +228,8 @@ impl PusherSession {
             let wanted = watched.users.iter().filter(move |(_, is)| *is == online);
             wanted.map(|(user_id, _)| &**user_id)
         };
-        frames::watchlist(ids(true), ids(false), &mut frame);
-        out.push(Output::Text(frame));
+        frames::watchlist(version, ids(true), ids(false), &mut frame);
+        self.say(frame, out);
         watched.missing = watched.users.len();
         let mut first = None;
         for (user_id, _) in &watched.users {

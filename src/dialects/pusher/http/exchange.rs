@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::frames;
+use super::super::history::{Bounds, HistoryQuery};
 use super::super::names::{self, Kind};
+use super::history::{self, Operation};
 use super::publish::{self, EventIn, Info};
 use super::{Route, Shared};
 use crate::auth::App;
@@ -13,7 +15,9 @@ use crate::auth::sign::{Query, SignedRequest};
 use crate::base::ids::{AppIndex, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::Now;
-use crate::broker::{self, Command, Control, Description, Happening, Member, Publish, Reply};
+use crate::broker::{
+    self, Command, Control, Description, Happening, Member, Mode, Publish, Published, Reply,
+};
 use crate::dialects::api::{self, Refusal, refused, respond};
 use crate::dialects::{Facts, Input, Output, Request, Response, Session};
 use crate::wire::json;
@@ -26,6 +30,8 @@ pub(super) struct Exchange {
     method: String,
     path: String,
     query: Option<String>,
+    /// The request's idempotency key, if its head has one.
+    key: Option<String>,
     shards: u16,
     state: State,
 }
@@ -46,6 +52,12 @@ enum State {
     Describing(Info),
     /// The broker lists members, or carries a control out.
     Waiting,
+    /// A page of a channel's history comes.
+    Paging(Box<(Arc<App>, String, HistoryQuery)>),
+    /// The broker says what is kept of this channel.
+    Inspecting(String),
+    /// A history is reset or purged.
+    Operating(Box<Operation>),
     /// Answered: what still comes is too late.
     Answered,
 }
@@ -72,8 +84,10 @@ struct Outcome {
     event: usize,
     channel: Name,
     info: Option<Info>,
-    subscription_count: u64,
-    user_count: u64,
+    /// What its publisher calls it.
+    message_id: Option<Name>,
+    /// What the broker made of it.
+    published: Option<Published>,
 }
 
 impl Exchange {
@@ -91,6 +105,7 @@ impl Exchange {
             method: request.method.into(),
             path: request.path.into(),
             query: request.query.map(Into::into),
+            key: request.header("x-idempotency-key").map(Into::into),
             shards: facts.shards,
             state: State::Reading,
         }
@@ -112,11 +127,11 @@ impl Exchange {
         let channel = |name: &str| Channel { app: app.index, name: Name::from(name) };
         let (state, command) = match &self.route {
             Route::Events => {
-                let event = publish::read_event(body, &app.settings)?;
+                let event = publish::read_event(body, self.key.as_deref(), &app.settings)?;
                 return Ok(self.publish(&app, vec![event], None, now, out));
             }
             Route::BatchEvents => {
-                let events = publish::read_batch(body, &app.settings)?;
+                let events = publish::read_batch(body, self.key.as_deref(), &app.settings)?;
                 let count = events.len();
                 return Ok(self.publish(&app, events, Some(count), now, out));
             }
@@ -152,6 +167,26 @@ impl Exchange {
                     return Err(Refusal::invalid("users are listed for presence channels only"));
                 }
                 (State::Waiting, Command::Members(channel(name)))
+            }
+            Route::History(name) => {
+                check_name(name, &app)?;
+                let value = |name: &str| query.value(name).map(str::to_owned);
+                let page_max = self.shared.settings.history_page_max;
+                let asked = HistoryQuery::read(&self.shared.apps, &app, name, page_max, &value);
+                let asked = asked.map_err(Refusal::invalid)?;
+                let command = Command::History(channel(name), Box::new(asked.page(None)));
+                (State::Paging(Box::new((app.clone(), name.clone(), asked))), command)
+            }
+            Route::HistoryState(name) => {
+                check_name(name, &app)?;
+                (State::Inspecting(name.clone()), Command::Stream(channel(name)))
+            }
+            Route::HistoryReset(name) | Route::HistoryPurge(name) => {
+                check_name(name, &app)?;
+                let is_purge = matches!(self.route, Route::HistoryPurge(_));
+                let operation = Operation::read(body, name, is_purge)?;
+                let command = operation.command(channel(name));
+                (State::Operating(Box::new(operation)), command)
             }
             Route::Terminate(user) | Route::Reconnect(user) => {
                 let control = match self.route {
@@ -202,18 +237,17 @@ impl Exchange {
                     keep_last: Kind::of(&channel)
                         .is_cache
                         .then_some(self.shared.settings.cache_ttl),
+                    tags: it.tags.clone(),
+                    meta: it.meta.clone(),
+                    ephemeral: it.ephemeral,
+                    key: it.key.clone(),
                     ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
                 };
                 let ticket = Ticket(outcomes.len() as u32);
                 out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
+                let message_id = it.meta.as_ref().and_then(|it| it.message_id.clone());
                 let info = it.info;
-                outcomes.push(Outcome {
-                    event,
-                    channel,
-                    info,
-                    subscription_count: 0,
-                    user_count: 0,
-                });
+                outcomes.push(Outcome { event, channel, info, message_id, published: None });
             }
         }
         let missing = outcomes.len();
@@ -232,10 +266,7 @@ impl State {
             (Self::Publishing { missing, outcomes, batch, refusal }, reply) => {
                 let outcome = outcomes.get_mut(ticket.0 as usize)?;
                 match reply {
-                    Reply::Published(it) => {
-                        (outcome.subscription_count, outcome.user_count) =
-                            (it.subscription_count, it.user_count);
-                    }
+                    Reply::Published(it) => outcome.published = Some(it),
                     // Answered with the last reply all the same: one that came later would be taken for
                     // a reply to the connection's next request.
                     Reply::Refused(first) => *refusal = refusal.take().or(Some(first)),
@@ -247,7 +278,7 @@ impl State {
                 }
                 Some(match refusal.take() {
                     Some(refusal) => refused(refusal),
-                    None => respond(200, Bytes::from(published(outcomes, *batch))),
+                    None => acknowledged(outcomes, *batch),
                 })
             }
             (Self::Reading | State::Answered, _) => None,
@@ -275,6 +306,18 @@ impl State {
             }
             (Self::Waiting, Reply::Members(members)) => {
                 Some(respond(200, Bytes::from(listed(&members))))
+            }
+            (Self::Paging(paging), Reply::Page(page)) => {
+                let (app, channel, query) = &**paging;
+                let mut body = Vec::new();
+                query.write(app, channel, &page, Bounds::Asked, &mut body);
+                Some(respond(200, Bytes::from(body)))
+            }
+            (Self::Inspecting(channel), Reply::Stream(stream)) => {
+                Some(respond(200, Bytes::from(history::state(channel, &stream))))
+            }
+            (Self::Operating(operation), Reply::Purged(done)) => {
+                Some(respond(200, Bytes::from(operation.answer(&done))))
             }
             (Self::Waiting, Reply::Done) => {
                 Some(respond(200, Bytes::from_static(b"{\"ok\":true}")))
@@ -332,9 +375,24 @@ fn check_name(name: &str, app: &App) -> Result<(), Refusal> {
     names::check_published(name, bytes_max).map_err(|error| Refusal::invalid(error.to_string()))
 }
 
+/// The answer to a publish. Its head says how the events are kept: as the weakest of them is.
+fn acknowledged(outcomes: &[Outcome], batch: Option<usize>) -> Response {
+    let mut response = respond(200, Bytes::from(published(outcomes, batch)));
+    let strength = |mode: &Mode| match mode {
+        Mode::None => 0,
+        Mode::Memory => 1,
+        Mode::Durable => 2,
+    };
+    let modes = outcomes.iter().filter_map(|it| it.published.map(|it| it.mode));
+    if let Some(weakest) = modes.min_by_key(strength) {
+        response.headers.push(("X-Ringmain-Acknowledged", weakest.as_str().into()));
+    }
+    response
+}
+
 /// `{}`, or what was asked about the channels, per channel or per event of a batch.
 fn published(outcomes: &[Outcome], batch: Option<usize>) -> Vec<u8> {
-    if outcomes.iter().all(|it| it.info.is_none()) {
+    if outcomes.iter().all(|it| it.info.is_none() && it.message_id.is_none()) {
         return b"{}".to_vec();
     }
     let mut body = Vec::new();
@@ -356,8 +414,10 @@ fn published(outcomes: &[Outcome], batch: Option<usize>) -> Vec<u8> {
             for event in 0..events {
                 body.push(if event == 0 { b'[' } else { b',' });
                 match outcomes.iter().find(|it| it.event == event) {
-                    Some(it) => counts(it, &mut body),
-                    None => body.extend_from_slice(b"{}"),
+                    Some(it) if it.info.is_some() || it.message_id.is_some() => {
+                        counts(it, &mut body);
+                    }
+                    _ => body.extend_from_slice(b"{}"),
                 }
             }
             body.extend_from_slice(b"]}");
@@ -366,12 +426,39 @@ fn published(outcomes: &[Outcome], batch: Option<usize>) -> Vec<u8> {
     body
 }
 
+/// Appends what is told of one event in one channel: what was asked for, how it is kept and where, its name,
+/// and whether all that was said before.
 fn counts(outcome: &Outcome, body: &mut Vec<u8>) {
+    let Some(published) = outcome.published else { return body.extend_from_slice(b"{}") };
     let info = outcome.info.unwrap_or_default();
     let users =
-        (info.user_count && names::is_presence(&outcome.channel)).then_some(outcome.user_count);
-    let subscriptions = info.subscription_count.then_some(outcome.subscription_count);
-    numbers(&[("user_count", users), ("subscription_count", subscriptions)], body);
+        (info.user_count && names::is_presence(&outcome.channel)).then_some(published.user_count);
+    let subscriptions = info.subscription_count.then_some(published.subscription_count);
+    let serial = published.epoch.map(|_| published.serial.0);
+    numbers(
+        &[
+            ("user_count", users),
+            ("subscription_count", subscriptions),
+            ("history_serial", serial),
+        ],
+        body,
+    );
+    let is_first = body.ends_with(b"{}");
+    frames::extend(body, |body| {
+        let comma = if is_first { "" } else { "," };
+        frames::append(body, format_args!("{comma}\"mode\":\"{}\"", published.mode.as_str()));
+        body.extend_from_slice(b",\"acknowledgement_id\":");
+        json::write_str(body, &acknowledgement_id(outcome, &published));
+        if published.is_repeated {
+            body.extend_from_slice(b",\"repeated\":true");
+        }
+    });
+}
+
+/// What the event is called from now on.
+fn acknowledgement_id(outcome: &Outcome, published: &Published) -> String {
+    let given = outcome.message_id.as_ref();
+    given.map_or_else(|| published.id.to_string(), |it| it.to_string())
 }
 
 /// Appends an object of the numbers that are there.
@@ -428,8 +515,8 @@ mod tests {
             event: 0,
             channel: Name::from(&*format!("c{n}")),
             info: None,
-            subscription_count: 0,
-            user_count: 0,
+            message_id: None,
+            published: None,
         };
         let published = || Reply::Published(broker::Published::unkept(Serial(1)));
         let refused = || Reply::Refused(broker::Refusal::ChannelsFull { channels_max: 1 });

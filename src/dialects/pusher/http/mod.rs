@@ -5,6 +5,7 @@
 //! `auth::sign`'s affair. Source: Pusher HTTP API reference.
 
 mod exchange;
+mod history;
 mod publish;
 
 use std::sync::Arc;
@@ -27,6 +28,14 @@ pub(super) enum Route {
     Channel(String),
     /// Who is in a presence channel.
     Users(String),
+    /// What a channel's history holds.
+    History(String),
+    /// What is kept of it.
+    HistoryState(String),
+    /// Forget it and begin another.
+    HistoryReset(String),
+    /// Forget the oldest of it.
+    HistoryPurge(String),
     /// End a user's connections for good.
     Terminate(String),
     /// End a user's connections; they come back.
@@ -52,6 +61,9 @@ impl Route {
             _ => return None,
         };
         let rest = (next(), next(), next());
+        if next().is_some() {
+            return None;
+        }
         let route = match (first, rest) {
             ("events", (None, ..)) => Self::Events,
             ("batch_events", (None, ..)) => Self::BatchEvents,
@@ -60,6 +72,13 @@ impl Route {
             ("channels", (Some(name), Some("users"), None)) if !name.is_empty() => {
                 Self::Users(text(name))
             }
+            ("channels", (Some(name), Some("history"), verb)) if !name.is_empty() => match verb {
+                None => Self::History(text(name)),
+                Some("state") => Self::HistoryState(text(name)),
+                Some("reset") => Self::HistoryReset(text(name)),
+                Some("purge") => Self::HistoryPurge(text(name)),
+                Some(_) => return None,
+            },
             ("users", (Some(id), Some(verb), None)) => user(id, verb)?,
             _ => return None,
         };
@@ -69,10 +88,17 @@ impl Route {
     /// The methods it takes, as `Allow` lists them.
     fn allow(&self) -> &'static str {
         match self {
-            Self::Events | Self::BatchEvents | Self::Terminate(_) | Self::Reconnect(_) => {
-                "POST, OPTIONS"
-            }
-            Self::Channels | Self::Channel(_) | Self::Users(_) => "GET, HEAD, OPTIONS",
+            Self::Events
+            | Self::BatchEvents
+            | Self::Terminate(_)
+            | Self::Reconnect(_)
+            | Self::HistoryReset(_)
+            | Self::HistoryPurge(_) => "POST, OPTIONS",
+            Self::Channels
+            | Self::Channel(_)
+            | Self::Users(_)
+            | Self::History(_)
+            | Self::HistoryState(_) => "GET, HEAD, OPTIONS",
         }
     }
 
@@ -125,6 +151,15 @@ mod tests {
             ("/apps/a/channels", app(Route::Channels)),
             ("/apps/a/channels/presence-%40b", app(Route::Channel("presence-@b".into()))),
             ("/apps/a/channels/c/users", app(Route::Users("c".into()))),
+            ("/apps/a/channels/c%3B/history", app(Route::History("c;".into()))),
+            ("/apps/a/channels/c/history/", app(Route::History("c".into()))),
+            ("/apps/a/channels/c/history/state", app(Route::HistoryState("c".into()))),
+            ("/apps/a/channels/c/history/reset", app(Route::HistoryReset("c".into()))),
+            ("/apps/a/channels/c/history/purge", app(Route::HistoryPurge("c".into()))),
+            ("/apps/a/channels/c/history/other", None),
+            ("/apps/a/channels/c/history/state/x", None),
+            ("/apps/a/channels//history", None),
+            ("/apps/a/channels/c/users/x/y", None),
             ("/apps/a/users/u%2F1/terminate_connections", app(Route::Terminate("u/1".into()))),
             ("/apps/a/users/u/force_reconnect", app(Route::Reconnect("u".into()))),
             ("/users/u/terminate_connections", Some((None, Route::Terminate("u".into())))),

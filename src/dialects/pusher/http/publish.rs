@@ -1,13 +1,15 @@
 //! The bodies of `events` and `batch_events`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::names;
+use crate::auth::sign::fingerprint;
 use crate::base::ids::ConnectionId;
 use crate::base::name::Name;
-use crate::broker::Payload;
+use crate::broker::{IdempotencyKey, Meta, Payload, Tag, Tags};
 use crate::config::App;
 use crate::dialects::api::Refusal;
 use crate::wire::json::{self, Kind, Raw};
@@ -52,15 +54,39 @@ pub(super) struct EventIn {
     /// The connection that does not receive it.
     pub exclude: Option<ConnectionId>,
     pub info: Option<Info>,
+    pub tags: Tags,
+    pub meta: Option<Arc<Meta>>,
+    /// It has no place in the channel's history.
+    pub ephemeral: bool,
+    pub key: Option<Arc<IdempotencyKey>>,
 }
 
-/// Reads the body of `events`.
-pub(super) fn read_event(body: &[u8], app: &App) -> Result<EventIn, Refusal> {
-    event(parse(body)?, app)
+/// Bytes of an idempotency key, at most. Source: Sockudo's HTTP API, "Idempotency".
+const KEY_BYTES_MAX: usize = 128;
+
+/// Bytes of a message id, at most: as long as an event's name may be.
+const MESSAGE_ID_BYTES_MAX: usize = 200;
+
+/// Tags of one event, and bytes of their names and values, at most. Source: Sockudo's bounds of tag filters,
+/// beyond which nobody could look at them.
+const TAGS_MAX: usize = 128;
+const TAG_NAME_BYTES_MAX: usize = 256;
+const TAG_VALUE_BYTES_MAX: usize = 1024;
+
+/// Reads the body of `events`; `key` is the request's idempotency key, if its head had one.
+pub(super) fn read_event(body: &[u8], key: Option<&str>, app: &App) -> Result<EventIn, Refusal> {
+    let key = key.map(|key| Ok(format!("k:{}", checked_key(key, "X-Idempotency-Key")?)));
+    event(parse(body)?, key.transpose()?, app)
 }
 
-/// Reads the body of `batch_events`: all events, or the first reason against one.
-pub(super) fn read_batch(body: &[u8], app: &App) -> Result<Vec<EventIn>, Refusal> {
+/// Reads the body of `batch_events`: all events, or the first reason against one. A key of the whole request
+/// is another one for each of its events, and none of them is that of a single event.
+pub(super) fn read_batch(
+    body: &[u8],
+    key: Option<&str>,
+    app: &App,
+) -> Result<Vec<EventIn>, Refusal> {
+    let key = key.map(|key| checked_key(key, "X-Idempotency-Key")).transpose()?;
     let body = parse(body)?;
     if body.kind() != Kind::Object {
         return Err(Refusal::shape("the body is not an object"));
@@ -78,7 +104,7 @@ pub(super) fn read_batch(body: &[u8], app: &App) -> Result<Vec<EventIn>, Refusal
                 app.event_batch_max
             )));
         }
-        let item = event(item, app).map_err(|refusal| Refusal {
+        let item = event(item, key.map(|key| format!("b{i}:{key}")), app).map_err(|refusal| Refusal {
             text: format!("batch[{i}]: {}", refusal.text).into(),
             ..refusal
         })?;
@@ -91,20 +117,25 @@ fn parse(body: &[u8]) -> Result<Raw<'_>, Refusal> {
     json::parse(body).map_err(|error| Refusal::invalid(format!("the body is {error}")))
 }
 
-fn event(item: Raw<'_>, app: &App) -> Result<EventIn, Refusal> {
+fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventIn, Refusal> {
     let (mut name, mut data, mut channels, mut channel) = (None, None, None, None);
-    let (mut socket_id, mut info) = (None, None);
+    let (mut socket_id, mut info, mut tags) = (None, None, None);
+    let (mut message_id, mut extras, mut key) = (None, None, None);
     if item.kind() != Kind::Object {
         return Err(Refusal::shape("the event is not an object"));
     }
-    for (key, value) in item.members() {
-        match &*key {
+    for (member, value) in item.members() {
+        match &*member {
             "name" => name = Some(value),
             "data" => data = Some(value),
             "channels" => channels = Some(value),
             "channel" => channel = Some(value),
             "socket_id" => socket_id = Some(value),
             "info" => info = Some(value),
+            "tags" => tags = Some(value),
+            "message_id" => message_id = Some(value),
+            "extras" => extras = Some(value),
+            "idempotency_key" => key = Some(value),
             _ => {}
         }
     }
@@ -143,7 +174,50 @@ fn event(item: Raw<'_>, app: &App) -> Result<EventIn, Refusal> {
     // An id that is none names no connection: nobody is left out.
     let exclude = text(socket_id, "socket_id")?.and_then(|id| id.parse().ok());
     let info = text(info, "info")?.map(|list| Info::parse(&list)).transpose()?;
+    let tags_text = tags.map_or("", Raw::text);
+    let tags = tags.filter(|it| !it.is_null()).map(read_tags).transpose()?.unwrap_or_default();
+    let message_id = text(message_id, "message_id")?;
+    if let Some(id) = &message_id
+        && !(1..=MESSAGE_ID_BYTES_MAX).contains(&id.len())
+    {
+        return Err(Refusal::invalid(format!("message_id has 1 to {MESSAGE_ID_BYTES_MAX} bytes")));
+    }
+    let extras = extras.filter(|it| !it.is_null());
+    let said = extras.map(|extras| Extras::read(extras, app)).transpose()?.unwrap_or_default();
+    let key = match text(key, "idempotency_key")? {
+        Some(key) => Some(format!("k:{}", checked_key(&key, "idempotency_key")?)),
+        None => request_key,
+    };
+    // What was meant for the message counts before what was meant for the request: the SDKs make up a new
+    // one of these for each call. Source: Sockudo's HTTP API, "Idempotency".
+    let named = message_id.as_ref().map(|id| format!("m:{id}"));
+    let named = named.or(said.key.as_ref().map(|key| format!("x:{key}"))).or(key);
+    let key = named.map(|named| {
+        // The same event, however its members are ordered and whatever else the request asks to know.
+        let channels: Vec<_> = channels.iter().map(|it| &**it).collect();
+        let parts = [
+            &*name,
+            data.map_or("null", Raw::text),
+            &channels.join(" "),
+            socket_id.map_or("", Raw::text),
+            tags_text,
+            message_id.as_deref().unwrap_or_default(),
+            extras.map_or("", Raw::text),
+        ];
+        let fingerprint = fingerprint(&parts.map(str::as_bytes));
+        Arc::new(IdempotencyKey { name: Name::from(&*named), fingerprint })
+    });
+    let meta = (message_id.is_some() || extras.is_some()).then(|| {
+        Arc::new(Meta {
+            message_id: message_id.as_deref().map(Name::from),
+            extras: extras.map(|it| Payload(Bytes::copy_from_slice(it.text().as_bytes()))),
+        })
+    });
     Ok(EventIn {
+        tags,
+        meta,
+        ephemeral: said.ephemeral,
+        key,
         name: Name::from(&*name),
         channels,
         // The one copy of the payload: everyone downstream shares these bytes.
@@ -153,6 +227,76 @@ fn event(item: Raw<'_>, app: &App) -> Result<EventIn, Refusal> {
         exclude,
         info,
     })
+}
+
+/// What of `extras` the server looks at itself.
+#[derive(Debug, Default)]
+struct Extras<'a> {
+    ephemeral: bool,
+    key: Option<Cow<'a, str>>,
+}
+
+impl<'a> Extras<'a> {
+    fn read(extras: Raw<'a>, app: &App) -> Result<Self, Refusal> {
+        if extras.kind() != Kind::Object {
+            return Err(Refusal::shape("extras is not an object"));
+        }
+        if extras.text().len() > app.event_payload_bytes_max {
+            let kilobytes = app.event_payload_bytes_max / 1024;
+            let text = format!("extras exceeds limit ({kilobytes} KB)");
+            return Err(Refusal::new(413, "payload_too_large", text));
+        }
+        let member = |name: &str| extras.member(name).filter(|it| !it.is_null());
+        if let Some(headers) = member("headers") {
+            let is_flat = |it: Raw<'_>| {
+                matches!(it.kind(), Kind::String | Kind::Number | Kind::Bool)
+            };
+            if headers.kind() != Kind::Object || !headers.members().all(|(_, it)| is_flat(it)) {
+                return Err(Refusal::shape(
+                    "extras.headers is not a flat map of strings, numbers and booleans",
+                ));
+            }
+        }
+        let ephemeral = match member("ephemeral").map(Raw::as_bool) {
+            None => false,
+            Some(Some(ephemeral)) => ephemeral,
+            Some(None) => return Err(Refusal::shape("extras.ephemeral is not a boolean")),
+        };
+        let key = text(member("idempotencyKey"), "extras.idempotencyKey")?;
+        if let Some(key) = &key {
+            checked_key(key, "extras.idempotencyKey")?;
+        }
+        Ok(Self { ephemeral, key })
+    }
+}
+
+fn checked_key<'k>(key: &'k str, what: &str) -> Result<&'k str, Refusal> {
+    if (1..=KEY_BYTES_MAX).contains(&key.len()) {
+        return Ok(key);
+    }
+    Err(Refusal::invalid(format!("{what} has 1 to {KEY_BYTES_MAX} bytes")))
+}
+
+fn read_tags(tags: Raw<'_>) -> Result<Tags, Refusal> {
+    if tags.kind() != Kind::Object {
+        return Err(Refusal::shape("tags is not a map of strings"));
+    }
+    let mut read: Vec<Tag> = Vec::new();
+    for (name, value) in tags.members() {
+        let value = value.as_str().ok_or(Refusal::shape("tags is not a map of strings"))?;
+        if name.len() > TAG_NAME_BYTES_MAX || value.len() > TAG_VALUE_BYTES_MAX {
+            return Err(Refusal::limit(format_args!(
+                "a tag's name has at most {TAG_NAME_BYTES_MAX} bytes, its value {TAG_VALUE_BYTES_MAX}"
+            )));
+        }
+        // As in every object here, the last one counts.
+        read.retain(|it| *it.name != *name);
+        if read.len() == TAGS_MAX {
+            return Err(Refusal::limit(format_args!("an event has at most {TAGS_MAX} tags")));
+        }
+        read.push(Tag { name: Name::from(&*name), value: Name::from(&*value) });
+    }
+    Ok(Tags::from(read))
 }
 
 /// How large the data is as its subscribers see it: a string's text, anything else's JSON.
@@ -219,6 +363,8 @@ mod tests {
         let large = format!(r#"{{"name":"e","channel":"c","data":"{}"}}"#, "x".repeat(1025));
         let long_name = format!(r#"{{"name":"{}","channel":"c","data":""}}"#, "x".repeat(201));
         let long_channel = format!(r#"{{"name":"e","channel":"{}","data":""}}"#, "x".repeat(201));
+        let key = "k".repeat(129);
+        let long_key = format!(r#"{{"name":"e","channel":"c","idempotency_key":"{key}"}}"#);
         for (body, status, code, part) in [
             ("nope", 400, "invalid_input", "not JSON"),
             ("{", 400, "invalid_input", "unfinished JSON"),
@@ -240,24 +386,54 @@ mod tests {
                 "unknown attribute 'x'",
             ),
             (r#"{"name":"e","channel":"c","socket_id":1}"#, 422, "invalid_input", "socket_id"),
+            (r#"{"name":"e","channel":"c","tags":[]}"#, 422, "invalid_input", "tags is not a map"),
+            (r#"{"name":"e","channel":"c","tags":{"a":1}}"#, 422, "invalid_input", "tags is not a map"),
+            (r#"{"name":"e","channel":"c","message_id":""}"#, 400, "invalid_input", "message_id has"),
+            (r#"{"name":"e","channel":"c","message_id":7}"#, 422, "invalid_input", "message_id is not"),
+            (r#"{"name":"e","channel":"c","extras":1}"#, 422, "invalid_input", "extras is not"),
+            (
+                r#"{"name":"e","channel":"c","extras":{"headers":{"a":{}}}}"#,
+                422,
+                "invalid_input",
+                "extras.headers is not",
+            ),
+            (
+                r#"{"name":"e","channel":"c","extras":{"ephemeral":1}}"#,
+                422,
+                "invalid_input",
+                "extras.ephemeral is not",
+            ),
+            (
+                r#"{"name":"e","channel":"c","extras":{"idempotencyKey":""}}"#,
+                400,
+                "invalid_input",
+                "extras.idempotencyKey has 1 to 128",
+            ),
+            (
+                r#"{"name":"e","channel":"c","idempotency_key":""}"#,
+                400,
+                "invalid_input",
+                "idempotency_key has 1 to 128",
+            ),
+            (&long_key, 400, "invalid_input", "idempotency_key has 1 to 128"),
             (&large, 413, "payload_too_large", "1025 bytes"),
             (&long_name, 400, "limit_exceeded", "Event name too long"),
             (&long_channel, 400, "limit_exceeded", "Max length is 200"),
         ] {
-            let refusal = read_event(body.as_bytes(), &app).map(|_| ()).unwrap_err();
+            let refusal = read_event(body.as_bytes(), None, &app).map(|_| ()).unwrap_err();
             assert_eq!((refusal.status, refusal.code), (status, code), "{body}");
             assert!(refusal.text.contains(part), "{body}: {}", refusal.text);
         }
         let one = r#"{"name":"e","channel":"c","data":"x"}"#;
         let refusal =
-            read_batch(format!(r#"{{"batch":[{one},{{}}]}}"#).as_bytes(), &app).unwrap_err();
+            read_batch(format!(r#"{{"batch":[{one},{{}}]}}"#).as_bytes(), None, &app).unwrap_err();
         assert_eq!(refusal.text, "batch[1]: name is missing");
         let four = format!(r#"{{"batch":[{one},{one},{one},{one}]}}"#);
-        let refusal = read_batch(four.as_bytes(), &app).unwrap_err();
+        let refusal = read_batch(four.as_bytes(), None, &app).unwrap_err();
         assert_eq!(refusal.text, "Batch size (4) exceeds limit (2)");
         assert_eq!(refusal.code, "limit_exceeded");
         for body in ["{}", r#"{"batch":1}"#, "[]"] {
-            assert_eq!(read_batch(body.as_bytes(), &app).unwrap_err().status, 422, "{body}");
+            assert_eq!(read_batch(body.as_bytes(), None, &app).unwrap_err().status, 422, "{body}");
         }
     }
 
@@ -266,7 +442,7 @@ mod tests {
         let app = settings("1", "k", "s");
         let body = r#" {"name":"e\u00e9","channels":["a","presence-b"],"channel":"ignored",
             "data":{"x" : [1]},"socket_id":"1.2","info":"user_count, subscription_count","unknown":1} "#;
-        let event = read_event(body.as_bytes(), &app).unwrap();
+        let event = read_event(body.as_bytes(), None, &app).unwrap();
         assert_eq!(&*event.name, "eé");
         assert_eq!(event.channels.iter().map(|it| &**it).collect::<Vec<_>>(), ["a", "presence-b"]);
         assert_eq!(&event.data.0[..], br#"{"x" : [1]}"#);
@@ -274,8 +450,63 @@ mod tests {
         let info = event.info.unwrap();
         assert!(info.user_count && info.subscription_count && !info.cache);
         // Absent data is null, a socket id that is none excludes nobody.
-        let event = read_event(br#"{"name":"e","channel":"c","socket_id":"x"}"#, &app).unwrap();
+        let event = read_event(br#"{"name":"e","channel":"c","socket_id":"x"}"#, None, &app).unwrap();
         assert_eq!((&event.data.0[..], event.exclude), (&b"null"[..], None));
-        assert_eq!(read_batch(br#"{"batch":[]}"#, &app).unwrap().len(), 0);
+        assert_eq!(read_batch(br#"{"batch":[]}"#, None, &app).unwrap().len(), 0);
+    }
+
+    #[test]
+    fn what_else_is_said_about_an_event_is_kept() {
+        let app = settings("1", "k", "s");
+        let body = br#"{"name":"e","channel":"c","data":"x","message_id":"m","tags":{"a":"1","b":"2"},
+            "extras":{"headers":{"h":1},"ephemeral":true,"ref":{"x":[]}}}"#;
+        let event = read_event(body, None, &app).unwrap();
+        let meta = event.meta.unwrap();
+        assert_eq!(meta.message_id.as_deref(), Some("m"));
+        let extras = meta.extras.as_ref().unwrap();
+        assert_eq!(&extras.0[..], br#"{"headers":{"h":1},"ephemeral":true,"ref":{"x":[]}}"#);
+        assert!(event.ephemeral);
+        let tags: Vec<_> =
+            event.tags.as_slice().iter().map(|it| (&*it.name, &*it.value)).collect();
+        assert_eq!(tags, [("a", "1"), ("b", "2")]);
+        let plain = read_event(br#"{"name":"e","channel":"c","extras":null}"#, None, &app).unwrap();
+        assert!(plain.meta.is_none() && plain.key.is_none() && !plain.ephemeral);
+    }
+
+    #[test]
+    fn a_key_names_the_event_it_came_with() {
+        let app = settings("1", "k", "s");
+        let key = |body: &str, header: Option<&str>| {
+            let event = read_event(format!("{{\"name\":\"e\",{body}}}").as_bytes(), header, &app);
+            event.unwrap().key.map(|it| (it.name.to_string(), it.fingerprint))
+        };
+        let name = |body, header| key(body, header).map(|(name, _)| name);
+        let plain = r#""channel":"c","data":"1""#;
+        assert_eq!(name(plain, None), None);
+        assert_eq!(name(plain, Some("h")).as_deref(), Some("k:h"));
+        let keyed = r#""channel":"c","data":"1","idempotency_key":"b""#;
+        assert_eq!(name(keyed, Some("h")).as_deref(), Some("k:b"));
+        let extra = r#""channel":"c","idempotency_key":"b","extras":{"idempotencyKey":"x"}"#;
+        assert_eq!(name(extra, None).as_deref(), Some("x:x"));
+        let named = r#""channel":"c","message_id":"m","extras":{"idempotencyKey":"x"}"#;
+        assert_eq!(name(named, Some("h")).as_deref(), Some("m:m"));
+        // The order of members and what is asked to know make no other event; anything else does.
+        assert_eq!(key(keyed, None), key(r#""idempotency_key":"b","data":"1","channels":["c"]"#, None));
+        assert_eq!(key(keyed, None), key(&format!("{keyed},\"info\":\"cache\""), None));
+        for other in [
+            r#""channel":"c","data":"2","idempotency_key":"b""#,
+            r#""channel":"d","data":"1","idempotency_key":"b""#,
+            r#""channel":"c","data":"1","idempotency_key":"b","tags":{"a":"b"}"#,
+            r#""channel":"c","data":"1","idempotency_key":"b","extras":{}"#,
+            r#""channel":"c","data":"1","idempotency_key":"b","socket_id":"1.1""#,
+        ] {
+            assert_ne!(key(keyed, None), key(other, None), "{other}");
+        }
+        let one = r#"{"name":"e","channel":"c"}"#;
+        let batch = format!(r#"{{"batch":[{one},{one}]}}"#);
+        let batch = read_batch(batch.as_bytes(), Some("h"), &app).unwrap();
+        let names: Vec<_> = batch.iter().map(|it| &*it.key.as_ref().unwrap().name).collect();
+        assert_eq!(names, ["b0:h", "b1:h"]);
+        assert!(read_event(one.as_bytes(), Some(""), &app).is_err());
     }
 }
