@@ -449,7 +449,7 @@ impl Scene {
                 let sent = &mut self.sent[ticket.0 as usize];
                 if let Some(told) = &sent.told {
                     // Another life of the channel knows no keys of the last.
-                    let is_anew = !published.is_repeated && self.resets[sent.channel] > 0;
+                    let is_anew = told.epoch != published.epoch && self.resets[sent.channel] > 0;
                     assert!(
                         published.is_repeated || published.mode == Mode::None || is_anew,
                         "seed {}: {sent:?} again as {published:?}",
@@ -658,7 +658,7 @@ impl Scene {
                 assert_eq!(
                     seen.get(&sent.data),
                     Some(&told.serial),
-                    "seed {}: acknowledged on {} and not there",
+                    "seed {}: {sent:?} acknowledged on {} and not there, among {serials:?}",
                     self.seed,
                     NAMES[at]
                 );

@@ -42,6 +42,10 @@ pub(super) struct Durable {
     waiting: VecDeque<(Asker, Command)>,
     /// Events on their way to disk, in order.
     in_flight: VecDeque<InFlight>,
+    /// The store is asked what it holds.
+    is_asked: bool,
+    /// What it will say is old already: it is to be asked once more.
+    is_stale: bool,
     /// It was open before: what was delivered since is known.
     pub(super) is_known: bool,
     /// Appends that the store has not answered, those refused already included.
@@ -95,6 +99,8 @@ impl Durable {
             last_id: EventId::default(),
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
+            is_asked: false,
+            is_stale: false,
             is_known: false,
             appends_open: 0,
             reads_open: 0,
@@ -261,9 +267,11 @@ impl Home {
         let replay_bytes = self.keeping.replay.bytes;
         let Some(durable) = self.durable(number) else { return };
         durable.stage = Stage::Opening;
-        if durable.appends_open > 0 {
+        durable.is_stale = durable.is_asked;
+        if durable.appends_open > 0 || durable.is_asked {
             return;
         }
+        durable.is_asked = true;
         durable.reads_open += 1;
         let (after, bytes_max) = match durable.is_known {
             true => (Serial(newest), CATCH_UP_BYTES_MAX),
@@ -363,6 +371,11 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         self.read_done(number);
+        let Some(durable) = self.durable(number) else { return };
+        durable.is_asked = false;
+        if std::mem::take(&mut durable.is_stale) {
+            return self.open(number);
+        }
         let retry = Stage::Closed(now.steady + RETRY);
         let (head, tail, keys) = match answer {
             Answer::Opened { head, tail, keys } => (head, tail, keys),
@@ -534,7 +547,7 @@ impl Home {
             _ => {}
         }
         let Some(durable) = self.durable(number) else { return };
-        if durable.stage == Stage::Opening && durable.appends_open == 0 {
+        if durable.stage == Stage::Opening && !durable.is_asked {
             self.open(number);
         }
     }
