@@ -109,7 +109,7 @@ fn appends_of_one_stream_chain_within_a_group_and_refused_ones_change_nothing() 
             append("a", Epoch(1), 3..=3),
             append("a", a, 3..=3),
             append("b", b, 1..=1),
-            append("a", a, 5..=4),
+            Ask::Append { stream: stream("a"), epoch: a, records: Vec::new(), keys: Vec::new() },
             append("a", a, 4..=5),
         ],
         UnixMillis(0),

@@ -15,6 +15,8 @@
 //! - A record is not removed before it expires, its stream's bounds are passed, or someone asks.
 
 pub mod database;
+#[cfg(test)]
+mod directory;
 pub mod fjall;
 pub mod format;
 pub mod health;

@@ -78,13 +78,16 @@ fn missing(number: u64, serial: Serial) -> Damage {
     Damage { space: Space::Events, key: event_key(number, serial).to_vec(), what }
 }
 
+/// What is handed each record's serial, facts and body, and says whether to go on.
+pub type EventVisitor<'a> = dyn FnMut(Serial, StoredFacts, &[u8]) -> ControlFlow<()> + 'a;
+
 /// Hands over the records from one serial to another, both included, and checks that none is missing.
 pub fn walk_events(
     look: &dyn Look,
     number: u64,
     (from, to): (Serial, Serial),
     direction: Direction,
-    visitor: &mut dyn FnMut(Serial, StoredFacts, &[u8]) -> ControlFlow<()>,
+    visitor: &mut EventVisitor<'_>,
 ) -> Result<(), DatabaseError> {
     if from > to {
         return Ok(());

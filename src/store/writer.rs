@@ -200,8 +200,8 @@ impl Writer {
             }
             add(&health.records, records);
             add(&health.record_bytes, bytes);
-            if ledger.is_broken() {
-                self.close_failed("a commit failed");
+            if let Some(text) = ledger.broken().map(str::to_owned) {
+                self.close_failed(&text);
             }
         }
         self.shared.wake(&mut woken);
