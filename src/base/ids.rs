@@ -45,9 +45,12 @@ impl fmt::Display for Epoch {
 impl std::str::FromStr for Epoch {
     type Err = std::num::ParseIntError;
 
-    /// Reads what [`fmt::Display`] wrote; dashes may be anywhere, so it never fails on a UUID.
+    /// Reads what [`fmt::Display`] wrote: 32 digits, with dashes anywhere or none.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        u128::from_str_radix(&text.replace('-', ""), 16).map(Self)
+        let digits = text.replace('-', "");
+        // One digit too many is an overflow, even if it is a zero.
+        let digits = if digits.len() == 32 { digits.as_str() } else { "" };
+        u128::from_str_radix(digits, 16).map(Self)
     }
 }
 

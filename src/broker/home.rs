@@ -3,20 +3,33 @@
 //! Everything that happens to a channel happens here, one thing after the other, and leaves in that
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
-use std::collections::BTreeSet;
+mod durable;
+mod keeping;
+mod replaying;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use self::durable::{Durable, Pending};
+use self::keeping::Used;
+use super::history::{ReplayMax, Window};
 use super::interest::Interest;
 use super::members::Members;
+use super::rules::Rules;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
 use super::{
-    Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Mode,
-    Publish, Published, Refusal, Render, Reply, Subscribe, Subscribed, Tags, Up,
+    Channel, Command, Control, Delivery, Description, Down, Event, Gap, Happening, Member, Mode,
+    Publish, Published, Refusal, Render, Replay, Reply, Start, Subscribe, Subscribed, Tags, Up,
 };
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
+use crate::base::name::Name;
+use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
+use crate::config::Config;
+use crate::config::history::History;
+use crate::store::Ask;
 
 /// Up to this many subscriptions each change of a channel's count is told at once.
 /// Source: Pusher's documentation of `subscription_count`.
@@ -39,10 +52,72 @@ pub struct Limits {
     pub channels_max: usize,
 }
 
+/// How a home keeps history and remembers keys.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// Which channels keep what.
+    pub rules: Arc<Rules>,
+    /// When the clock of retention started; the store's starts at the same moment.
+    pub origin: Now,
+    /// Makes epochs and ids; differs from process to process and from shard to shard.
+    pub seed: u64,
+    /// Bytes of events in memory, over all channels; above it older ones go.
+    pub bytes_max: u64,
+    /// Events of a durable channel that stay in memory.
+    pub window_events: usize,
+    /// What may be replayed to one subscriber at once.
+    pub replay: ReplayMax,
+    /// Bytes of events on their way to disk; more are refused.
+    pub in_flight_bytes_max: u64,
+    /// How long an idempotency key is remembered.
+    pub key_span: Millis,
+    /// Keys remembered at once; more are refused.
+    pub keys_max: usize,
+}
+
+impl Keeping {
+    /// As configured; `rules` are [`Rules::configured`].
+    pub fn configured(config: &Config, rules: Arc<Rules>, origin: Now, seed: u64) -> Self {
+        let history = History::of(config);
+        Self {
+            rules,
+            origin,
+            seed,
+            bytes_max: config.limits.history_bytes_per_shard_max as u64,
+            window_events: history.window_events,
+            replay: ReplayMax {
+                events: history.replay_events_max,
+                bytes: history.replay_bytes_max,
+            },
+            key_span: history.idempotency_window,
+            keys_max: history.idempotency_keys_max,
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Keeping {
+    /// Keeps nothing.
+    fn default() -> Self {
+        Self {
+            rules: Arc::default(),
+            origin: Now::default(),
+            seed: 0,
+            bytes_max: 64 << 20,
+            window_events: 128,
+            replay: ReplayMax { events: 1_000, bytes: 1 << 20 },
+            in_flight_bytes_max: 32 << 20,
+            key_span: Millis(120_000),
+            keys_max: 100_000,
+        }
+    }
+}
+
 /// The channels whose home is one shard.
 ///
-/// A channel exists while it has a subscription or a kept event. One that nobody knows costs nothing
-/// to publish to, and its serials start again at 1 when it comes back.
+/// A channel exists while it has a subscription, a kept event, history in memory or a key that is remembered;
+/// one whose history is on disk, for a while longer. One that nobody knows costs nothing to publish to, and its
+/// serials start again at 1 when it comes back, in another epoch where it has one.
 #[derive(Debug)]
 pub struct Home {
     channels: Table<Held>,
@@ -51,6 +126,40 @@ pub struct Home {
     /// Members of all channels together.
     members: usize,
     limits: Limits,
+    keeping: Keeping,
+    /// Some channels are on disk.
+    has_durable: bool,
+    prng: Prng,
+    /// The newest event's id, over all channels that are not on disk.
+    last_id: EventId,
+    /// What the store is to be asked.
+    asks: VecDeque<(u64, Ask)>,
+    /// What it was asked and has not answered, by tag.
+    pending: HashMap<u64, Pending>,
+    tag_next: u64,
+    /// Bytes of all windows together.
+    history_bytes: u64,
+    /// The channel whose window was halved last to make room.
+    hand: u32,
+    /// When each key's time is over, by then about: channel, key, and the event it was used for.
+    keys: VecDeque<(Nanos, u32, Name, EventId)>,
+    keys_used: usize,
+    in_flight_bytes: u64,
+}
+
+/// Who asked, and where the answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asker {
+    shard: ShardId,
+    to: ConnectionId,
+    ticket: Ticket,
+}
+
+impl Asker {
+    fn answer(self, reply: Reply, out: &mut Vec<(ShardId, Down)>) {
+        let Self { shard, to, ticket } = self;
+        out.push((shard, Down::Answer { to, ticket, reply }));
+    }
 }
 
 #[derive(Debug)]
@@ -69,6 +178,10 @@ struct Rare {
     members: Members,
     kept: Option<Kept>,
     count: Option<Count>,
+    history: Option<Box<Window>>,
+    durable: Option<Box<Durable>>,
+    /// Idempotency keys that were used.
+    keys: HashMap<Name, Used>,
     /// When this channel wants to be looked at; never later than something in it is due.
     timer: Option<Nanos>,
 }
@@ -114,8 +227,17 @@ impl Held {
     }
 
     /// Members have subscriptions, so interest speaks for them too.
-    fn is_forgotten(&self) -> bool {
-        self.interest.is_empty() && self.kept().is_none()
+    fn is_forgotten(&self, now: Now) -> bool {
+        let is_kept = |rare: &Rare| {
+            rare.kept.is_some()
+                || !rare.keys.is_empty()
+                || match (&rare.durable, &rare.history) {
+                    (Some(durable), _) => durable.idle_from().is_none_or(|it| it > now.steady),
+                    (None, Some(window)) => !window.is_empty(),
+                    (None, None) => false,
+                }
+        };
+        self.interest.is_empty() && !self.rare.as_deref().is_some_and(is_kept)
     }
 
     fn snapshot(&self) -> Vec<Arc<Member>> {
@@ -205,10 +327,43 @@ impl Held {
     }
 }
 
+/// Answers who asked, if anyone waits for it.
+fn answer(asker: Option<Asker>, reply: Reply, out: &mut Vec<(ShardId, Down)>) {
+    if let Some(asker) = asker {
+        asker.answer(reply, out);
+    }
+}
+
 impl Home {
     /// A home without channels. Every shard has the same `slots`.
     pub fn new(slots: Arc<Slots>, limits: Limits) -> Self {
-        Self { channels: Table::new(slots), timers: BTreeSet::new(), members: 0, limits }
+        Self {
+            channels: Table::new(slots),
+            timers: BTreeSet::new(),
+            members: 0,
+            limits,
+            keeping: Keeping::default(),
+            has_durable: false,
+            prng: Prng::new(0),
+            last_id: EventId::default(),
+            asks: VecDeque::new(),
+            pending: HashMap::new(),
+            tag_next: 0,
+            history_bytes: 0,
+            hand: 0,
+            keys: VecDeque::new(),
+            keys_used: 0,
+            in_flight_bytes: 0,
+        }
+    }
+
+    /// The same home, keeping history. Whoever ticks it hands each [`Home::next_ask`] to the store and the answers to
+    /// [`Home::stored`].
+    pub fn keeping(mut self, keeping: Keeping) -> Self {
+        self.prng = Prng::new(keeping.seed);
+        self.has_durable = keeping.rules.any_durable();
+        self.keeping = keeping;
+        self
     }
 
     /// How many members the channels have, all together.
@@ -231,24 +386,37 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let (to, ticket, command) = match up {
-            Up::Ask { from, ticket, command } => (from, ticket, command),
-            Up::Detach(ended) => return self.detach(&ended, from_shard, now, render, out),
+        match up {
+            Up::Ask { from, ticket, command } => {
+                let asker = Asker { shard: from_shard, to: from, ticket };
+                self.ask(asker, command, now, render, out);
+            }
+            Up::Detach(ended) => self.detach(&ended, from_shard, now, render, out),
+        }
+    }
+
+    fn ask(
+        &mut self,
+        asker: Asker,
+        command: Command,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let command = match self.has_durable {
+            true => match self.wait_for_store(asker, command, now, render, out) {
+                Some(command) => command,
+                None => return,
+            },
+            false => command,
         };
         let reply = match command {
             Command::Subscribe(subscribe) => {
-                return self.subscribe(to, ticket, subscribe, from_shard, now, render, out);
+                return self.subscribe(asker, subscribe, now, render, out);
             }
             // The edge's own affair; it never gets here.
             Command::Unsubscribe(_) | Command::Refilter(..) => return,
-            Command::Publish(publish) => {
-                let quiet = publish.quiet;
-                let reply = self.publish(*publish, now, render, out);
-                if quiet {
-                    return;
-                }
-                reply
-            }
+            Command::Publish(publish) => return self.publish(asker, *publish, now, render, out),
             Command::Describe(channel) => {
                 let description =
                     self.find(&channel).map(|number| self.channels[number].describe(now));
@@ -263,23 +431,33 @@ impl Home {
                 self.control(&channel, control, now, out);
                 Reply::Done
             }
-            Command::History(..)
-            | Command::Replay(..)
-            | Command::Stream(_)
-            | Command::Reset(_)
-            | Command::Purge(..) => Reply::Refused(Refusal::NotKept),
+            Command::History(channel, query) => {
+                return self.page(asker, &channel, *query, now, out);
+            }
+            Command::Replay(channel, position) => {
+                return self.replay(asker, &channel, position, now, render, out);
+            }
+            Command::Stream(channel) => match self.stream_of(&channel, now) {
+                Some(stream) => Reply::Stream(stream),
+                None => Reply::Refused(Refusal::NotKept),
+            },
+            Command::Reset(channel) => return self.purge(asker, &channel, None, now, out),
+            Command::Purge(channel, to) => return self.purge(asker, &channel, Some(to), now, out),
         };
-        out.push((from_shard, Down::Answer { to, ticket, reply }));
+        asker.answer(reply, out);
     }
 
     /// When [`Home::expire`] has something to do next.
     pub fn next_due(&self) -> Option<Nanos> {
-        self.timers.first().map(|&(due, _)| due)
+        let timer = self.timers.first().map(|&(due, _)| due);
+        let key = self.keys.front().map(|&(due, ..)| due);
+        timer.into_iter().chain(key).min()
     }
 
-    /// Does what is due: forgets kept events, tells counts that waited. Looks at [`EXPIRE_MAX`]
-    /// channels at most; if more are due, [`Home::next_due`] stays in the past.
+    /// Does what is due: forgets kept events, history and keys, tells counts that waited. Looks at
+    /// [`EXPIRE_MAX`] channels and keys at most; if more are due, [`Home::next_due`] stays in the past.
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
+        self.expire_keys(now, EXPIRE_MAX);
         for _ in 0..EXPIRE_MAX {
             let Some(&(due, number)) = self.timers.first() else { return };
             if due > now.steady {
@@ -293,7 +471,12 @@ impl Home {
             if rare.count.is_some_and(|count| count.due.is_some()) {
                 held.tell_count(now, render, out);
             }
-            self.settle(number);
+            let clock = self.clock(now);
+            self.with_window(number, |window| window.expire(clock));
+            if !self.channels[number].interest.is_empty() {
+                self.retry_store(number, now);
+            }
+            self.settle(number, now);
         }
     }
 
@@ -302,7 +485,7 @@ impl Home {
     }
 
     /// The channel's number, new if need be.
-    fn find_or_hold(&mut self, channel: &Channel) -> Result<u32, Refusal> {
+    fn find_or_hold(&mut self, channel: &Channel, now: Now) -> Result<u32, Refusal> {
         if let Some(number) = self.find(channel) {
             return Ok(number);
         }
@@ -310,16 +493,33 @@ impl Home {
         if self.channels.len() >= channels_max {
             return Err(Refusal::ChannelsFull { channels_max });
         }
-        Ok(self.channels.insert(Held::new(channel.clone())))
+        let number = self.channels.insert(Held::new(channel.clone()));
+        self.begin_history(number, now);
+        Ok(number)
+    }
+
+    fn settle_if_held(&mut self, number: u32, now: Now) {
+        if self.channels.is_taken(number) {
+            self.settle(number, now);
+        }
     }
 
     /// After a change: forgets the channel if nothing is left of it, else sets its timer.
-    fn settle(&mut self, number: u32) {
+    fn settle(&mut self, number: u32, now: Now) {
+        let expires = self.window(number).and_then(Window::expires).map(|it| self.steady_of(it));
         let held = &mut self.channels[number];
+        let is_heard = !held.interest.is_empty();
         let timer = held.rare.as_mut().and_then(|rare| {
             let count_due = rare.count.and_then(|count| count.due);
-            let wanted =
-                rare.kept.as_ref().map(|kept| kept.until).into_iter().chain(count_due).min();
+            let kept_until = rare.kept.as_ref().map(|kept| kept.until);
+            // What holds the channel for another reason ends by itself, and this is looked at again.
+            let is_held = is_heard || kept_until.is_some() || !rare.keys.is_empty();
+            let durable_due = rare.durable.as_ref().and_then(|durable| match is_held {
+                true => durable.retry_from().filter(|_| is_heard),
+                false => durable.idle_from(),
+            });
+            let dues = [kept_until, count_due, expires, durable_due];
+            let wanted = dues.into_iter().flatten().min();
             // An earlier timer stays: it looks again when it comes. A channel whose kept event is
             // replaced a thousand times a second would otherwise move its timer as often.
             match (rare.timer, wanted) {
@@ -336,7 +536,9 @@ impl Home {
             }
             rare.timer
         });
-        if held.is_forgotten() {
+        if held.is_forgotten(now) {
+            self.history_bytes -=
+                held.rare.as_ref().and_then(|it| it.history.as_ref()).map_or(0, |it| it.bytes());
             if let Some(timer) = timer {
                 self.timers.remove(&(timer, number));
             }
@@ -346,83 +548,153 @@ impl Home {
 
     fn publish(
         &mut self,
-        mut publish: Publish,
-        now: Now,
-        render: &dyn Render,
-        out: &mut Vec<(ShardId, Down)>,
-    ) -> Reply {
-        if publish.guarded {
-            publish.keep_last = None;
-        }
-        let number = match publish.keep_last {
-            Some(_) => match self.find_or_hold(&publish.channel) {
-                Ok(number) => number,
-                Err(refusal) => return Reply::Refused(refusal),
-            },
-            None => match self.find(&publish.channel) {
-                Some(number) => number,
-                // Nobody knows it: the event is the first and the last of its channel.
-                None => {
-                    return Reply::Published(Published::unkept(Serial(1)));
-                }
-            },
-        };
-        let held = &mut self.channels[number];
-        held.serial += 1;
-        let serial = Serial(held.serial);
-        let reply = Reply::Published(Published {
-            subscription_count: u64::from(held.counted),
-            user_count: held.user_count(),
-            ..Published::unkept(serial)
-        });
-        if publish.keep_last.is_none() && held.interest.is_empty() {
-            return reply;
-        }
-        let Publish { name, data, sender, arrived, tags, guarded, .. } = publish;
-        let happening = Happening::Message { name, data, sender };
-        let channel = held.channel.clone();
-        let event = Event {
-            channel,
-            serial,
-            epoch: None,
-            id: EventId::default(),
-            at: now.wall,
-            arrived,
-            tags,
-            meta: None,
-            guarded,
-            happening,
-        };
-        if let Some(span) = publish.keep_last {
-            let kept = Kept { event: Arc::new(event.clone()), until: now.steady + span };
-            held.rare.get_or_insert_default().kept = Some(kept);
-            self.settle(number);
-        }
-        let held = &self.channels[number];
-        if !held.interest.is_empty() {
-            held.deliver(event, publish.exclude, render, out);
-        }
-        reply
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "one ask, taken apart")]
-    fn subscribe(
-        &mut self,
-        to: ConnectionId,
-        ticket: Ticket,
-        granted: Box<Subscribe>,
-        from_shard: ShardId,
+        asker: Asker,
+        publish: Publish,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let number = match self.admit(&granted) {
-            Ok(number) => number,
-            Err(refusal) => {
-                let reply = Reply::Refused(refusal);
-                return out.push((from_shard, Down::Answer { to, ticket, reply }));
+        let Publish { channel, name, data, sender, exclude, arrived, tags, meta, key, .. } =
+            publish;
+        let asker = (!publish.quiet).then_some(asker);
+        let keep_last = publish.keep_last.filter(|_| !publish.guarded);
+        let is_ephemeral = publish.ephemeral || publish.guarded;
+        let number = match self.find(&channel) {
+            Some(number) => number,
+            None => {
+                let is_kept = !is_ephemeral && self.keeping.rules.of(&channel).is_some();
+                if keep_last.is_none() && key.is_none() && !is_kept {
+                    // Nobody knows it: the event is the first and the last of its channel.
+                    let id = self.next_id(now);
+                    let published = Published { id, ..Published::unkept(Serial(1)) };
+                    return answer(asker, Reply::Published(published), out);
+                }
+                match self.find_or_hold(&channel, now) {
+                    Ok(number) => number,
+                    Err(refusal) => return answer(asker, Reply::Refused(refusal), out),
+                }
             }
         };
+        if let Some(key) = &key {
+            if self.repeated(number, key, asker, out) {
+                return;
+            }
+            let keys_max = self.keeping.keys_max;
+            if self.keys_used >= keys_max {
+                answer(asker, Reply::Refused(Refusal::KeysFull { keys_max }), out);
+                return self.settle(number, now);
+            }
+        }
+        let window = self.window(number).filter(|_| !is_ephemeral);
+        let (mode, epoch) = match window {
+            Some(window) => (window.rule.mode, Some(window.epoch)),
+            None => (Mode::None, None),
+        };
+        let has_window = self.window(number).is_some();
+        if mode == Mode::Durable && !self.may_append(name.len() + data.0.len()) {
+            return answer(asker, Reply::Refused(Refusal::StoreBusy), out);
+        }
+        let id = match mode {
+            Mode::Durable => self.next_durable_id(number, now),
+            Mode::Memory | Mode::None => self.next_id(now),
+        };
+        let held = &mut self.channels[number];
+        // Only what is kept has a place in a history.
+        let is_placed = epoch.is_some() || !has_window;
+        held.serial += u64::from(is_placed);
+        let serial = Serial(if is_placed { held.serial } else { 0 });
+        let published = Published {
+            serial,
+            id,
+            mode,
+            epoch,
+            subscription_count: u64::from(held.counted),
+            user_count: held.user_count(),
+            is_repeated: false,
+        };
+        if let Some(key) = &key {
+            self.remember_key(number, key, published, mode != Mode::Durable, now);
+        }
+        let held = &mut self.channels[number];
+        let is_heard = !held.interest.is_empty();
+        if is_heard || keep_last.is_some() || epoch.is_some() {
+            let channel = held.channel.clone();
+            let at = now.wall;
+            let happening = Happening::Message { name, data, sender };
+            let guarded = publish.guarded;
+            let event =
+                Event { channel, serial, epoch, id, at, arrived, tags, meta, guarded, happening };
+            if mode == Mode::Durable {
+                return self.append(number, event, exclude, keep_last, key, asker, now);
+            }
+            if epoch.is_some() || keep_last.is_some() {
+                self.keep(number, Arc::new(event.clone()), epoch.is_some(), keep_last, now);
+            }
+            if is_heard {
+                self.channels[number].deliver(event, exclude, render, out);
+            }
+        }
+        answer(asker, Reply::Published(published), out);
+        if has_window || keep_last.is_some() || key.is_some() {
+            self.settle(number, now);
+            self.bound_history(now);
+        }
+    }
+
+    /// Keeps an event in memory: in the channel's history, as its last, or both.
+    fn keep(
+        &mut self,
+        number: u32,
+        event: Arc<Event>,
+        in_history: bool,
+        as_last: Option<Millis>,
+        now: Now,
+    ) {
+        if let Some(span) = as_last {
+            let kept = Kept { event: event.clone(), until: now.steady + span };
+            self.channels[number].rare.get_or_insert_default().kept = Some(kept);
+        }
+        if in_history {
+            let clock = self.clock(now);
+            self.with_window(number, |window| {
+                let expires = window.expiry(clock);
+                window.push(event, expires, usize::MAX);
+            });
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        asker: Asker,
+        granted: Box<Subscribe>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        if granted.start == Start::Now {
+            return self.attach(asker, granted, None, now, render, out);
+        }
+        match self.admit(&granted, now) {
+            Ok(number) => self.subscribe_from(number, asker, granted, now, render, out),
+            Err(refusal) => asker.answer(Reply::Refused(refusal), out),
+        }
+    }
+
+    /// Lets a subscription stand, behind what it begins with.
+    fn attach(
+        &mut self,
+        asker: Asker,
+        granted: Box<Subscribe>,
+        replay: Option<Box<Result<Replay, Gap>>>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let number = match self.admit(&granted, now) {
+            Ok(number) => number,
+            Err(refusal) => return asker.answer(Reply::Refused(refusal), out),
+        };
+        let position = self.position(number);
         let held = &mut self.channels[number];
         if let Some(member) = &granted.member
             && held.rare.get_or_insert_default().members.join(member)
@@ -431,30 +703,32 @@ impl Home {
             // Before the attach, so that nobody hears of themselves.
             held.tell(Happening::MemberAdded(member.clone()), now, render, out);
         }
-        held.interest.add(from_shard, granted.lane);
+        held.interest.add(asker.shard, granted.lane);
         if !granted.silent {
             held.counted += 1;
         }
         let reply = Box::new(Subscribed {
             channel: held.channel.clone(),
-            after: Serial(held.serial),
+            // On disk the newest may still be on their way.
+            after: position.map_or(Serial(held.serial), |position| position.serial),
             description: held.describe(now),
             members: held.snapshot(),
-            position: None,
-            replay: None,
+            position,
+            replay,
         });
         let announce = granted.announce_count;
-        out.push((from_shard, Down::Attach { to, ticket, granted, reply }));
+        let Asker { shard, to, ticket } = asker;
+        out.push((shard, Down::Attach { to, ticket, granted, reply }));
         // After the attach, so that the new subscriber hears it too.
         if announce {
             held.rare.get_or_insert_default().count.get_or_insert_default();
         }
         held.tell_count(now, render, out);
-        self.settle(number);
+        self.settle(number, now);
     }
 
     /// Whether there is room for the channel and the user; the channel's number if so.
-    fn admit(&mut self, subscribe: &Subscribe) -> Result<u32, Refusal> {
+    fn admit(&mut self, subscribe: &Subscribe, now: Now) -> Result<u32, Refusal> {
         if let Some(member) = &subscribe.member {
             let members_max = subscribe.members_max;
             let members =
@@ -465,7 +739,7 @@ impl Home {
                 return Err(Refusal::MembersFull { members_max });
             }
         }
-        self.find_or_hold(&subscribe.channel)
+        self.find_or_hold(&subscribe.channel, now)
     }
 
     fn detach(
@@ -491,7 +765,7 @@ impl Home {
             }
         }
         held.tell_count(now, render, out);
-        self.settle(number);
+        self.settle(number, now);
     }
 
     fn survey(&self, app: AppIndex, prefix: &str, from: u32) -> Reply {

@@ -8,12 +8,16 @@
 pub mod edge;
 mod few;
 mod filtered;
+mod history;
 pub mod home;
 mod interest;
 mod members;
 #[cfg(test)]
 mod model;
 mod pool;
+mod record;
+#[cfg(test)]
+mod recovery;
 pub mod rules;
 pub mod slots;
 mod table;
@@ -200,7 +204,7 @@ pub struct Meta {
 }
 
 /// A place in a channel's history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Which life of the channel.
     pub epoch: Epoch,
@@ -284,6 +288,7 @@ pub enum Command {
     Purge(Channel, PurgeTo),
 }
 
+pub use self::history::ReplayMax;
 pub use crate::store::PurgeTo;
 
 /// Which part of a channel's history.

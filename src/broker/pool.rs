@@ -78,8 +78,7 @@ impl<T> Pool<T> {
         from: u32,
         most: usize,
     ) -> (impl Iterator<Item = &T>, Option<u32>) {
-        let places =
-            self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len());
+        let places = self.places() as usize;
         let end = places.min((from as usize).saturating_add(most));
         let items =
             (from as usize..end).filter_map(|at| match &self.chunks[at / CHUNK][at % CHUNK] {
@@ -87,6 +86,21 @@ impl<T> Pool<T> {
                 Place::Free(_) => None,
             });
         (items, (end < places).then_some(end as u32))
+    }
+
+    /// One more than the highest number in use.
+    pub(crate) fn places(&self) -> u32 {
+        let full = self.chunks.len().saturating_sub(1) * CHUNK;
+        self.chunks.last().map_or(0, |last| (full + last.len()) as u32)
+    }
+
+    /// Whether a number is in use.
+    pub(crate) fn is_taken(&self, number: u32) -> bool {
+        number < self.places()
+            && matches!(
+                self.chunks[number as usize / CHUNK][number as usize % CHUNK],
+                Place::Taken(_)
+            )
     }
 
     fn place_mut(&mut self, number: u32) -> &mut Place<T> {

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::base::ids::AppIndex;
 use crate::base::name::{Channel, Name};
 use crate::base::time::Millis;
+use crate::config::history::{ChannelRow, History};
+use crate::config::{App, Config};
 use crate::store::StreamKey;
 
 use super::Mode;
@@ -70,6 +72,26 @@ impl Rules {
         Arc::new(Self(apps))
     }
 
+    /// The rules that are configured.
+    pub fn configured(config: &Config) -> Arc<Self> {
+        let history = History::of(config);
+        let rule = |row: &ChannelRow| {
+            let mode = match row.mode {
+                "durable" => Mode::Durable,
+                "memory" => Mode::Memory,
+                _ => Mode::None,
+            };
+            let &ChannelRow { age, events_max, bytes_max, .. } = row;
+            (Pattern(Name::from(&*row.pattern)), Rule { mode, age, events_max, bytes_max })
+        };
+        let of_app = |app: &App| {
+            let rows =
+                history.channels.iter().filter(|row| row.app.is_empty() || row.app == app.id);
+            AppRules { id: Name::from(&*app.id), rules: rows.map(rule).collect() }
+        };
+        Self::new(config.apps.iter().map(of_app).collect())
+    }
+
     /// How a channel keeps its events; none: not at all. Names that begin with `#` are the engine's own and keep
     /// none.
     pub fn of(&self, channel: &Channel) -> Option<Rule> {
@@ -79,6 +101,12 @@ impl Rules {
     /// The same, by the name a channel has in the store.
     pub fn of_stream(&self, stream: &StreamKey) -> Option<Rule> {
         of(&self.0.iter().find(|app| app.id == stream.app)?.rules, &stream.channel)
+    }
+
+    /// The channel that a stream is of; none if its app is gone.
+    pub fn channel(&self, stream: &StreamKey) -> Option<Channel> {
+        let app = self.0.iter().position(|app| app.id == stream.app)?;
+        Some(Channel { app: AppIndex(app as u16), name: stream.channel.clone() })
     }
 
     /// Whether any channel is kept on disk.
@@ -156,6 +184,7 @@ mod tests {
             if app < 2 {
                 let key = rules.stream_key(&channel);
                 assert_eq!(rules.of_stream(&key).map(|rule| rule.mode), mode, "{key:?}");
+                assert_eq!(rules.channel(&key), Some(channel));
             }
         }
     }

@@ -81,6 +81,16 @@ impl<T: Keyed> Table<T> {
         item
     }
 
+    /// One more than the highest number in use.
+    pub(crate) fn places(&self) -> u32 {
+        self.pool.places()
+    }
+
+    /// Whether a number is in use.
+    pub(crate) fn is_taken(&self, number: u32) -> bool {
+        self.pool.is_taken(number)
+    }
+
     /// Those with numbers from `from` on, `most` at most, and where the next portion begins, if there is one.
     pub(crate) fn portion(
         &self,

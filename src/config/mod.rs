@@ -5,6 +5,7 @@
 //! wrong with them; it reads no environment by itself, only files that a setting names.
 
 pub mod describe;
+pub mod history;
 pub mod load;
 mod machine;
 pub mod problem;
@@ -38,6 +39,8 @@ pub struct Config {
     pub driver: DriverChoice,
     /// Where durable state lives.
     pub data: PathBuf,
+    /// Bounds of it.
+    pub store: Store,
     /// Bounds of the whole process and of each shard.
     pub limits: Limits,
     /// HTTP bounds.
@@ -76,6 +79,7 @@ impl Config {
             pin: false,
             driver: DriverChoice::Auto,
             data: PathBuf::new(),
+            store: Store::default(),
             limits: Limits::default(),
             http: Http::default(),
             websocket: WebSocket::default(),
@@ -101,6 +105,10 @@ impl Config {
         }
         if self.limits.assembly_bytes_per_shard_max == 0 {
             self.limits.assembly_bytes_per_shard_max =
+                machine.assembly_bytes_per_shard_max(self.shards);
+        }
+        if self.limits.history_bytes_per_shard_max == 0 {
+            self.limits.history_bytes_per_shard_max =
                 machine.assembly_bytes_per_shard_max(self.shards);
         }
         if self.limits.outbox_bytes_per_shard_max == 0 {
@@ -168,6 +176,15 @@ pub const DEVELOPMENT_SECRET: &str = "app-secret";
 /// The bridged channel of the development app.
 pub const DEVELOPMENT_BRIDGE: &str = "hello";
 
+/// Bounds of durable state.
+#[derive(Clone, Debug, Default)]
+pub struct Store {
+    /// Bytes on disk; 0 for no bound of its own.
+    pub bytes_max: u64,
+    /// Bytes that must stay free where it lives.
+    pub free_bytes_min: u64,
+}
+
 /// Bounds of the process and its shards.
 #[derive(Clone, Debug, Default)]
 pub struct Limits {
@@ -182,6 +199,8 @@ pub struct Limits {
     /// Messages and bodies of one shard that are not whole yet, together; above it whoever adds to
     /// them is refused with 503 or closed with 1013.
     pub assembly_bytes_per_shard_max: usize,
+    /// Events that the channels of one shard keep in memory, together; above it older ones go.
+    pub history_bytes_per_shard_max: usize,
     /// Slots of one mailbox (up or down, per ordered pair of shards); a power of two.
     pub mailbox_slots: usize,
     /// A backlog of asks above this pauses receiving on the sockets that fill it; also the mark of the

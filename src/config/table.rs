@@ -118,8 +118,21 @@ pub static SETTINGS: &[Setting<Config>] = &[
             read: |config| &config.data,
         },
         applies: Applies::AtStart,
-        help: "The directory of durable state. This version keeps none and writes nothing there.",
+        help: "The directory of durable state; nothing is written there unless some channel is durable.",
     },
+    number!("store.bytes_max", store.bytes_max, Bytes, 0, 128 * MIB, 1 << 50,
+        zero: Some("no bound of its own"),
+        "Bytes that durable state may take on disk; above it durable publishes are refused with 503."),
+    // Room for the database to fold its files together, which is how space comes back.
+    number!(
+        "store.free_bytes_min",
+        store.free_bytes_min,
+        Bytes,
+        256 * MIB,
+        0,
+        1 << 50,
+        "Bytes that must stay free on the disk of durable state; below it durable publishes are refused with 503."
+    ),
     // Bounds of the process.
     number!("limits.connections_max", limits.connections_max, Count, 0, 1, u32::MAX as u64,
         zero: Some("what descriptors and memory allow"),
@@ -150,6 +163,9 @@ pub static SETTINGS: &[Setting<Config>] = &[
     number!("limits.outbox_bytes_per_shard_max", limits.outbox_bytes_per_shard_max, Bytes, 0, MIB, 1024 * GIB,
         zero: Some("a quarter of memory, shared by the shards"),
         "Bytes queued for all connections of a shard; above it the fattest outbox goes first."),
+    number!("limits.history_bytes_per_shard_max", limits.history_bytes_per_shard_max, Bytes, 0, MIB / 4, 1024 * GIB,
+        zero: Some("an eighth of memory, shared by the shards"),
+        "Bytes of events that the channels of a shard keep in memory; above it older ones go, of one channel after the other."),
     number!(
         "limits.mailbox_slots",
         limits.mailbox_slots,

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use crate::base::ids::ShardId;
 use crate::base::mailbox::Parking;
+use crate::base::time::Now;
 use crate::broker::edge::Edge;
 use crate::broker::home::{self, Home};
+use crate::broker::rules::Rules;
 use crate::broker::slots::Slots;
 use crate::config::Config;
 use crate::dialects::Dialect;
@@ -61,6 +63,9 @@ struct Common {
     metrics: Arc<Metrics>,
     shared: Arc<Shared>,
     slots: Arc<Slots>,
+    rules: Arc<Rules>,
+    /// When the clock of retention starts.
+    origin: Now,
     seed: u64,
     cores: Vec<usize>,
 }
@@ -79,6 +84,8 @@ pub fn start(
     let dialects = Arc::new(dialects(&config, Arc::clone(&metrics)));
     let seed = random_seed();
     let common = Arc::new(Common {
+        rules: Rules::configured(&config),
+        origin: machine::now(),
         config: Arc::new(config),
         dialects,
         metrics,
@@ -179,7 +186,13 @@ fn run_shard(
         home: Home::new(
             Arc::clone(&common.slots),
             home::Limits { channels_max: config.limits.channels_per_shard_max },
-        ),
+        )
+        .keeping(home::Keeping::configured(
+            config,
+            Arc::clone(&common.rules),
+            common.origin,
+            common.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        )),
         edge: Edge::new(id, Arc::clone(&common.slots)),
         config: Arc::clone(config),
         dialects: Arc::clone(&common.dialects),
@@ -187,6 +200,7 @@ fn run_shard(
         metrics: Arc::clone(&common.metrics),
         shared: Arc::clone(&common.shared),
         outside: Box::new(outside),
+        keeper: Box::new(crate::store::port::NoStore::default()),
         seed: (common.seed >> 32) as u32 ^ u32::from(id.0),
     });
     while shard.tick() == Life::Running {}

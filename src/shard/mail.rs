@@ -85,7 +85,7 @@ impl Shard {
     /// Is there mail that could be taken now?
     pub(super) fn has_mail(&mut self) -> bool {
         let asks_too = self.takes_asks();
-        self.outside.is_ready() || self.ports.is_busy(asks_too)
+        self.outside.is_ready() || self.keeper.is_ready() || self.ports.is_busy(asks_too)
     }
 
     /// Asks are taken only while our own answers find their way: the rule that keeps back-pressure from
@@ -98,6 +98,7 @@ impl Shard {
     pub(super) fn take_mail(&mut self) {
         self.asks = Asks { first: self.asks.first, until: None, over: false };
         self.take_findings();
+        self.take_stored();
         for _ in 0..ROUNDS {
             self.ports.publish_own();
             let asks = if self.takes_asks() { self.take_asks() } else { 0 };
@@ -122,6 +123,27 @@ impl Shard {
                 self.feed_pipelined(&mut connection);
                 self.check_in(connection);
             }
+        }
+    }
+
+    /// Lets the home hear what the store has said: events that are on disk now are delivered.
+    fn take_stored(&mut self) {
+        let mut downs = std::mem::take(&mut self.downs);
+        for _ in 0..MAILS_PER_SOURCE {
+            let Some((tag, answer)) = self.keeper.take() else { break };
+            self.home.stored(tag, answer, self.now, &self.lanes, &mut downs);
+            self.send_downs(&mut downs);
+        }
+        self.downs = downs;
+        self.ask_keeper();
+    }
+
+    /// Hands the store what the home asks of it.
+    fn ask_keeper(&mut self) {
+        while self.keeper.has_room()
+            && let Some((tag, ask)) = self.home.next_ask()
+        {
+            self.keeper.ask(tag, ask);
         }
     }
 
@@ -163,6 +185,7 @@ impl Shard {
             }
         }
         self.downs = downs;
+        self.ask_keeper();
         taken
     }
 
@@ -228,6 +251,7 @@ impl Shard {
         self.home.expire(self.now, &self.lanes, &mut downs);
         self.send_downs(&mut downs);
         self.downs = downs;
+        self.ask_keeper();
     }
 
     /// Sends all mail, wakes who sleeps, and lets paused peers go on when the backlog has shrunk.

@@ -33,6 +33,7 @@ use crate::dialects::lanes::Lanes;
 use crate::dialects::{Dialect, Input, Output, TimerKind};
 use crate::observe::{CloseReason, Counter, Gauge, Metrics, ShardMetrics};
 use crate::reactor::{Completion, Driver, ListenerId, SocketId, Wait};
+use crate::store::Keeper;
 use crate::wire::http::{DateText, FieldsSpare};
 use crate::wire::websocket::deflate::Inflater;
 use crate::wire::websocket::encode;
@@ -91,6 +92,8 @@ pub struct Parts {
     pub shared: Arc<Shared>,
     /// Who answers inquiries.
     pub outside: Box<dyn Outside>,
+    /// Who keeps what is durable.
+    pub keeper: Box<dyn Keeper>,
     /// Makes connection ids differ from those of an earlier process.
     pub seed: u32,
 }
@@ -121,6 +124,10 @@ pub struct Held {
     pub timers: usize,
     /// Mails waiting in backlogs.
     pub backlog_mails: usize,
+    /// What the store was asked and has not answered.
+    pub store_asks: usize,
+    /// Bytes of events that channels keep in memory.
+    pub history_bytes: u64,
 }
 
 /// One shard.
@@ -136,6 +143,7 @@ pub struct Shard {
     metrics: Arc<Metrics>,
     shared: Arc<Shared>,
     outside: Box<dyn Outside>,
+    keeper: Box<dyn Keeper>,
     seed: u32,
     now: Now,
     listeners: Vec<ListenerId>,
@@ -186,6 +194,7 @@ impl Shard {
             metrics: parts.metrics,
             shared: parts.shared,
             outside: parts.outside,
+            keeper: parts.keeper,
             seed: parts.seed,
             now,
             listeners: parts.listeners,
@@ -219,6 +228,8 @@ impl Shard {
             assembly_bytes: self.assembly_bytes,
             timers: self.timers.len(),
             backlog_mails: self.ports.backlog_up() + self.ports.backlog_down(),
+            store_asks: self.home.store_asks_open(),
+            history_bytes: self.home.history_bytes(),
         }
     }
 

@@ -14,6 +14,23 @@
 //! - After [`Fault::Failed`] it is not known whether what was asked is on disk; [`Ask::Open`] tells.
 //! - A record is not removed before it expires, its stream's bounds are passed, or someone asks.
 
+pub mod database;
+#[cfg(test)]
+mod directory;
+pub mod fjall;
+pub mod format;
+pub mod health;
+pub mod journal;
+pub mod ledger;
+pub mod memory;
+pub mod open;
+pub mod port;
+pub mod reads;
+pub mod sweep;
+pub mod thread;
+pub mod tools;
+mod writer;
+
 use bytes::Bytes;
 
 use crate::base::event_id::EventId;
@@ -280,8 +297,29 @@ pub enum Answer {
     Changed,
     /// Values with their keys, in the order of the keys; expired ones are left out.
     Values(Vec<(Bytes, Bytes)>),
+    /// Nobody asked: retention moved the oldest record of a stream that this port opened. Its tag is
+    /// [`port::TAG_MOVED`].
+    Moved {
+        /// Which.
+        stream: StreamKey,
+        /// The stream now.
+        head: Head,
+    },
     /// Not done.
     Fault(Fault),
+}
+
+/// Who answers a shard's asks: the store's threads, or a test.
+pub trait Keeper: Send {
+    /// Takes an ask. Each is answered once, by [`Keeper::take`], with its tag. Asks that write are done in their
+    /// order, and so are those that read; a read sees the writes that were answered before it was asked.
+    fn ask(&mut self, tag: u64, ask: Ask);
+    /// Whether one more may be asked now; there is room again when answers are taken.
+    fn has_room(&self) -> bool;
+    /// An answer, and to which ask; or [`Answer::Moved`], to none.
+    fn take(&mut self) -> Option<(u64, Answer)>;
+    /// Is there one?
+    fn is_ready(&self) -> bool;
 }
 
 /// Why the store did not do as asked.

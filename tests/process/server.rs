@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -171,6 +171,20 @@ impl Server {
         Self::spawn(command, directory)
     }
 
+    /// Starts with one app and these settings on data that outlives it.
+    pub fn on_data(settings: &str, data: &Path) -> Self {
+        let (id, key, secret) = APP;
+        let directory = Directory::new();
+        let file = directory.write(
+            "ringmain.toml",
+            &format!("{settings}\n[[apps]]\nid = \"{id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\n"),
+        );
+        let mut command = ringmain();
+        command.arg("serve").arg("--config").arg(file).args(["--listen", "127.0.0.1:0"]);
+        command.arg("--data").arg(data);
+        Self::spawn(command, directory)
+    }
+
     /// Starts without any configuration, as the development server.
     pub fn development() -> Self {
         let directory = Directory::new();
@@ -237,6 +251,20 @@ impl Server {
         tcp.send(
             format!("GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").as_bytes(),
         );
+        tcp.answer()
+    }
+
+    /// An answer to a signed GET.
+    pub fn get(&self, route: &str, query: &[(&str, &str)]) -> Answer {
+        let mut tcp = self.connect();
+        tcp.send(sign::get(APP, route, query).as_bytes());
+        tcp.answer()
+    }
+
+    /// An answer to a signed POST.
+    pub fn post(&self, route: &str, body: &str) -> Answer {
+        let mut tcp = self.connect();
+        tcp.send(sign::post(APP, route, body.as_bytes()).as_bytes());
         tcp.answer()
     }
 

@@ -27,6 +27,18 @@ pub fn target((id, key, secret): (&str, &str, &str), route: &str, body: &[u8]) -
     format!("{path}?{query}&auth_signature={signature}")
 }
 
+/// A whole signed GET; `query` is sorted already and holds nothing to be encoded. The connection stays.
+pub fn get((id, key, secret): (&str, &str, &str), route: &str, query: &[(&str, &str)]) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs().to_string();
+    let mut pairs = vec![("auth_key", key), ("auth_timestamp", &now), ("auth_version", "1.0")];
+    pairs.extend(query);
+    pairs.sort_unstable();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let (path, query) = (format!("/apps/{id}/{route}"), pairs.join("&"));
+    let signature = hmac(secret, &format!("GET\n{path}\n{query}"));
+    format!("GET {path}?{query}&auth_signature={signature} HTTP/1.1\r\nHost: here\r\n\r\n")
+}
+
 /// A whole signed POST; the connection stays.
 pub fn post(app: (&str, &str, &str), route: &str, body: &[u8]) -> String {
     let target = target(app, route, body);

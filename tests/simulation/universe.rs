@@ -10,6 +10,7 @@ use ringmain::base::ids::ShardId;
 use ringmain::base::mailbox::Parking;
 use ringmain::broker::edge::Edge;
 use ringmain::broker::home::{self, Home};
+use ringmain::broker::rules::Rules;
 use ringmain::broker::slots::Slots;
 use ringmain::config::Config;
 use ringmain::dialects::lanes::Lanes;
@@ -20,6 +21,7 @@ use ringmain::reactor::sim::{Faults, SimClient, World};
 use ringmain::shard::back::{Nobody, Outside};
 use ringmain::shard::mesh::{self, Doorbell};
 use ringmain::shard::{Held, Life, Parts, Shard, Shared};
+use ringmain::store::port::NoStore;
 
 /// Prints what happens, if `RINGMAIN_SIM_LOG` is set: the readable side of a replay.
 #[macro_export]
@@ -124,7 +126,13 @@ impl Universe {
                 home: Home::new(
                     Arc::clone(&slots),
                     home::Limits { channels_max: config.limits.channels_per_shard_max },
-                ),
+                )
+                .keeping(home::Keeping::configured(
+                    &config,
+                    Rules::configured(&config),
+                    world.now(),
+                    seed ^ u64::from(id.0),
+                )),
                 edge: Edge::new(id, Arc::clone(&slots)),
                 config: Arc::clone(&config),
                 dialects: Arc::clone(&dialects),
@@ -132,6 +140,7 @@ impl Universe {
                 metrics: Arc::clone(&metrics),
                 shared: Arc::clone(&shared),
                 outside: outside(),
+                keeper: Box::new(NoStore::default()),
                 seed: seed as u32,
             }))
         });

@@ -1,0 +1,196 @@
+//! A message as bytes for the store, and back.
+//!
+//! A byte for the layout, a byte of flags, then the parts that the flags name, each behind its length in four
+//! bytes, little end first. What the record carries itself (serial, id, time) is not repeated.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{Event, Happening, Meta, Payload, Sender, Tag, Tags};
+use crate::base::ids::{ConnectionId, Epoch, ShardId};
+use crate::base::name::{Channel, Name};
+use crate::base::time::Nanos;
+use crate::store::Record;
+
+const LAYOUT: u8 = 1;
+
+const HAS_SENDER: u8 = 1;
+const HAS_USER: u8 = 1 << 1;
+const HAS_MESSAGE_ID: u8 = 1 << 2;
+const HAS_EXTRAS: u8 = 1 << 3;
+const HAS_TAGS: u8 = 1 << 4;
+
+/// Bytes that are no message, or of a layout this version does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotARecord;
+
+/// The body of a message's record; empty for what is no message, which is never kept.
+pub(super) fn encode(event: &Event) -> Bytes {
+    let Happening::Message { name, data, sender } = &event.happening else { return Bytes::new() };
+    let user = sender.as_ref().and_then(|it| it.user_id.as_ref());
+    let message_id = event.meta.as_ref().and_then(|it| it.message_id.as_ref());
+    let extras = event.meta.as_ref().and_then(|it| it.extras.as_ref());
+    let tags = event.tags.as_slice();
+    let mut flags = 0;
+    for (is_there, flag) in [
+        (sender.is_some(), HAS_SENDER),
+        (user.is_some(), HAS_USER),
+        (message_id.is_some(), HAS_MESSAGE_ID),
+        (extras.is_some(), HAS_EXTRAS),
+        (!tags.is_empty(), HAS_TAGS),
+    ] {
+        flags |= if is_there { flag } else { 0 };
+    }
+    let mut out = BytesMut::with_capacity(32 + name.len() + data.0.len());
+    out.put_u8(LAYOUT);
+    out.put_u8(flags);
+    let mut part = |bytes: &[u8]| {
+        out.put_u32_le(bytes.len() as u32);
+        out.put_slice(bytes);
+    };
+    part(name.as_bytes());
+    part(&data.0);
+    user.iter().for_each(|it| part(it.as_bytes()));
+    message_id.iter().for_each(|it| part(it.as_bytes()));
+    extras.iter().for_each(|it| part(&it.0));
+    for tag in tags {
+        part(tag.name.as_bytes());
+        part(tag.value.as_bytes());
+    }
+    out.freeze()
+}
+
+/// The message of a record. Its sender, if it had one, is no connection of this process.
+pub(super) fn decode(
+    record: &Record,
+    channel: &Channel,
+    epoch: Epoch,
+) -> Result<Event, NotARecord> {
+    let mut rest = record.body.clone();
+    if rest.len() < 2 || rest[0] != LAYOUT {
+        return Err(NotARecord);
+    }
+    let flags = rest[1];
+    drop(rest.split_to(2));
+    let mut part = || {
+        let length = rest.first_chunk::<4>().ok_or(NotARecord)?;
+        let length = u32::from_le_bytes(*length) as usize;
+        drop(rest.split_to(4));
+        (length <= rest.len()).then(|| rest.split_to(length)).ok_or(NotARecord)
+    };
+    let name = text(&part()?)?;
+    let data = Payload(part()?);
+    let mut optional = |flag: u8| (flags & flag != 0).then(&mut part).transpose();
+    let user_id = optional(HAS_USER)?.map(|it| text(&it)).transpose()?;
+    let message_id = optional(HAS_MESSAGE_ID)?.map(|it| text(&it)).transpose()?;
+    let extras = optional(HAS_EXTRAS)?.map(Payload);
+    let mut tags = Vec::new();
+    if flags & HAS_TAGS != 0 {
+        while let Ok(name) = part() {
+            tags.push(Tag { name: text(&name)?, value: text(&part()?)? });
+        }
+    }
+    if !rest.is_empty() {
+        return Err(NotARecord);
+    }
+    let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
+    let sender = (flags & HAS_SENDER != 0).then_some(Sender { connection: nobody, user_id });
+    let meta = Meta { message_id, extras };
+    Ok(Event {
+        channel: channel.clone(),
+        serial: record.serial,
+        epoch: Some(epoch),
+        id: record.id,
+        at: record.at,
+        arrived: Nanos(0),
+        tags: Tags::from(tags),
+        meta: (meta != Meta::default()).then(|| Arc::new(meta)),
+        guarded: false,
+        happening: Happening::Message { name, data, sender },
+    })
+}
+
+fn text(bytes: &[u8]) -> Result<Name, NotARecord> {
+    std::str::from_utf8(bytes).map(Name::from).map_err(|_| NotARecord)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::event_id::EventId;
+    use crate::base::ids::{AppIndex, Serial};
+    use crate::base::time::UnixMillis;
+    use crate::store::NEVER;
+
+    fn every_kind() -> Vec<Event> {
+        let json = |text: &'static str| Payload(Bytes::from_static(text.as_bytes()));
+        let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
+        let tag = |name: &str, value: &str| Tag { name: name.into(), value: value.into() };
+        let mut events = Vec::new();
+        for sender in [
+            None,
+            Some(Sender { connection: nobody, user_id: None }),
+            Some(Sender { connection: nobody, user_id: Some("ann".into()) }),
+        ] {
+            for meta in [
+                None,
+                Some(Meta { message_id: Some("m-1".into()), extras: None }),
+                Some(Meta { message_id: None, extras: Some(json("{\"a\":1}")) }),
+                Some(Meta { message_id: Some("é".into()), extras: Some(json("{}")) }),
+            ] {
+                for tags in [vec![], vec![tag("a", ""), tag("", "b"), tag("a", "c")]] {
+                    events.push(Event {
+                        channel: Channel { app: AppIndex(3), name: "c".into() },
+                        serial: Serial(9),
+                        epoch: Some(Epoch(5)),
+                        id: EventId(77),
+                        at: UnixMillis(1),
+                        arrived: Nanos(0),
+                        tags: Tags::from(tags),
+                        meta: meta.clone().map(Arc::new),
+                        guarded: false,
+                        happening: Happening::Message {
+                            name: "n".into(),
+                            data: json("\"x\""),
+                            sender: sender.clone(),
+                        },
+                    });
+                }
+            }
+        }
+        events
+    }
+
+    fn record(body: Bytes) -> Record {
+        Record { serial: Serial(9), id: EventId(77), at: UnixMillis(1), expires: NEVER, body }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for event in every_kind() {
+            let record = record(encode(&event));
+            assert_eq!(decode(&record, &event.channel, Epoch(5)), Ok(event));
+        }
+    }
+
+    #[test]
+    fn a_cut_or_lengthened_body_is_no_message() {
+        for event in every_kind() {
+            let body = encode(&event);
+            for end in 0..body.len() {
+                // A list of tags may end after any of them.
+                if let Ok(cut) = decode(&record(body.slice(..end)), &event.channel, Epoch(5)) {
+                    assert!(cut.tags.as_slice().len() < event.tags.as_slice().len(), "{end}");
+                }
+            }
+            if event.tags == Tags::default() {
+                let longer = [&body[..], b"x"].concat();
+                let longer = decode(&record(longer.into()), &event.channel, Epoch(5));
+                assert_eq!(longer, Err(NotARecord));
+            }
+            let newer = [&[LAYOUT + 1], &body[1..]].concat();
+            assert_eq!(decode(&record(newer.into()), &event.channel, Epoch(5)), Err(NotARecord));
+        }
+    }
+}
