@@ -45,6 +45,11 @@ fn transcripts() -> Vec<(String, String)> {
     found
 }
 
+/// Whether something is meant to be held after everyone has gone: the channels' history.
+fn keeps(text: &str) -> bool {
+    text.contains("[[history.channels]]")
+}
+
 fn play_all(deflate: bool) {
     let mut failures = Vec::new();
     for (path, text) in transcripts() {
@@ -54,7 +59,7 @@ fn play_all(deflate: bool) {
         world.consulted = script::consulted(&text);
         if let Err(error) = script::play(&text, &config, &mut world) {
             failures.push(format!("{path}, {error}"));
-        } else if world.held_by_nobody() > 0 {
+        } else if !keeps(&text) && world.held_by_nobody() > 0 {
             failures.push(format!("{path}: something is still held after everyone has gone"));
         }
     }
@@ -77,7 +82,7 @@ fn the_simulated_server_follows_the_transcripts() {
             world.deflate = deflate;
             if let Err(error) = script::play(&text, &config, &mut world) {
                 failures.push(format!("{path}, deflate {deflate}, {error}"));
-            } else if !world.is_empty_in_the_end() {
+            } else if !keeps(&text) && !world.is_empty_in_the_end() {
                 failures.push(format!("{path}: something is still held after everyone has gone"));
             }
         }

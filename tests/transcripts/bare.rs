@@ -8,7 +8,8 @@ use bytes::Bytes;
 use ringmain::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 use ringmain::base::time::{Millis, Nanos, Now, UnixMillis};
 use ringmain::broker::edge::{Edge, Recipient, Sink};
-use ringmain::broker::home::{Home, Limits};
+use ringmain::broker::home::{Home, Keeping, Limits};
+use ringmain::broker::rules::Rules;
 use ringmain::broker::slots::Slots;
 use ringmain::broker::{Down, Event, Reply, Up};
 use ringmain::config::Config;
@@ -97,10 +98,21 @@ impl Bare {
         let slots = Arc::new(Slots::new(SHARDS, [1, 2]));
         let shards = || (0..SHARDS).map(ShardId);
         let limits = Limits { channels_max: config.limits.channels_per_shard_max };
+        let now = Now { steady: Nanos(5_000_000_000), wall: UnixMillis(1_700_000_000_000) };
+        let rules = Rules::configured(config);
+        let home = |shard: ShardId| {
+            let seed = u64::from(shard.0) + 1;
+            Home::new(slots.clone(), limits).keeping(Keeping::configured(
+                config,
+                rules.clone(),
+                now,
+                seed,
+            ))
+        };
         Self {
             lanes: Lanes::new(&dialects, config),
             dialects,
-            homes: shards().map(|_| Home::new(slots.clone(), limits)).collect(),
+            homes: shards().map(home).collect(),
             edges: shards().map(|shard| Edge::new(shard, slots.clone())).collect(),
             mail: VecDeque::new(),
             desk: Desk::default(),
@@ -110,7 +122,7 @@ impl Bare {
             peers: HashMap::new(),
             names: BTreeMap::new(),
             opened: 0,
-            now: Now { steady: Nanos(5_000_000_000), wall: UnixMillis(1_700_000_000_000) },
+            now,
             deflate: false,
             draining: false,
         }

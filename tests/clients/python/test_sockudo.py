@@ -84,7 +84,8 @@ class Listener:
         self.client.bind_global(self.take)
 
     async def grant(self, publisher, request):
-        return ws.ChannelAuthorizationData(**json.loads(publisher.authenticate(request.socket_id, request.channel_name)))
+        granted = publisher.authenticate(request.socket_id, request.channel_name)
+        return ws.ChannelAuthorizationData(**json.loads(granted))
 
     def take(self, event, data):
         self.heard.append((event, data))
@@ -166,72 +167,76 @@ class SockudoTest(unittest.IsolatedAsyncioTestCase):
 
     async def test_idempotency(self):
         for kind in ("news", "durable"):
-            name = self.name(kind)
-            listener = await self.listener()
-            await listener.subscribe(name)
-            options = http.TriggerOptions(idempotency_key="once", info="subscription_count")
-            first = await self.call(self.publisher.trigger, name, "e", {"n": 1}, options)
-            again = await self.call(self.publisher.trigger, name, "e", {"n": 1}, options)
-            told = first["channels"][name]
-            self.assertEqual(told["mode"], {"news": "memory", "durable": "durable"}[kind])
-            self.assertEqual(told["history_serial"], 1)
-            self.assertEqual(again["channels"][name]["acknowledgement_id"], told["acknowledgement_id"])
-            self.assertTrue(again["channels"][name]["repeated"])
-            other = await asyncio.to_thread(self.publisher.trigger, name, "e", {"n": 2}, options)
-            self.assertEqual(other.status_code, 409, other)
-            await self.publish(name, 3)
-            await listener.until(lambda: 3 in listener.numbers(name))
-            self.assertEqual(listener.numbers(name), [1, 3])
+            with self.subTest(kind):
+                name = self.name(kind)
+                listener = await self.listener()
+                await listener.subscribe(name)
+                options = http.TriggerOptions(idempotency_key="once", info="subscription_count")
+                first = await self.call(self.publisher.trigger, name, "e", {"n": 1}, options)
+                again = await self.call(self.publisher.trigger, name, "e", {"n": 1}, options)
+                told = first["channels"][name]
+                self.assertEqual(told["mode"], {"news": "memory", "durable": "durable"}[kind])
+                self.assertEqual(told["history_serial"], 1)
+                self.assertEqual(again["channels"][name]["acknowledgement_id"], told["acknowledgement_id"])
+                self.assertTrue(again["channels"][name]["repeated"])
+                other = await asyncio.to_thread(self.publisher.trigger, name, "e", {"n": 2}, options)
+                self.assertEqual(other.status_code, 409, other)
+                await self.publish(name, 3)
+                await listener.until(lambda: 3 in listener.numbers(name))
+                self.assertEqual(listener.numbers(name), [1, 3])
 
     async def test_history_pages(self):
         for kind in ("news", "durable"):
-            name = self.name(kind)
-            await self.publish(name, *range(1, 11))
-            for direction, expected in (("newest_first", [*range(10, 0, -1)]), ("oldest_first", [*range(1, 12)])):
-                serials, cursor = [], None
-                while True:
-                    params = http.HistoryParams(limit=3, direction=direction, cursor=cursor)
-                    page = await self.call(self.publisher.get_channel_history, name, params)
-                    serials += [item["serial"] for item in page["items"]]
-                    if direction == "newest_first" and cursor is None:
-                        # Published in between: a page of the past does not move.
-                        await self.publish(name, 11)
-                    cursor = page["next_cursor"]
-                    if cursor is None:
-                        break
-                self.assertEqual(serials, expected)
-            forged = http.HistoryParams(cursor="A" + page["stream_state"]["stream_id"].replace("-", ""))
-            refused = await asyncio.to_thread(self.publisher.get_channel_history, name, forged)
-            self.assertEqual(refused.status_code, 400, refused)
-            state = await self.call(self.publisher.get_channel_history_state, name)
-            self.assertEqual((state["stream"]["next_serial"], state["stream"]["retained"]["retained_messages"]), (12, 11))
-            purged = await self.call(
-                self.publisher.purge_channel_history, name, "before_serial", "test", before_serial=4
-            )
-            self.assertEqual(purged["purged_messages"], 3)
-            page = await self.call(self.publisher.get_channel_history, name)
-            self.assertEqual([item["serial"] for item in page["items"]], [*range(11, 3, -1)])
-            self.assertTrue(page["continuity"]["truncated_by_retention"])
+            with self.subTest(kind):
+                name = self.name(kind)
+                await self.publish(name, *range(1, 11))
+                for direction, expected in (("newest_first", [*range(10, 0, -1)]), ("oldest_first", [*range(1, 12)])):
+                    serials, cursor = [], None
+                    while True:
+                        params = http.HistoryParams(limit=3, direction=direction, cursor=cursor)
+                        page = await self.call(self.publisher.get_channel_history, name, params)
+                        serials += [item["serial"] for item in page["items"]]
+                        if direction == "newest_first" and cursor is None:
+                            # Published in between: a page of the past does not move.
+                            await self.publish(name, 11)
+                        cursor = page["next_cursor"]
+                        if cursor is None:
+                            break
+                    self.assertEqual(serials, expected)
+                forged = http.HistoryParams(cursor="A" + page["stream_state"]["stream_id"].replace("-", ""))
+                refused = await asyncio.to_thread(self.publisher.get_channel_history, name, forged)
+                self.assertEqual(refused.status_code, 400, refused)
+                state = await self.call(self.publisher.get_channel_history_state, name)
+                self.assertEqual(state["stream"]["next_serial"], 12)
+                self.assertEqual(state["stream"]["retained"]["retained_messages"], 11)
+                purged = await self.call(
+                    self.publisher.purge_channel_history, name, "before_serial", "test", before_serial=4
+                )
+                self.assertEqual(purged["purged_messages"], 3)
+                page = await self.call(self.publisher.get_channel_history, name)
+                self.assertEqual([item["serial"] for item in page["items"]], [*range(11, 3, -1)])
+                self.assertTrue(page["continuity"]["truncated_by_retention"])
 
     async def test_rewind(self):
         for kind in ("news", "durable"):
-            name = self.name(kind)
-            await self.publish(name, *range(1, 6))
-            by_count, by_time = await self.listener(), await self.listener()
-            for listener, rewind, expected in (
-                (by_count, ws.SubscriptionRewind.count_messages(2), [4, 5]),
-                (by_time, ws.SubscriptionRewind.seconds_back(600), [1, 2, 3, 4, 5]),
-            ):
-                await listener.subscribe(name, rewind)
-                done = f"{name} sockudo:rewind_complete"
-                await listener.until(lambda: listener.count(done) == 1)
-                self.assertEqual(listener.numbers(name), expected)
-                self.assertEqual(listener.last(done)["historical_count"], len(expected))
-                self.assertTrue(listener.last(done)["complete"] or rewind.count)
-            await self.publish(name, 6)
-            for listener in (by_count, by_time):
-                await listener.until(lambda: 6 in listener.numbers(name))
-                self.assertEqual(listener.numbers(name)[-1], 6)
+            with self.subTest(kind):
+                name = self.name(kind)
+                await self.publish(name, *range(1, 6))
+                by_count, by_time = await self.listener(), await self.listener()
+                for listener, rewind, expected in (
+                    (by_count, ws.SubscriptionRewind.count_messages(2), [4, 5]),
+                    (by_time, ws.SubscriptionRewind.seconds_back(600), [1, 2, 3, 4, 5]),
+                ):
+                    await listener.subscribe(name, rewind)
+                    done = f"{name} sockudo:rewind_complete"
+                    await listener.until(lambda: listener.count(done) == 1)
+                    self.assertEqual(listener.numbers(name), expected)
+                    self.assertEqual(listener.last(done)["historical_count"], len(expected))
+                    self.assertTrue(listener.last(done)["complete"] or rewind.count)
+                await self.publish(name, 6)
+                for listener in (by_count, by_time):
+                    await listener.until(lambda: 6 in listener.numbers(name))
+                    self.assertEqual(listener.numbers(name)[-1], 6)
 
     async def cut_off(self, name):
         """Cuts a listener off while events come, and mends the line while they still do."""
@@ -267,8 +272,7 @@ class SockudoTest(unittest.IsolatedAsyncioTestCase):
     async def test_cut_off_private(self):
         await self.cut_off(self.name("private"))
 
-    async def test_reset_while_away(self):
-        name = self.name("durable")
+    async def reset_while_away(self, name):
         listener = await self.listener()
         await listener.subscribe(name)
         await self.publish(name, 1, 2)
@@ -287,6 +291,12 @@ class SockudoTest(unittest.IsolatedAsyncioTestCase):
         await self.publish(name, 3)
         await listener.until(lambda: 3 in listener.numbers(name))
         self.assertEqual(listener.numbers(name), [1, 2, 3])
+
+    async def test_reset_while_away(self):
+        await self.reset_while_away(self.name("news"))
+
+    async def test_reset_while_away_durable(self):
+        await self.reset_while_away(self.name("durable"))
 
     async def test_nothing_is_said_on_an_idle_connection(self):
         listener = await self.listener()
