@@ -286,7 +286,10 @@ class SockudoTest(unittest.IsolatedAsyncioTestCase):
         await listener.until(lambda: listener.count("sockudo:resume_failed") == 1)
         failed = listener.last("sockudo:resume_failed")
         self.assertEqual((failed["channel"], failed["code"]), (name, "stream_reset"))
-        self.assertEqual(failed["current_stream_id"], reset["new_stream_id"])
+        # In memory an empty channel that nobody listens to is forgotten, and has yet another life.
+        if name.startswith("durable"):
+            self.assertEqual(failed["current_stream_id"], reset["new_stream_id"])
+        self.assertNotEqual(failed["current_stream_id"], reset["previous_stream_id"])
         await listener.until(lambda: listener.count(f"{name} sockudo:subscription_succeeded") >= 2)
         await self.publish(name, 3)
         await listener.until(lambda: 3 in listener.numbers(name))
