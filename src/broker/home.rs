@@ -145,6 +145,22 @@ pub struct Home {
     keys: VecDeque<(Nanos, u32, Name, EventId)>,
     keys_used: usize,
     in_flight_bytes: u64,
+    counts: Counts,
+}
+
+/// What a home has done since it was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events kept in memory alone.
+    pub kept_memory: u64,
+    /// Events kept on disk.
+    pub kept_durable: u64,
+    /// Publishes answered with the result of an earlier one.
+    pub repeats: u64,
+    /// Events of the past that were handed out to begin with.
+    pub replayed: u64,
+    /// Positions that were refused.
+    pub gaps: u64,
 }
 
 /// Who asked, and where the answer goes.
@@ -354,6 +370,7 @@ impl Home {
             keys: VecDeque::new(),
             keys_used: 0,
             in_flight_bytes: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -655,6 +672,7 @@ impl Home {
             self.channels[number].rare.get_or_insert_default().kept = Some(kept);
         }
         if in_history {
+            self.counts.kept_memory += 1;
             let clock = self.clock(now);
             self.with_window(number, |window| {
                 let expires = window.expiry(clock);

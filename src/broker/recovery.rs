@@ -339,10 +339,8 @@ impl Scene {
             Arc::new(IdempotencyKey { name: name.as_str().into(), fingerprint: [number as u8; 16] })
         });
         let data = Payload(Bytes::from(data));
-        let publish = Publish {
-            key,
-            ..Publish::new(channel(at), "e".into(), data, self.now.steady)
-        };
+        let publish =
+            Publish { key, ..Publish::new(channel(at), "e".into(), data, self.now.steady) };
         let from = Self::connection(CLIENTS + number % 2);
         self.up(&channel(at), from, number as u32, Command::Publish(Box::new(publish)));
     }
@@ -371,7 +369,11 @@ impl Scene {
         let Some(position) = event.position() else { return };
         if let Some(before) = client.position.filter(|it| it.epoch == position.epoch) {
             let expected = Serial(before.serial.0 + 1);
-            assert_eq!(expected, position.serial, "seed {}: client {n} missed or repeats", self.seed);
+            assert_eq!(
+                expected, position.serial,
+                "seed {}: client {n} missed or repeats",
+                self.seed
+            );
         }
         client.position = Some(position);
         let at = client.channel;
@@ -467,9 +469,16 @@ impl Scene {
                 }
             }
             Reply::Refused(refusal) => {
-                assert!(n >= CLIENTS, "seed {}: a subscription was refused: {refusal:?}", self.seed);
                 assert!(
-                    matches!(refusal, Refusal::StoreBusy | Refusal::StoreFailed | Refusal::StoreFull),
+                    n >= CLIENTS,
+                    "seed {}: a subscription was refused: {refusal:?}",
+                    self.seed
+                );
+                assert!(
+                    matches!(
+                        refusal,
+                        Refusal::StoreBusy | Refusal::StoreFailed | Refusal::StoreFull
+                    ),
                     "{refusal:?}"
                 );
                 self.counts.refused += 1;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -110,7 +109,11 @@ fn history(server: &Server, channel: &str) -> (String, Vec<(u64, String)>) {
 
 /// Everything acknowledged is there, once, where it was said to be; nothing is there twice, and what one
 /// publisher published one after the other stands in that order.
-fn check(server: &Server, publishers: &[Publisher], streams: &mut HashMap<String, String>) -> usize {
+fn check(
+    server: &Server,
+    publishers: &[Publisher],
+    streams: &mut HashMap<String, String>,
+) -> usize {
     let mut total = 0;
     let mut channels: Vec<_> = publishers.iter().map(|it| it.channel.clone()).collect();
     channels.dedup();
@@ -118,7 +121,9 @@ fn check(server: &Server, publishers: &[Publisher], streams: &mut HashMap<String
         let (stream, events) = history(server, &channel);
         total += events.len();
         if events.is_empty() {
-            assert!(publishers.iter().all(|it| it.channel != channel || it.acknowledged.is_empty()));
+            assert!(
+                publishers.iter().all(|it| it.channel != channel || it.acknowledged.is_empty())
+            );
             continue;
         }
         assert_eq!(*streams.entry(channel.clone()).or_insert(stream.clone()), stream);
@@ -128,11 +133,16 @@ fn check(server: &Server, publishers: &[Publisher], streams: &mut HashMap<String
             let prefix = format!("{}:", publisher.number);
             let own: Vec<(u64, u64)> = events
                 .iter()
-                .filter_map(|(serial, data)| Some((data.strip_prefix(&prefix)?.parse().ok()?, *serial)))
+                .filter_map(|(serial, data)| {
+                    Some((data.strip_prefix(&prefix)?.parse().ok()?, *serial))
+                })
                 .collect();
             // In order, none missing, none twice; one more than acknowledged may be there.
             let numbers: Vec<_> = own.iter().map(|(n, _)| *n).collect();
-            assert!(numbers.iter().copied().eq(0..own.len() as u64), "{channel} {prefix} {numbers:?}");
+            assert!(
+                numbers.iter().copied().eq(0..own.len() as u64),
+                "{channel} {prefix} {numbers:?}"
+            );
             assert!(own.len() as u64 >= publisher.next, "{channel}: {prefix} lost an event");
             assert!(own.len() as u64 <= publisher.next + 1);
             for (n, serial) in own {
@@ -146,7 +156,8 @@ fn check(server: &Server, publishers: &[Publisher], streams: &mut HashMap<String
 
 #[test]
 fn what_was_acknowledged_survives_being_killed() {
-    let kills = std::env::var("RINGMAIN_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(KILLS);
+    let kills =
+        std::env::var("RINGMAIN_KILLS").ok().and_then(|it| it.parse().ok()).unwrap_or(KILLS);
     let seed = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
     println!("seed {seed}");
     let mut chance = ringmain::base::prng::Prng::new(seed);

@@ -177,7 +177,9 @@ impl Server {
         let directory = Directory::new();
         let file = directory.write(
             "ringmain.toml",
-            &format!("{settings}\n[[apps]]\nid = \"{id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\n"),
+            &format!(
+                "{settings}\n[[apps]]\nid = \"{id}\"\nkey = \"{key}\"\nsecret = \"{secret}\"\n"
+            ),
         );
         let mut command = ringmain();
         command.arg("serve").arg("--config").arg(file).args(["--listen", "127.0.0.1:0"]);

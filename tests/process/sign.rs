@@ -29,7 +29,8 @@ pub fn target((id, key, secret): (&str, &str, &str), route: &str, body: &[u8]) -
 
 /// A whole signed GET; `query` is sorted already and holds nothing to be encoded. The connection stays.
 pub fn get((id, key, secret): (&str, &str, &str), route: &str, query: &[(&str, &str)]) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs().to_string();
+    let now =
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs().to_string();
     let mut pairs = vec![("auth_key", key), ("auth_timestamp", &now), ("auth_version", "1.0")];
     pairs.extend(query);
     pairs.sort_unstable();

@@ -111,6 +111,7 @@ impl Home {
         let reply = if used.fingerprint != key.fingerprint {
             Reply::Refused(Refusal::KeyReused)
         } else if used.is_on_disk {
+            self.counts.repeats += 1;
             Reply::Published(Published { is_repeated: true, ..used.published })
         } else {
             // Answered with the first, when that is on disk.

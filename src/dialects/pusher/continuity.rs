@@ -252,7 +252,8 @@ impl PusherSession {
         self.two.as_ref()?;
         let subscription = self.subscription(channel)?;
         let attached = subscribed.position?;
-        let place = subscription.place.get_or_insert_with(|| Box::new(Place::new(Start::Now, false)));
+        let place =
+            subscription.place.get_or_insert_with(|| Box::new(Place::new(Start::Now, false)));
         let began = match (place.start, subscribed.replay.as_deref()) {
             (Start::After(position), Some(Ok(_))) => position,
             (_, Some(Ok(replay))) => {
@@ -340,7 +341,8 @@ impl PusherSession {
         let mut buffer = String::new();
         let data = object("resume", data, &mut buffer)?;
         let places = data.member("channel_positions").or(data.member("channel_serials"));
-        let places = places.filter(|it| it.kind() == JsonKind::Object).ok_or(Fault::ResumeNowhere)?;
+        let places =
+            places.filter(|it| it.kind() == JsonKind::Object).ok_or(Fault::ResumeNowhere)?;
         let max = self.shared.settings.subscriptions_per_connection_max;
         match places.members().take(max + 1).count() {
             0 => return Err(Fault::ResumeEmpty),
@@ -360,8 +362,11 @@ impl PusherSession {
         let name_bytes_max = self.app().settings.channel_name_bytes_max;
         for (name, value) in places.members() {
             let channel = Name::from(truncated(&name, name_bytes_max + USER_PREFIX.len()));
-            let failed = |reason, expected| {
-                Failure { channel: channel.clone(), reason, expected, stream: None }
+            let failed = |reason, expected| Failure {
+                channel: channel.clone(),
+                reason,
+                expected,
+                stream: None,
             };
             if names::check_published(&name, name_bytes_max).is_err() {
                 resume.failures.push(failed(Reason::Name, None));
@@ -708,7 +713,8 @@ fn read_position(
     value: Raw<'_>,
 ) -> Result<(Position, Option<Cow<'_, str>>), (Reason, Option<String>)> {
     if value.kind() != JsonKind::Object {
-        let reason = if value.as_u64().is_some() { Reason::StreamMissing } else { Reason::Malformed };
+        let reason =
+            if value.as_u64().is_some() { Reason::StreamMissing } else { Reason::Malformed };
         return Err((reason, None));
     }
     let text = |name| value.member(name).and_then(Raw::as_str);

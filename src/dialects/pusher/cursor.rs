@@ -64,7 +64,9 @@ impl fmt::Display for CursorError {
             Self::Foreign => "cursor is not one of this server's",
             Self::OtherApp => "cursor belongs to another app",
             Self::OtherChannel => "cursor belongs to another channel",
-            Self::OtherQuery => "cursor belongs to another query: its direction or bounds are not these",
+            Self::OtherQuery => {
+                "cursor belongs to another query: its direction or bounds are not these"
+            }
         })
     }
 }

@@ -203,10 +203,7 @@ pub(super) fn write_stream(stream: &Stream, out: &mut Vec<u8>) {
     let next = stream.newest.0.saturating_add(1);
     frames::append(
         out,
-        format_args!(
-            "{{\"stream_id\":\"{}\",\"next_serial\":{next},\"retained\":{{",
-            stream.epoch
-        ),
+        format_args!("{{\"stream_id\":\"{}\",\"next_serial\":{next},\"retained\":{{", stream.epoch),
     );
     write_retained(stream, out);
     out.extend_from_slice(b"},\"state\":");

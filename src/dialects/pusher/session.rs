@@ -406,12 +406,8 @@ impl PusherSession {
             return self.rosters.push(roster);
         }
         let attached = roster.position.map(|it| it.serial);
-        let frame = self.acknowledgement(
-            &roster.channel,
-            members.as_deref(),
-            attached,
-            roster.position,
-        );
+        let frame =
+            self.acknowledgement(&roster.channel, members.as_deref(), attached, roster.position);
         self.say(frame, out);
     }
 
@@ -505,7 +501,8 @@ impl PusherSession {
                 connection: self.connection,
                 user_id: subscription.member.as_ref().map(|member| member.user_id.clone()),
             }),
-            exclude: Some(self.connection).filter(|_| !self.two.as_ref().is_some_and(|it| it.echoes)),
+            exclude: Some(self.connection)
+                .filter(|_| !self.two.as_ref().is_some_and(|it| it.echoes)),
             quiet: true,
             ..Publish::new(
                 Channel { app: self.seat.index, name: subscription.name.clone() },

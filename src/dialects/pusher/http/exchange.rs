@@ -436,11 +436,7 @@ fn counts(outcome: &Outcome, body: &mut Vec<u8>) {
     let subscriptions = info.subscription_count.then_some(published.subscription_count);
     let serial = published.epoch.map(|_| published.serial.0);
     numbers(
-        &[
-            ("user_count", users),
-            ("subscription_count", subscriptions),
-            ("history_serial", serial),
-        ],
+        &[("user_count", users), ("subscription_count", subscriptions), ("history_serial", serial)],
         body,
     );
     let is_first = body.ends_with(b"{}");

@@ -3,9 +3,9 @@
 
 use super::super::history::{self, number, write_stream};
 use crate::base::ids::Serial;
+use crate::base::name::Channel;
 use crate::base::time::UnixMillis;
 use crate::broker::{Command, PurgeTo, Purged, Stream};
-use crate::base::name::Channel;
 use crate::dialects::api::Refusal;
 use crate::wire::json::{self, Kind, Raw};
 
@@ -36,8 +36,7 @@ impl Operation {
                 None => Err(Refusal::shape(format!("{name} is not a string"))),
             },
         };
-        let text =
-            |name: &str| optional(name)?.ok_or(Refusal::shape(format!("{name} is missing")));
+        let text = |name: &str| optional(name)?.ok_or(Refusal::shape(format!("{name} is missing")));
         if text("confirm_channel")? != channel {
             return Err(Refusal::invalid("confirm_channel must exactly match the channel path"));
         }
@@ -98,10 +97,7 @@ impl Operation {
 }
 
 /// How far a purge goes: exactly the member that its mode asks for.
-fn purge_to<'a>(
-    mode: &str,
-    member: &dyn Fn(&str) -> Option<Raw<'a>>,
-) -> Result<PurgeTo, Refusal> {
+fn purge_to<'a>(mode: &str, member: &dyn Fn(&str) -> Option<Raw<'a>>) -> Result<PurgeTo, Refusal> {
     const BOUNDS: [&str; 2] = ["before_serial", "before_time_ms"];
     if mode != "all" && !BOUNDS.contains(&mode) {
         return Err(Refusal::invalid("mode must be all, before_serial or before_time_ms"));
@@ -146,7 +142,12 @@ mod tests {
             ("[]".into(), false, 422, "not an object"),
             ("{}".into(), false, 422, "confirm_channel is missing"),
             (r#"{"confirm_channel":1}"#.into(), false, 422, "not a string"),
-            (r#"{"confirm_channel":"d"}"#.into(), false, 400, "must exactly match the channel path"),
+            (
+                r#"{"confirm_channel":"d"}"#.into(),
+                false,
+                400,
+                "must exactly match the channel path",
+            ),
             (format!("{{{sure}}}"), false, 400, "confirm_operation must be reset"),
             (format!("{{{sure},\"reason\":\" \"}}"), true, 400, "reason must not be empty"),
             (format!("{{{sure}}}"), true, 422, "mode is missing"),
@@ -159,7 +160,9 @@ mod tests {
                 "all takes no before_serial",
             ),
             (
-                format!("{{{sure},\"mode\":\"before_serial\",\"before_serial\":1,\"before_time_ms\":1}}"),
+                format!(
+                    "{{{sure},\"mode\":\"before_serial\",\"before_serial\":1,\"before_time_ms\":1}}"
+                ),
                 true,
                 400,
                 "takes no before_time_ms",
@@ -208,7 +211,10 @@ mod tests {
         assert_eq!(answer["previous_stream_id"], Epoch(1).to_string());
         assert_eq!(answer["new_stream_id"], Epoch(2).to_string());
         assert_eq!(answer["requested_by"], serde_json::Value::Null);
-        assert_eq!(json_of(&state("c", &stream))["stream"]["retained"]["oldest_available_serial"], 4);
+        assert_eq!(
+            json_of(&state("c", &stream))["stream"]["retained"]["oldest_available_serial"],
+            4
+        );
     }
 
     fn json_of(text: &[u8]) -> serde_json::Value {

@@ -104,9 +104,8 @@ pub(super) fn read_batch(
                 app.event_batch_max
             )));
         }
-        let item = event(item, key.map(|key| format!("b{i}:{key}")), app).map_err(|refusal| Refusal {
-            text: format!("batch[{i}]: {}", refusal.text).into(),
-            ..refusal
+        let item = event(item, key.map(|key| format!("b{i}:{key}")), app).map_err(|refusal| {
+            Refusal { text: format!("batch[{i}]: {}", refusal.text).into(), ..refusal }
         })?;
         events.push(item);
     }
@@ -248,9 +247,8 @@ impl<'a> Extras<'a> {
         }
         let member = |name: &str| extras.member(name).filter(|it| !it.is_null());
         if let Some(headers) = member("headers") {
-            let is_flat = |it: Raw<'_>| {
-                matches!(it.kind(), Kind::String | Kind::Number | Kind::Bool)
-            };
+            let is_flat =
+                |it: Raw<'_>| matches!(it.kind(), Kind::String | Kind::Number | Kind::Bool);
             if headers.kind() != Kind::Object || !headers.members().all(|(_, it)| is_flat(it)) {
                 return Err(Refusal::shape(
                     "extras.headers is not a flat map of strings, numbers and booleans",
@@ -387,9 +385,24 @@ mod tests {
             ),
             (r#"{"name":"e","channel":"c","socket_id":1}"#, 422, "invalid_input", "socket_id"),
             (r#"{"name":"e","channel":"c","tags":[]}"#, 422, "invalid_input", "tags is not a map"),
-            (r#"{"name":"e","channel":"c","tags":{"a":1}}"#, 422, "invalid_input", "tags is not a map"),
-            (r#"{"name":"e","channel":"c","message_id":""}"#, 400, "invalid_input", "message_id has"),
-            (r#"{"name":"e","channel":"c","message_id":7}"#, 422, "invalid_input", "message_id is not"),
+            (
+                r#"{"name":"e","channel":"c","tags":{"a":1}}"#,
+                422,
+                "invalid_input",
+                "tags is not a map",
+            ),
+            (
+                r#"{"name":"e","channel":"c","message_id":""}"#,
+                400,
+                "invalid_input",
+                "message_id has",
+            ),
+            (
+                r#"{"name":"e","channel":"c","message_id":7}"#,
+                422,
+                "invalid_input",
+                "message_id is not",
+            ),
             (r#"{"name":"e","channel":"c","extras":1}"#, 422, "invalid_input", "extras is not"),
             (
                 r#"{"name":"e","channel":"c","extras":{"headers":{"a":{}}}}"#,
@@ -450,7 +463,8 @@ mod tests {
         let info = event.info.unwrap();
         assert!(info.user_count && info.subscription_count && !info.cache);
         // Absent data is null, a socket id that is none excludes nobody.
-        let event = read_event(br#"{"name":"e","channel":"c","socket_id":"x"}"#, None, &app).unwrap();
+        let event =
+            read_event(br#"{"name":"e","channel":"c","socket_id":"x"}"#, None, &app).unwrap();
         assert_eq!((&event.data.0[..], event.exclude), (&b"null"[..], None));
         assert_eq!(read_batch(br#"{"batch":[]}"#, None, &app).unwrap().len(), 0);
     }
@@ -458,7 +472,8 @@ mod tests {
     #[test]
     fn what_else_is_said_about_an_event_is_kept() {
         let app = settings("1", "k", "s");
-        let body = br#"{"name":"e","channel":"c","data":"x","message_id":"m","tags":{"a":"1","b":"2"},
+        let body =
+            br#"{"name":"e","channel":"c","data":"x","message_id":"m","tags":{"a":"1","b":"2"},
             "extras":{"headers":{"h":1},"ephemeral":true,"ref":{"x":[]}}}"#;
         let event = read_event(body, None, &app).unwrap();
         let meta = event.meta.unwrap();
@@ -466,8 +481,7 @@ mod tests {
         let extras = meta.extras.as_ref().unwrap();
         assert_eq!(&extras.0[..], br#"{"headers":{"h":1},"ephemeral":true,"ref":{"x":[]}}"#);
         assert!(event.ephemeral);
-        let tags: Vec<_> =
-            event.tags.as_slice().iter().map(|it| (&*it.name, &*it.value)).collect();
+        let tags: Vec<_> = event.tags.as_slice().iter().map(|it| (&*it.name, &*it.value)).collect();
         assert_eq!(tags, [("a", "1"), ("b", "2")]);
         let plain = read_event(br#"{"name":"e","channel":"c","extras":null}"#, None, &app).unwrap();
         assert!(plain.meta.is_none() && plain.key.is_none() && !plain.ephemeral);
@@ -491,7 +505,10 @@ mod tests {
         let named = r#""channel":"c","message_id":"m","extras":{"idempotencyKey":"x"}"#;
         assert_eq!(name(named, Some("h")).as_deref(), Some("m:m"));
         // The order of members and what is asked to know make no other event; anything else does.
-        assert_eq!(key(keyed, None), key(r#""idempotency_key":"b","data":"1","channels":["c"]"#, None));
+        assert_eq!(
+            key(keyed, None),
+            key(r#""idempotency_key":"b","data":"1","channels":["c"]"#, None)
+        );
         assert_eq!(key(keyed, None), key(&format!("{keyed},\"info\":\"cache\""), None));
         for other in [
             r#""channel":"c","data":"2","idempotency_key":"b""#,
