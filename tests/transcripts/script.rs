@@ -20,14 +20,16 @@
 //! | `raw METHOD TARGET [body]` | a request as it stands |
 //! | `= STATUS [body]` | what the last request was answered |
 //! | `header NAME: value` | a header field of that answer |
-//! | `keep NAME = MEMBER` | names a text in that answer's JSON body |
+//! | `keep NAME = MEMBER` | names a member of that answer's JSON body: `a.b.0.c`, through JSON as text, too |
+//! | `PEER keep NAME = MEMBER` | names a member of the last text message the peer received |
 //! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
 //!
 //! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
 //! a JSON string, `${auth PEER CHANNEL [NAME]}` and `${user PEER NAME}` what an app's back end signs
-//! for the peer, `${now}` the time in seconds. An expected text that ends in `...` is compared up to there. At its end a transcript
-//! has received everything that came.
+//! for the peer, `${now}` the time in seconds. An expected text that ends in `...` is compared up to there, and
+//! `${any}` in it stands for whatever is there without a quotation mark. At its end a transcript has received
+//! everything that came.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -131,6 +133,7 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
         texts: BTreeMap::new(),
         peers: Vec::new(),
         passed_over: BTreeMap::new(),
+        last: BTreeMap::new(),
         headers: Vec::new(),
         answer: Answer::default(),
     };
@@ -159,6 +162,8 @@ struct Player<'a> {
     peers: Vec<String>,
     /// What peers received before what was looked for, by peer.
     passed_over: BTreeMap<String, VecDeque<Heard>>,
+    /// The last text message each peer was expected to receive and did.
+    last: BTreeMap<String, String>,
     /// Of the next request.
     headers: Vec<(String, String)>,
     answer: Answer,
@@ -174,11 +179,8 @@ impl Player<'_> {
             }
             "keep" => {
                 let (name, member) = rest.split_once(" = ").ok_or("keep NAME = MEMBER")?;
-                let body =
-                    json::parse_str(self.answer.body.trim_end()).map_err(|it| it.to_string())?;
-                let text = body.member(member).and_then(json::Raw::as_str);
-                let text = text.ok_or(format!("no text {member} in {}", self.answer.body))?;
-                self.texts.insert(name.into(), text.into_owned());
+                let text = member_of(self.answer.body.trim_end(), member)?;
+                self.texts.insert(name.into(), text);
             }
             "wait" => self.world.wait(Millis(rest.parse().map_err(|_| "wait MILLIS")?)),
             "GET" | "POST" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" => {
@@ -245,6 +247,12 @@ impl Player<'_> {
             "binary" => self.world.send_binary(peer),
             "gone" => self.world.go(peer),
             "mute" => self.world.mute(peer),
+            "keep" => {
+                let (name, member) = rest.split_once(" = ").ok_or("keep NAME = MEMBER")?;
+                let last = self.last.get(peer).ok_or("nothing came yet")?;
+                let text = member_of(last, member)?;
+                self.texts.insert(name.into(), text);
+            }
             "~" => {
                 let mut passed = VecDeque::new();
                 loop {
@@ -258,7 +266,9 @@ impl Player<'_> {
                 self.passed_over.insert(peer.into(), passed);
             }
             "<" => match self.next(peer) {
-                Some(Heard::Text(text)) if is_as(&text, rest) => {}
+                Some(Heard::Text(text)) if is_as(&text, rest) => {
+                    self.last.insert(peer.into(), text);
+                }
                 other => return Err(format!("  was: {other:?}")),
             },
             "closed" => {
@@ -310,6 +320,7 @@ impl Player<'_> {
             ["auth", peer, channel] => grant(&[text(peer)?, ":", channel]),
             ["auth", peer, channel, data] => grant(&[text(peer)?, ":", channel, ":", text(data)?]),
             ["user", peer, data] => grant(&[text(peer)?, "::user::", text(data)?]),
+            ["any"] => ANY.into(),
             ["now"] => self.world.wall().seconds().to_string(),
             [name] => text(name)?.clone(),
             _ => return Err(format!("no such value: {inside}")),
@@ -317,9 +328,38 @@ impl Player<'_> {
     }
 }
 
+/// What `${any}` becomes: a character that no text has.
+const ANY: &str = "\u{1}";
+
 fn is_as(text: &str, expected: &str) -> bool {
-    match expected.strip_suffix("...") {
-        Some(start) => text.starts_with(start),
-        None => text == expected,
+    let (expected, is_start) = match expected.strip_suffix("...") {
+        Some(start) => (start, true),
+        None => (expected, false),
+    };
+    let mut parts = expected.split(ANY);
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    for part in parts {
+        rest = rest.trim_start_matches(|it| it != '"');
+        match rest.strip_prefix(part) {
+            Some(after) => rest = after,
+            None => return false,
+        }
     }
+    is_start || rest.is_empty()
+}
+
+/// A member of a JSON text by its path: a text's content, anything else's JSON.
+fn member_of(text: &str, path: &str) -> Result<String, String> {
+    let mut found = text.to_owned();
+    for step in path.split('.') {
+        let raw = json::parse_str(&found).map_err(|error| error.to_string())?;
+        let next = match step.parse::<usize>() {
+            Ok(n) => raw.items().nth(n),
+            Err(_) => raw.member(step),
+        };
+        let next = next.ok_or(format!("no {step} of {path} in {text}"))?;
+        found = next.as_str().map_or_else(|| next.text().to_owned(), |it| it.into_owned());
+    }
+    Ok(found)
 }

@@ -31,6 +31,9 @@ const REPLAYS_MAX: usize = 8;
 /// Pages of history one connection may wait for. Source: Sockudo, "History over WebSocket".
 const PAGES_MAX: usize = 2;
 
+/// Bytes of a stream's name that a peer hears again when it is not ours.
+const STREAM_ID_BYTES_MAX: usize = 64;
+
 /// The part of a connection that only version 2 has.
 pub(super) struct Two {
     /// The peer hears its own events.
@@ -372,9 +375,9 @@ impl PusherSession {
                 resume.failures.push(failed(Reason::Name, None));
                 continue;
             }
-            let (position, last_id) = match read_position(value) {
-                Ok(found) => found,
-                Err((reason, expected)) => {
+            let Known { position, last_id } = match Known::read(value) {
+                Ok(known) => known,
+                Err(Unknown { reason, expected }) => {
                     resume.failures.push(failed(reason, expected));
                     continue;
                 }
@@ -446,33 +449,27 @@ impl PusherSession {
         let mut place = subscription.and_then(|it| it.place.as_deref_mut());
         let began = place.as_deref().and_then(|it| it.began);
         let mut sent = Vec::new();
-        let result = result.and_then(|replay| {
-            let mut bytes = bytes_before;
-            for event in &replay.events {
-                let mut frame = Vec::new();
-                let comes_anyway = began
-                    .is_some_and(|it| event.epoch == Some(it.epoch) && event.serial > it.serial);
-                if !comes_anyway && frames::render(Version::Two, event, &mut frame) {
-                    bytes += frame.len();
-                    sent.push(frame);
-                }
+        let mut bytes = bytes_before;
+        for event in result.iter().flat_map(|it| &it.events) {
+            let mut frame = Vec::new();
+            let comes_anyway =
+                began.is_some_and(|it| event.epoch == Some(it.epoch) && event.serial > it.serial);
+            if !comes_anyway && frames::render(Version::Two, event, &mut frame) {
+                bytes += frame.len();
+                sent.push(frame);
             }
-            if bytes > bytes_max {
-                sent.clear();
-                return Err(gap(GapReason::TooMuch));
-            }
-            Ok((replay, bytes))
-        });
+        }
+        let result = if bytes > bytes_max { Err(gap(GapReason::TooMuch)) } else { result };
         if let (Some(place), true) = (&mut place, is_pending) {
             place.told = match &result {
-                Ok((replay, _)) => Told::Reached(replay.position),
+                Ok(replay) => Told::Reached(replay.position),
                 Err(_) => Told::Failed,
             };
         }
         let Some(two) = &mut self.two else { return };
         let Some(mut resume) = two.resume.take() else { return };
         match result {
-            Ok((replay, bytes)) => {
+            Ok(replay) => {
                 if let Ok(at) = two.find(&channel) {
                     two.positions[at].1 = replay.position;
                 }
@@ -708,24 +705,38 @@ fn text_id(event: &Event) -> String {
     given.map_or_else(|| event.id.to_string(), |it| it.to_string())
 }
 
-/// The peer's position in a channel and the last event it knows, or why it is none, with the stream it names.
-fn read_position(
-    value: Raw<'_>,
-) -> Result<(Position, Option<Cow<'_, str>>), (Reason, Option<String>)> {
-    if value.kind() != JsonKind::Object {
-        let reason =
-            if value.as_u64().is_some() { Reason::StreamMissing } else { Reason::Malformed };
-        return Err((reason, None));
+/// How far a peer came in a channel.
+struct Known<'a> {
+    position: Position,
+    /// The last event it heard.
+    last_id: Option<Cow<'a, str>>,
+}
+
+/// Why that cannot be told, and the stream the peer names.
+struct Unknown {
+    reason: Reason,
+    expected: Option<String>,
+}
+
+impl<'a> Known<'a> {
+    fn read(value: Raw<'a>) -> Result<Self, Unknown> {
+        let text = |name| value.member(name).and_then(Raw::as_str);
+        let stream = text("stream_id");
+        let unknown = |reason| Unknown {
+            reason,
+            expected: stream.as_deref().map(|it| truncated(it, STREAM_ID_BYTES_MAX).to_owned()),
+        };
+        let serial = match value.kind() {
+            JsonKind::Object => value.member("serial").and_then(Raw::as_u64),
+            _ => value.as_u64(),
+        };
+        let serial = Serial(serial.ok_or_else(|| unknown(Reason::Malformed))?);
+        let epoch = stream.as_deref().ok_or_else(|| unknown(Reason::StreamMissing))?;
+        // If it is another server's, no stream here was ever called so.
+        let changed = |_| unknown(Reason::Gap(GapReason::EpochChanged));
+        let position = Position { epoch: epoch.parse().map_err(changed)?, serial };
+        Ok(Self { position, last_id: text("last_message_id") })
     }
-    let text = |name| value.member(name).and_then(Raw::as_str);
-    let stream = text("stream_id");
-    let expected = || stream.as_deref().map(|it| truncated(it, 64).to_owned());
-    let serial = value.member("serial").and_then(Raw::as_u64);
-    let serial = serial.ok_or_else(|| (Reason::Malformed, expected()))?;
-    let epoch = stream.as_deref().ok_or((Reason::StreamMissing, None))?;
-    // Another server's: no stream here was ever called so.
-    let epoch = epoch.parse().map_err(|_| (Reason::Gap(GapReason::EpochChanged), expected()))?;
-    Ok((Position { epoch, serial: Serial(serial) }, text("last_message_id")))
 }
 
 /// As much of a text as fits.

@@ -138,8 +138,12 @@ impl PusherSession {
         self.say(frame, out);
     }
 
-    fn end(&self, ending: &Ending) -> Output {
-        end(self.version(), ending)
+    fn end(&mut self, ending: &Ending) -> Output {
+        let mut frame = frames::error(self.version(), ending.code(), ending);
+        if let Some(two) = &mut self.two {
+            two.name(&mut frame);
+        }
+        end(ending, frame)
     }
 
     /// The app this connection belongs to.
@@ -634,25 +638,22 @@ pub struct Refusing(pub(super) Version, pub(super) Ending);
 impl Session for Refusing {
     fn handle(&mut self, input: Input<'_>, _: Now, out: &mut Vec<Output>) {
         if let Input::Opened = input {
-            out.push(end(self.0, &self.1));
+            let frame = frames::error(self.0, self.1.code(), &self.1);
+            out.push(end(&self.1, frame));
         }
     }
 }
 
-fn end(version: Version, ending: &Ending) -> Output {
-    Output::Close(farewell(version, ending), CloseReason::Session)
-}
-
 /// The error frame and the close frame of an ending.
-fn farewell(version: Version, ending: &Ending) -> Farewell {
+fn end(ending: &Ending, frame: Vec<u8>) -> Output {
     let mut text = ending.to_string();
     // A close frame's reason has 123 bytes. Source: RFC 6455, section 5.5.
     while text.len() > 123 {
         text.pop();
     }
-    let frame = frames::error(version, ending.code(), ending);
     let message = String::from_utf8(frame).ok().map(Cow::Owned);
-    Farewell { message, code: ending.code(), text: Cow::Owned(text) }
+    let farewell = Farewell { message, code: ending.code(), text: Cow::Owned(text) };
+    Output::Close(farewell, CloseReason::Session)
 }
 
 /// A user's id: a string that is not empty.

@@ -32,15 +32,18 @@ def binary():
 
 
 class Server:
-    """The real binary on a port of its own choice."""
+    """The real binary on a port of its own choice, with an app of ours or as it is for who configures none."""
 
-    def __init__(self):
+    def __init__(self, is_development=False):
         self.directory = tempfile.mkdtemp(prefix="ringmain-clients-")
-        file = pathlib.Path(self.directory, "ringmain.toml")
-        app = {**APP, "client_events": True, "user_authentication": True}
-        file.write_text("[[apps]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in app.items()))
+        options = []
+        if not is_development:
+            file = pathlib.Path(self.directory, "ringmain.toml")
+            app = {**APP, "client_events": True, "user_authentication": True}
+            file.write_text("[[apps]]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in app.items()))
+            options = ["--config", file]
         self.process = subprocess.Popen(
-            [binary(), "serve", "--config", file, "--listen", "127.0.0.1:0", "--data", f"{self.directory}/data"],
+            [binary(), "serve", *options, "--listen", "127.0.0.1:0", "--data", f"{self.directory}/data"],
             stdin=subprocess.DEVNULL,
             # The variables of whoever runs the tests are none of the tests' settings.
             env={name: value for name, value in os.environ.items() if not name.startswith("RINGMAIN_")},

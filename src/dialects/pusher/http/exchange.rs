@@ -506,6 +506,50 @@ mod tests {
     use crate::base::ids::Serial;
 
     #[test]
+    fn an_acknowledgement_says_how_the_event_is_kept() {
+        use crate::base::ids::Epoch;
+
+        let made = |channel: &str, mode, info: Option<&str>, message_id: Option<&str>| Outcome {
+            event: 0,
+            channel: Name::from(channel),
+            info: info.map(|it| Info::parse(it).unwrap()),
+            message_id: message_id.map(Name::from),
+            published: Some(Published {
+                mode,
+                epoch: (mode != Mode::None).then_some(Epoch(1)),
+                subscription_count: 2,
+                is_repeated: mode == Mode::Durable,
+                ..Published::unkept(Serial(7))
+            }),
+        };
+        let told = |outcomes: &[Outcome], batch| {
+            let response = acknowledged(outcomes, batch);
+            let (_, mode) =
+                response.headers.iter().find(|(it, _)| *it == "X-Ringmain-Acknowledged").unwrap();
+            (mode.to_string(), String::from_utf8(response.body.to_vec()).unwrap())
+        };
+        use Mode::{Durable, Memory, None as Not};
+        let plain = [made("a", Durable, None, None), made("b", Memory, None, None)];
+        assert_eq!(told(&plain, None), ("memory".into(), "{}".into()));
+        let nil = "0".repeat(26);
+        let asked =
+            [made("a", Durable, Some("subscription_count"), None), made("b", Not, Some(""), None)];
+        let first = format!(
+            r#"{{"subscription_count":2,"history_serial":7,"mode":"durable","acknowledgement_id":"{nil}","repeated":true}}"#
+        );
+        let second = format!(r#"{{"mode":"none","acknowledgement_id":"{nil}"}}"#);
+        let body = format!(r#"{{"channels":{{"a":{first},"b":{second}}}}}"#);
+        assert_eq!(told(&asked, None), ("none".into(), body));
+        let batch = [
+            made("a", Memory, None, None),
+            Outcome { event: 1, ..made("a", Memory, None, Some("m")) },
+        ];
+        let body =
+            r#"{"batch":[{},{"history_serial":7,"mode":"memory","acknowledgement_id":"m"}]}"#;
+        assert_eq!(told(&batch, Some(2)), ("memory".into(), body.into()));
+    }
+
+    #[test]
     fn a_publish_is_answered_once_by_its_last_reply() {
         let outcome = |n: usize| Outcome {
             event: 0,

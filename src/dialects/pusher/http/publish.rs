@@ -260,7 +260,9 @@ impl<'a> Extras<'a> {
             Some(Some(ephemeral)) => ephemeral,
             Some(None) => return Err(Refusal::shape("extras.ephemeral is not a boolean")),
         };
-        let key = text(member("idempotencyKey"), "extras.idempotencyKey")?;
+        // Documented in one spelling, sent in the other by the SDKs of Python.
+        let key = member("idempotencyKey").or_else(|| member("idempotency_key"));
+        let key = text(key, "extras.idempotencyKey")?;
         if let Some(key) = &key {
             checked_key(key, "extras.idempotencyKey")?;
         }
