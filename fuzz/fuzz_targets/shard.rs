@@ -74,6 +74,7 @@ fuzz_target!(|script: &[u8]| {
         dialects,
         metrics: Arc::clone(&metrics),
         shared: Arc::new(Shared::default()),
+        health: None,
         keeper: Box::new(ringmain::store::port::NoStore::default()),
         outside: Box::new(Nobody::default()),
         seed: 7,

@@ -11,11 +11,11 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::durable::{Durable, Pending};
+pub use self::keeping::Keeping;
 use self::keeping::Used;
-use super::history::{ReplayMax, Window};
+use super::history::Window;
 use super::interest::Interest;
 use super::members::Members;
-use super::rules::Rules;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
 use super::{
@@ -27,8 +27,6 @@ use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
 use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
-use crate::config::Config;
-use crate::config::history::History;
 use crate::store::Ask;
 
 /// Up to this many subscriptions each change of a channel's count is told at once.
@@ -50,67 +48,6 @@ pub const SURVEY_MAX: usize = 1024;
 pub struct Limits {
     /// Channels it may hold.
     pub channels_max: usize,
-}
-
-/// How a home keeps history and remembers keys.
-#[derive(Clone, Debug)]
-pub struct Keeping {
-    /// Which channels keep what.
-    pub rules: Arc<Rules>,
-    /// When the clock of retention started; the store's starts at the same moment.
-    pub origin: Now,
-    /// Makes epochs and ids; differs from process to process and from shard to shard.
-    pub seed: u64,
-    /// Bytes of events in memory, over all channels; above it older ones go.
-    pub bytes_max: u64,
-    /// Events of a durable channel that stay in memory.
-    pub window_events: usize,
-    /// What may be replayed to one subscriber at once.
-    pub replay: ReplayMax,
-    /// Bytes of events on their way to disk; more are refused.
-    pub in_flight_bytes_max: u64,
-    /// How long an idempotency key is remembered.
-    pub key_span: Millis,
-    /// Keys remembered at once; more are refused.
-    pub keys_max: usize,
-}
-
-impl Keeping {
-    /// As configured; `rules` are [`Rules::configured`].
-    pub fn configured(config: &Config, rules: Arc<Rules>, origin: Now, seed: u64) -> Self {
-        let history = History::of(config);
-        Self {
-            rules,
-            origin,
-            seed,
-            bytes_max: config.limits.history_bytes_per_shard_max as u64,
-            window_events: history.window_events,
-            replay: ReplayMax {
-                events: history.replay_events_max,
-                bytes: history.replay_bytes_max,
-            },
-            key_span: history.idempotency_window,
-            keys_max: history.idempotency_keys_max,
-            ..Self::default()
-        }
-    }
-}
-
-impl Default for Keeping {
-    /// Keeps nothing.
-    fn default() -> Self {
-        Self {
-            rules: Arc::default(),
-            origin: Now::default(),
-            seed: 0,
-            bytes_max: 64 << 20,
-            window_events: 128,
-            replay: ReplayMax { events: 1_000, bytes: 1 << 20 },
-            in_flight_bytes_max: 32 << 20,
-            key_span: Millis(120_000),
-            keys_max: 100_000,
-        }
-    }
 }
 
 /// The channels whose home is one shard.
@@ -145,6 +82,22 @@ pub struct Home {
     keys: VecDeque<(Nanos, u32, Name, EventId)>,
     keys_used: usize,
     in_flight_bytes: u64,
+    counts: Counts,
+}
+
+/// What a home has done since it was last asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events kept in memory alone.
+    pub kept_memory: u64,
+    /// Events kept on disk.
+    pub kept_durable: u64,
+    /// Publishes answered with the result of an earlier one.
+    pub repeats: u64,
+    /// Events of the past that were handed out to begin with.
+    pub replayed: u64,
+    /// Positions that were refused.
+    pub gaps: u64,
 }
 
 /// Who asked, and where the answer goes.
@@ -354,6 +307,7 @@ impl Home {
             keys: VecDeque::new(),
             keys_used: 0,
             in_flight_bytes: 0,
+            counts: Counts::default(),
         }
     }
 
@@ -655,6 +609,7 @@ impl Home {
             self.channels[number].rare.get_or_insert_default().kept = Some(kept);
         }
         if in_history {
+            self.counts.kept_memory += 1;
             let clock = self.clock(now);
             self.with_window(number, |window| {
                 let expires = window.expiry(clock);

@@ -104,6 +104,18 @@ catalog! {
     "ringmain_client_events_limited_total", "Events of peers refused for their rate.", { ClientEventsLimited }
     "ringmain_inquiries_total", "Questions to the world outside: whose token, a login.", { Inquiries }
     "ringmain_inquiries_unanswered_total", "Of them those that nobody answered in time, treated as refused.", { InquiriesUnanswered }
+    "ringmain_events_kept_total", "Events that took a place in their channel's history, by where.", {
+        KeptMemory = mode: "memory", KeptDurable = mode: "durable"
+    }
+    "ringmain_idempotent_repeats_total", "Publishes that were answered with the result of an earlier one.", { IdempotentRepeats }
+    "ringmain_replayed_events_total", "Events of the past that subscribers were sent.", { EventsReplayed }
+    "ringmain_gaps_total", "Positions that could not be continued, and were refused.", { Gaps }
+    "ringmain_store_batches_total", "Groups that the store committed, with one sync each.", { StoreBatches }
+    "ringmain_store_asks_total", "Asks in these groups.", { StoreAsks }
+    "ringmain_store_records_total", "Events that the store took.", { StoreRecords }
+    "ringmain_store_record_bytes_total", "Bytes of these events.", { StoreRecordBytes }
+    "ringmain_store_failures_total", "Groups whose commit failed.", { StoreFailures }
+    "ringmain_store_records_expired_total", "Events that retention took away from disk.", { StoreRecordsExpired }
     "ringmain_mails_sent_total", "Mails to shards, one's own included, by direction.", {
         MailsUp = direction: "up", MailsDown = direction: "down"
     }
@@ -126,6 +138,12 @@ catalog! {
     "ringmain_members", "Members of the channels this shard is home of.", { Members }
     "ringmain_outbox_bytes", "Bytes queued in all outboxes.", { OutboxBytes }
     "ringmain_outbox_peak_bytes", "The most bytes any one outbox has held.", { OutboxPeakBytes }
+    "ringmain_history_bytes", "Bytes of events that channels keep in memory.", { HistoryBytes }
+    "ringmain_store_asks", "Asks that the store has not answered.", { StoreAsks }
+    "ringmain_store_bytes", "Bytes that durable state takes on disk.", { StoreBytes }
+    "ringmain_store_free_bytes", "Bytes free on the disk of durable state.", { StoreFreeBytes }
+    "ringmain_store_full", "1 while durable publishes are refused because the disk is at its bound.", { StoreFull }
+    "ringmain_store_failed", "1 while the database is being opened again after a failure.", { StoreFailed }
     "ringmain_backlog_mails", "Mails that wait for room in a mailbox, by direction.", {
         BacklogUp = direction: "up", BacklogDown = direction: "down"
     }
@@ -139,6 +157,7 @@ catalog! {
         StageSubmit = stage: "submit", StageComplete = stage: "complete"
     }
     "ringmain_publish_seconds", "From the arrival of an event's bytes to the last send of it on a shard.", { PublishToLastSend }
+    "ringmain_store_sync_seconds", "Time the store took to bring one group to disk.", { StoreSync }
     "ringmain_tick_seconds", "Time one turn of the loop worked, its wait left out.", { Tick }
 }
 

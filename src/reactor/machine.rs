@@ -71,6 +71,17 @@ pub fn memory_bytes() -> u64 {
     group.map_or(machine, |group: u64| group.min(machine))
 }
 
+/// How many bytes are free, for who has no privileges, on the file system of a path that is there.
+pub fn free_bytes(path: &std::path::Path) -> io::Result<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: a statvfs is plain numbers, for which zero is a value.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero, and the kernel writes one statvfs.
+    check(unsafe { libc::statvfs(path.as_ptr(), &mut found) })?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Makes writing to a closed pipe or socket an error instead of the end of the process.
 pub fn ignore_broken_pipes() {
     // SAFETY: ignoring a signal installs no handler.

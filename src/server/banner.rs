@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use super::start::Started;
+use crate::config::history::History;
 
 /// What the command to copy publishes: the README's subscribers read its `text`.
 const DATA: &str = r#"{"text":"hi"}"#;
@@ -18,7 +19,7 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     for address in &started.addresses {
         writeln!(out, "  listens     http://{address}")?;
     }
-    writeln!(out, "  store       none: events live in memory and end with the process")?;
+    writeln!(out, "  store       {}", store(started))?;
     writeln!(
         out,
         "  limits      {} connections, {} per outbox, {} of outboxes per shard",
@@ -76,6 +77,27 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// What is kept, and where.
+fn store(started: &Started) -> String {
+    let config = &started.config;
+    let history = History::of(config);
+    let rows = |mode: &str| {
+        let of_mode = history.channels.iter().filter(|row| row.mode == mode);
+        of_mode.map(|row| row.pattern.as_str()).collect::<Vec<_>>().join(" ")
+    };
+    match (rows("durable").as_str(), rows("memory").as_str()) {
+        ("", "") => "none: nothing is kept; [[history.channels]] says what is".into(),
+        ("", memory) => format!("none: {memory} in memory, which ends with the process"),
+        (durable, memory) => {
+            let in_memory = if memory.is_empty() { "" } else { "; in memory: " };
+            format!(
+                "{} for {durable}{in_memory}{memory}",
+                super::keep::path(&config.data).display()
+            )
+        }
+    }
 }
 
 fn bytes(n: usize) -> String {

@@ -1,6 +1,7 @@
 //! Many shards: start them, pin them, tell them to drain, wait for them.
 
 mod banner;
+mod keep;
 mod start;
 
 use std::fmt;
@@ -93,6 +94,8 @@ pub fn run_with(
             wake_after_panic();
         }
     }
+    // Whatever was acknowledged is on disk already; this lets go of the directory.
+    drop(started.store);
     let left = shared.connections.load(Ordering::Relaxed);
     log::info(machine::now().wall, "stopped", &[("connections_dropped", &left)]);
     failure.map_or(Ok(()), Err)

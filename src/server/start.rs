@@ -2,8 +2,8 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,8 +22,12 @@ use crate::reactor::{self, Waker, machine};
 use crate::shard::back::{self, BackPort};
 use crate::shard::mesh::{self, Doorbell, Ports};
 use crate::shard::{Life, Parts, Shard, Shared};
+use crate::store::Keeper;
+use crate::store::health::Health;
+use crate::store::thread::Store;
 
 use super::RunError;
+use super::keep::{self, Kept};
 
 /// A server that was killed leaves its listeners to the kernel, which takes its rings apart after the
 /// process is gone: a port is only taken if it stays so.
@@ -47,6 +51,8 @@ pub struct Started {
     pub wakers: Vec<Waker>,
     /// What all shards share.
     pub shared: Arc<Shared>,
+    /// The store; none: nothing is durable.
+    pub store: Option<Store>,
 }
 
 /// What a shard's thread says once it listens.
@@ -54,6 +60,13 @@ struct Ready {
     addresses: Vec<SocketAddr>,
     waker: Waker,
     driver: String,
+}
+
+/// A shard's ends of the ways to the others, to the back shard and to the store.
+struct Ends {
+    ports: Ports,
+    back: BackPort,
+    keeper: Box<dyn Keeper>,
 }
 
 /// Everything the shards have in common.
@@ -66,6 +79,8 @@ struct Common {
     rules: Arc<Rules>,
     /// When the clock of retention starts.
     origin: Now,
+    /// How the store is.
+    health: Option<Arc<Health>>,
     seed: u64,
     cores: Vec<usize>,
 }
@@ -83,9 +98,14 @@ pub fn start(
     let metrics = Arc::new(Metrics::new(shards, names));
     let dialects = Arc::new(dialects(&config, Arc::clone(&metrics)));
     let seed = random_seed();
+    let (rules, origin) = (Rules::configured(&config), machine::now());
+    let bell = Arc::new(OnceLock::new());
+    let Kept { store, keepers } = keep::open(&config, &rules, origin, &bell)?;
+    let health = store.as_ref().map(Store::health);
     let common = Arc::new(Common {
-        rules: Rules::configured(&config),
-        origin: machine::now(),
+        rules,
+        origin,
+        health,
         config: Arc::new(config),
         dialects,
         metrics,
@@ -124,11 +144,13 @@ pub fn start(
         .map(|waker| Doorbell { parking: Parking::new(), waker: waker.clone() })
         .collect::<Vec<_>>();
     let doorbells = Arc::new(doorbells);
+    let _ = bell.set(Arc::clone(&doorbells));
     let ports = mesh::mesh(&doorbells, common.config.limits.mailbox_slots);
     let back = back::start(doorbells)
         .map_err(|error| RunError::Machine(format!("the back shard cannot be started: {error}")))?;
-    for (go, ports) in go.iter().zip(ports.into_iter().zip(back)) {
-        if go.send(ports).is_err() {
+    let ends = ports.into_iter().zip(back).zip(keepers);
+    for (go, ((ports, back), keeper)) in go.iter().zip(ends) {
+        if go.send(Ends { ports, back, keeper }).is_err() {
             return Err(RunError::Failed("a shard ended before it ran".into()));
         }
     }
@@ -140,6 +162,7 @@ pub fn start(
         threads,
         wakers,
         shared: Arc::clone(&common.shared),
+        store,
     })
 }
 
@@ -148,7 +171,7 @@ fn run_shard(
     common: &Common,
     addresses: &[SocketAddr],
     ready: &mpsc::Sender<Result<Ready, RunError>>,
-    ports: &mpsc::Receiver<(Ports, BackPort)>,
+    ends: &mpsc::Receiver<Ends>,
 ) {
     let config = &common.config;
     if config.pin && !common.cores.is_empty() {
@@ -176,7 +199,7 @@ fn run_shard(
     let (listeners, addresses) = listening.into_iter().unzip();
     let told =
         ready.send(Ok(Ready { addresses, waker: driver.waker(), driver: driver.describe() }));
-    let (Ok(()), Ok((ports, outside))) = (told, ports.recv()) else { return };
+    let (Ok(()), Ok(Ends { ports, back, keeper })) = (told, ends.recv()) else { return };
 
     let mut shard = Shard::new(Parts {
         id,
@@ -199,8 +222,10 @@ fn run_shard(
         lanes: Lanes::new(&common.dialects, config),
         metrics: Arc::clone(&common.metrics),
         shared: Arc::clone(&common.shared),
-        outside: Box::new(outside),
-        keeper: Box::new(crate::store::port::NoStore::default()),
+        outside: Box::new(back),
+        keeper,
+        // One shard counts what the store did.
+        health: common.health.clone().filter(|_| id.0 == 0),
         seed: (common.seed >> 32) as u32 ^ u32::from(id.0),
     });
     while shard.tick() == Life::Running {}

@@ -34,6 +34,7 @@ use crate::dialects::{Dialect, Input, Output, TimerKind};
 use crate::observe::{CloseReason, Counter, Gauge, Metrics, ShardMetrics};
 use crate::reactor::{Completion, Driver, ListenerId, SocketId, Wait};
 use crate::store::Keeper;
+use crate::store::health::Health;
 use crate::wire::http::{DateText, FieldsSpare};
 use crate::wire::websocket::deflate::Inflater;
 use crate::wire::websocket::encode;
@@ -94,6 +95,8 @@ pub struct Parts {
     pub outside: Box<dyn Outside>,
     /// Who keeps what is durable.
     pub keeper: Box<dyn Keeper>,
+    /// How the store is, for the one shard that counts what it did.
+    pub health: Option<Arc<Health>>,
     /// Makes connection ids differ from those of an earlier process.
     pub seed: u32,
 }
@@ -201,7 +204,7 @@ impl Shard {
             connections: Vec::new(),
             connections_open: 0,
             stages: Stages::default(),
-            tally: Tally::default(),
+            tally: Tally::new(parts.health),
             drain: None,
             held: Vec::new(),
             date: DateText::new(now.wall),

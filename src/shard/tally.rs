@@ -1,26 +1,58 @@
 //! What a shard counts once per tick rather than where it happens: gauges, and what its driver counted.
 
 use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::base::ids::LaneId;
-use crate::base::time::Nanos;
+use crate::base::time::{Millis, Nanos};
 use crate::broker::{Event, Render};
 use crate::dialects::lanes::Lanes;
 use crate::observe::{Counter, Gauge, Histogram, log};
 use crate::reactor::DriverStats;
+use crate::store::health::{Condition, Health, SYNC_STEPS};
 
 use super::Shard;
 
 /// The numbers as they were told last.
 #[derive(Default)]
 pub struct Tally {
+    /// What the store counts, if this shard tells it.
+    health: Option<Arc<Health>>,
+    store: StoreTally,
     driver: DriverStats,
     subscriptions_opened: u64,
     subscriptions_closed: u64,
     /// The second in which log lines were last summed.
     second: u64,
+}
+
+/// What the store had done when it was told last.
+#[derive(Default)]
+struct StoreTally {
+    /// When that was.
+    at: Nanos,
+    batches: u64,
+    asks: u64,
+    records: u64,
+    bytes: u64,
+    failures: u64,
+    swept: u64,
+    syncs: [u64; SYNC_STEPS.len() + 1],
+}
+
+/// How long what the store did may go untold.
+const STORE_PERIOD: Millis = Millis(10);
+/// What a sync is said to have taken that took longer than all steps.
+const SYNC_LONGEST: Duration = Duration::from_secs(10);
+
+impl Tally {
+    pub fn new(health: Option<Arc<Health>>) -> Self {
+        Self { health, ..Self::default() }
+    }
 }
 
 /// The lanes, and how much they rendered since the last tick.
@@ -88,10 +120,59 @@ impl Shard {
             .add(Counter::ReceiveBuffersExhausted, stats.receives_starved - told.receives_starved);
         self.tally.driver = stats;
 
+        self.tally_store(began);
         let second = self.now.wall.seconds();
         if second != self.tally.second {
             self.tally.second = second;
             log::flush(self.now.wall);
         }
+    }
+
+    fn tally_store(&mut self, now: Nanos) {
+        let counts = self.home.take_counts();
+        let metrics = self.metrics.shard(self.id);
+        metrics.add(Counter::KeptMemory, counts.kept_memory);
+        metrics.add(Counter::KeptDurable, counts.kept_durable);
+        metrics.add(Counter::IdempotentRepeats, counts.repeats);
+        metrics.add(Counter::EventsReplayed, counts.replayed);
+        metrics.add(Counter::Gaps, counts.gaps);
+        metrics.set(Gauge::HistoryBytes, self.home.history_bytes());
+        metrics.set(Gauge::StoreAsks, self.home.store_asks_open() as u64);
+        let Tally { health: Some(health), store: told, .. } = &mut self.tally else { return };
+        if now < told.at + STORE_PERIOD {
+            return;
+        }
+        told.at = now;
+        let now_is = |counted: &AtomicU64| counted.load(Ordering::Relaxed);
+        let counted = [
+            (Counter::StoreBatches, &health.batches, &mut told.batches),
+            (Counter::StoreAsks, &health.asks, &mut told.asks),
+            (Counter::StoreRecords, &health.records, &mut told.records),
+            (Counter::StoreRecordBytes, &health.record_bytes, &mut told.bytes),
+            (Counter::StoreFailures, &health.failures, &mut told.failures),
+            (Counter::StoreRecordsExpired, &health.swept_records, &mut told.swept),
+        ];
+        for (counter, counted, told) in counted {
+            let is = now_is(counted);
+            metrics.add(counter, is - *told);
+            *told = is;
+        }
+        for (step, told) in told.syncs.iter_mut().enumerate() {
+            let is = now_is(&health.sync_steps[step]);
+            // The upper end of the step: never better than it was.
+            let took = SYNC_STEPS.get(step).copied().unwrap_or(SYNC_LONGEST);
+            for _ in *told..is {
+                metrics.record(Histogram::StoreSync, took);
+            }
+            *told = is;
+        }
+        metrics.set(Gauge::StoreBytes, now_is(&health.used_bytes));
+        metrics.set(Gauge::StoreFreeBytes, now_is(&health.free_bytes));
+        let condition = health.condition();
+        metrics.set(Gauge::StoreFull, u64::from(condition == Condition::Full));
+        metrics.set(
+            Gauge::StoreFailed,
+            u64::from(matches!(condition, Condition::Failed | Condition::Stopped)),
+        );
     }
 }

@@ -141,6 +141,7 @@ impl Universe {
                 shared: Arc::clone(&shared),
                 outside: outside(),
                 keeper: Box::new(NoStore::default()),
+                health: None,
                 seed: seed as u32,
             }))
         });

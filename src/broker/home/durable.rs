@@ -298,6 +298,11 @@ impl Home {
         self.pending.len()
     }
 
+    /// What was done since this was last asked.
+    pub fn take_counts(&mut self) -> super::Counts {
+        std::mem::take(&mut self.counts)
+    }
+
     /// Bytes of history in memory.
     pub fn history_bytes(&self) -> u64 {
         self.history_bytes
@@ -563,6 +568,7 @@ impl Home {
     ) {
         let InFlight { event, exclude, keep_last, expires, key, askers, bytes } = in_flight;
         self.in_flight_bytes -= bytes;
+        self.counts.kept_durable += 1;
         let window_events = self.keeping.window_events;
         self.with_window(number, |window| window.push(event.clone(), expires, window_events));
         let held = &mut self.channels[number];

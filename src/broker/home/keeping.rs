@@ -1,17 +1,83 @@
 //! A home that keeps history: windows and their bounds, idempotency keys, and what is asked of the past.
 
+use std::sync::Arc;
+
 use super::durable::{Durable, Pending, refusal_of};
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now, UnixMillis};
-use crate::broker::history::Window;
+use crate::broker::history::{ReplayMax, Window};
+use crate::broker::rules::Rules;
 use crate::broker::{
     Down, IdempotencyKey, Mode, Page, PageQuery, Position, Published, Purged, Refusal, Render,
     Reply, Stream,
 };
+use crate::config::Config;
+use crate::config::history::History;
 use crate::store::{Answer, Ask, Clock, Head, PageAsk, PurgeTo};
+
+/// How a home keeps history and remembers keys.
+#[derive(Clone, Debug)]
+pub struct Keeping {
+    /// Which channels keep what.
+    pub rules: Arc<Rules>,
+    /// When the clock of retention started; the store's starts at the same moment.
+    pub origin: Now,
+    /// Makes epochs and ids; differs from process to process and from shard to shard.
+    pub seed: u64,
+    /// Bytes of events in memory, over all channels; above it older ones go.
+    pub bytes_max: u64,
+    /// Events of a durable channel that stay in memory.
+    pub window_events: usize,
+    /// What may be replayed to one subscriber at once.
+    pub replay: ReplayMax,
+    /// Bytes of events on their way to disk; more are refused.
+    pub in_flight_bytes_max: u64,
+    /// How long an idempotency key is remembered.
+    pub key_span: Millis,
+    /// Keys remembered at once; more are refused.
+    pub keys_max: usize,
+}
+
+impl Keeping {
+    /// As configured; `rules` are [`Rules::configured`].
+    pub fn configured(config: &Config, rules: Arc<Rules>, origin: Now, seed: u64) -> Self {
+        let history = History::of(config);
+        Self {
+            rules,
+            origin,
+            seed,
+            bytes_max: config.limits.history_bytes_per_shard_max as u64,
+            window_events: history.window_events,
+            replay: ReplayMax {
+                events: history.replay_events_max,
+                bytes: history.replay_bytes_max,
+            },
+            key_span: history.idempotency_window,
+            keys_max: history.idempotency_keys_max,
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Keeping {
+    /// Keeps nothing.
+    fn default() -> Self {
+        Self {
+            rules: Arc::default(),
+            origin: Now::default(),
+            seed: 0,
+            bytes_max: 64 << 20,
+            window_events: 128,
+            replay: ReplayMax { events: 1_000, bytes: 1 << 20 },
+            in_flight_bytes_max: 32 << 20,
+            key_span: Millis(120_000),
+            keys_max: 100_000,
+        }
+    }
+}
 
 /// Places for channels that one event looks at to make room for itself.
 const ROOM_MAX: u32 = 256;
@@ -111,6 +177,7 @@ impl Home {
         let reply = if used.fingerprint != key.fingerprint {
             Reply::Refused(Refusal::KeyReused)
         } else if used.is_on_disk {
+            self.counts.repeats += 1;
             Reply::Published(Published { is_repeated: true, ..used.published })
         } else {
             // Answered with the first, when that is on disk.

@@ -291,6 +291,10 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        match &result {
+            Ok(replay) => self.counts.replayed += replay.events.len() as u64,
+            Err(_) => self.counts.gaps += 1,
+        }
         match reading.wanted {
             Wanted::Reply => reading.asker.answer(Reply::Replayed(Box::new(result)), out),
             Wanted::Subscription(subscribe) => {

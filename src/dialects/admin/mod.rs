@@ -56,13 +56,30 @@ impl Admin {
 
     /// How the process is, in one word, and the status that goes with it.
     fn health(&self, facts: &Facts) -> (u16, &'static str) {
-        if facts.draining { (503, "DRAINING") } else { (200, "OK") }
+        let is_degraded = [Gauge::StoreFailed, Gauge::StoreFull]
+            .iter()
+            .any(|gauge| self.metrics.total_gauge(*gauge) > 0);
+        match (facts.draining, is_degraded) {
+            (true, _) => (503, "DRAINING"),
+            // What is not durable goes on.
+            (false, true) => (200, "DEGRADED"),
+            (false, false) => (200, "OK"),
+        }
     }
 
     /// Whether new connections are welcome.
     fn readiness(&self, facts: &Facts) -> (u16, &'static str) {
         let health = self.health(facts);
-        if health.0 == 200 && self.metrics.total_gauge(Gauge::Connections) >= self.connections_max {
+        if health.0 != 200 {
+            return health;
+        }
+        if self.metrics.total_gauge(Gauge::StoreFailed) > 0 {
+            return (503, "STORE_FAILED");
+        }
+        if self.metrics.total_gauge(Gauge::StoreFull) > 0 {
+            return (503, "STORE_FULL");
+        }
+        if self.metrics.total_gauge(Gauge::Connections) >= self.connections_max {
             return (503, "CAPACITY");
         }
         health

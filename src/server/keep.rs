@@ -1,0 +1,109 @@
+//! The store, if some channel is durable: opened before anyone listens, closed after the last shard is gone.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use crate::base::time::{Millis, Now, UnixMillis};
+use crate::broker::Mode;
+use crate::broker::rules::Rules;
+use crate::config::Config;
+use crate::observe::log;
+use crate::reactor::machine;
+use crate::shard::mesh::Doorbell;
+use crate::store::port::NoStore;
+use crate::store::thread::{self, Note, Options, Store};
+use crate::store::{Bounds, Keeper, StreamKey};
+
+use super::RunError;
+
+/// The database's directory within that of the settings.
+pub(super) fn path(data: &Path) -> PathBuf {
+    data.join("store")
+}
+
+/// How long opening may take without a word.
+const QUIET: Millis = Millis(500);
+
+/// The store and one end of it for each shard.
+pub(super) struct Kept {
+    /// None: nothing is durable.
+    pub store: Option<Store>,
+    pub keepers: Vec<Box<dyn Keeper>>,
+}
+
+/// Opens the store and starts its threads, if some channel is durable. Shards are woken by `doorbells` once these
+/// are there.
+pub(super) fn open(
+    config: &Config,
+    rules: &Arc<Rules>,
+    origin: Now,
+    doorbells: &Arc<OnceLock<Arc<Vec<Doorbell>>>>,
+) -> Result<Kept, RunError> {
+    let ports = usize::from(config.shards);
+    if !rules.any_durable() {
+        let keepers = (0..ports).map(|_| Box::new(NoStore::default()) as Box<dyn Keeper>);
+        return Ok(Kept { store: None, keepers: keepers.collect() });
+    }
+    let (rules, doorbells) = (Arc::clone(rules), Arc::clone(doorbells));
+    let bounds_of = move |stream: &StreamKey| {
+        // What is durable no more is kept until it expires: a rule may come back.
+        let rule = rules.of_stream(stream).filter(|rule| rule.mode == Mode::Durable);
+        let bounds = |rule: crate::broker::rules::Rule| Bounds {
+            records_max: rule.events_max,
+            bytes_max: rule.bytes_max,
+        };
+        rule.map(bounds).unwrap_or_default()
+    };
+    let options = Options {
+        path: path(&config.data),
+        bytes_max: config.store.bytes_max,
+        bytes_free_min: config.store.free_bytes_min,
+        free_bytes: Box::new(machine::free_bytes),
+        bounds_of: Box::new(bounds_of),
+        clock: Arc::new(move || {
+            let passed = machine::now().steady - origin.steady;
+            UnixMillis(origin.wall.0 + passed.0 / 1_000_000)
+        }),
+        ports,
+        notify: Arc::new(move |port| {
+            if let Some(doorbell) = doorbells.get().and_then(|it| it.get(port))
+                && doorbell.parking.should_wake()
+            {
+                doorbell.waker.wake();
+            }
+        }),
+        note: Arc::new(note),
+    };
+    std::fs::create_dir_all(&config.data).map_err(|error| {
+        RunError::Machine(format!(
+            "cannot make the data directory {}: {error}; choose another with --data DIR",
+            config.data.display()
+        ))
+    })?;
+    let began = machine::now().steady;
+    let mut progress = |what: &str| {
+        let now = machine::now();
+        // Mostly it takes no time worth a word.
+        if now.steady > began + QUIET {
+            log::info(now.wall, "store_opening", &[("at", &what)]);
+        }
+    };
+    let (store, ports) = thread::start(options, &mut progress)
+        .map_err(|error| RunError::Machine(error.to_string()))?;
+    let keepers = ports.into_iter().map(|port| Box::new(port) as Box<dyn Keeper>).collect();
+    Ok(Kept { store: Some(store), keepers })
+}
+
+fn note(note: Note) {
+    let now = machine::now().wall;
+    let what: &dyn std::fmt::Display = &note;
+    match note {
+        Note::Full { .. } => log::error(now, "store_full", &[("what", what)]),
+        Note::Failed(_) | Note::StillFailed(_) => {
+            log::error(now, "store_failed", &[("what", what)])
+        }
+        Note::Damaged(_) => log::error(now, "store_damaged", &[("what", what)]),
+        Note::Cut(_) => log::warn(now, "store_cut", &[("what", what)]),
+        Note::Room | Note::Reopened => log::info(now, "store_recovered", &[("what", what)]),
+    }
+}
