@@ -15,6 +15,9 @@ mod simulated;
 mod storm;
 // The simulated server itself; what only the simulation's own test uses is idle here.
 #[allow(dead_code)]
+#[path = "simulation/keep.rs"]
+mod keep;
+#[allow(dead_code)]
 #[path = "simulation/universe.rs"]
 mod universe;
 

@@ -36,6 +36,9 @@ pub const COUNT_IMMEDIATE_MAX: u32 = 100;
 /// Above [`COUNT_IMMEDIATE_MAX`] the count is told once in this time at most. Same source.
 pub const COUNT_PERIOD: Millis = Millis(5_000);
 
+/// How long a channel that is kept in memory stays when the last who heard it is gone, at least.
+pub const LINGER: Millis = Millis(120_000);
+
 /// Timers that one call of [`Home::expire`] looks at.
 pub const EXPIRE_MAX: usize = 256;
 
@@ -132,6 +135,9 @@ struct Rare {
     kept: Option<Kept>,
     count: Option<Count>,
     history: Option<Box<Window>>,
+    /// Until then a channel that is kept in memory stays although nobody hears it and nothing is kept: who was
+    /// cut off finds its position still good.
+    lingers: Option<Nanos>,
     durable: Option<Box<Durable>>,
     /// Idempotency keys that were used.
     keys: HashMap<Name, Used>,
@@ -186,7 +192,9 @@ impl Held {
                 || !rare.keys.is_empty()
                 || match (&rare.durable, &rare.history) {
                     (Some(durable), _) => durable.idle_from().is_none_or(|it| it > now.steady),
-                    (None, Some(window)) => !window.is_empty(),
+                    (None, Some(window)) => {
+                        !window.is_empty() || rare.lingers.is_some_and(|it| it > now.steady)
+                    }
                     (None, None) => false,
                 }
         };
@@ -472,7 +480,8 @@ impl Home {
                 true => durable.retry_from().filter(|_| is_heard),
                 false => durable.idle_from(),
             });
-            let dues = [kept_until, count_due, expires, durable_due];
+            let lingers = rare.lingers.filter(|_| !is_held && expires.is_none());
+            let dues = [kept_until, count_due, expires, durable_due, lingers];
             let wanted = dues.into_iter().flatten().min();
             // An earlier timer stays: it looks again when it comes. A channel whose kept event is
             // replaced a thousand times a second would otherwise move its timer as often.
@@ -720,6 +729,13 @@ impl Home {
             }
         }
         held.tell_count(now, render, out);
+        if held.interest.is_empty()
+            && let Some(rare) = held.rare.as_mut()
+            && rare.history.is_some()
+            && rare.durable.is_none()
+        {
+            rare.lingers = Some(now.steady + LINGER);
+        }
         self.settle(number, now);
     }
 

@@ -8,6 +8,8 @@ mod annotations;
 mod back_end;
 mod broken;
 mod checks;
+mod crashes;
+mod keep;
 mod peer;
 mod scene;
 mod universe;
@@ -224,6 +226,8 @@ fn broken_variants_are_caught() {
             &broken::LosesFrames::default(),
             &[
                 "skipped or repeated",
+                // A member whose leaving was lost comes again.
+                "joined",
                 "arrived",
                 "unseen",
                 "never",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ringmain::auth::{App, Apps};
 use ringmain::base::ids::ShardId;
 use ringmain::base::mailbox::Parking;
+use ringmain::base::time::{Now, UnixMillis};
 use ringmain::broker::edge::Edge;
 use ringmain::broker::home::{self, Home};
 use ringmain::broker::rules::Rules;
@@ -21,7 +22,10 @@ use ringmain::reactor::sim::{Faults, SimClient, World};
 use ringmain::shard::back::{Nobody, Outside};
 use ringmain::shard::mesh::{self, Doorbell};
 use ringmain::shard::{Held, Life, Parts, Shard, Shared};
+use ringmain::store::memory::Memory;
 use ringmain::store::port::NoStore;
+
+use crate::keep::SimStore;
 
 /// Prints what happens, if `RINGMAIN_SIM_LOG` is set: the readable side of a replay.
 #[macro_export]
@@ -68,6 +72,12 @@ pub struct Universe {
     pub metrics: Arc<Metrics>,
     /// The app's secrets, for those who sign.
     pub app: Arc<App>,
+    /// What is durable, if anything is.
+    pub store: Option<SimStore>,
+    /// The store fails now and then.
+    pub store_fails: bool,
+    doorbells: Arc<Vec<Doorbell>>,
+    origin: Now,
     shards: Vec<Option<Shard>>,
     /// A shard that is passed over, and for how many ticks more.
     lazy: (usize, u32),
@@ -80,6 +90,13 @@ impl Universe {
         Self::with_outside(seed, faults, config, shards, wrap, &nobody)
     }
 
+    /// The same, on a disk that may have seen other processes.
+    pub fn on_disk(seed: u64, faults: Faults, config: Config, shards: u16, disk: &Memory) -> Self {
+        let nobody = || Box::new(Nobody::default()) as Box<dyn Outside>;
+        let (world, store) = (World::new(seed, faults), SimStore::open(disk, shards));
+        Self::in_world(seed, world, config, shards, &Sound, &nobody, Some(store))
+    }
+
     /// The same, with someone who answers the inquiries of each shard.
     pub fn with_outside(
         seed: u64,
@@ -90,6 +107,19 @@ impl Universe {
         outside: &dyn Fn() -> Box<dyn Outside>,
     ) -> Self {
         let world = World::new(seed, faults);
+        Self::in_world(seed, world, config, shards, wrap, outside, None)
+    }
+
+    fn in_world(
+        seed: u64,
+        world: World,
+        config: Config,
+        shards: u16,
+        wrap: &dyn Wrap,
+        outside: &dyn Fn() -> Box<dyn Outside>,
+        store: Option<SimStore>,
+    ) -> Self {
+        let origin = world.now();
         let asked_for = Arc::new(config);
         let mut config = Config::clone(&asked_for);
         wrap.config(&mut config);
@@ -130,7 +160,7 @@ impl Universe {
                 .keeping(home::Keeping::configured(
                     &config,
                     Rules::configured(&config),
-                    world.now(),
+                    origin,
                     seed ^ u64::from(id.0),
                 )),
                 edge: Edge::new(id, Arc::clone(&slots)),
@@ -140,7 +170,10 @@ impl Universe {
                 metrics: Arc::clone(&metrics),
                 shared: Arc::clone(&shared),
                 outside: outside(),
-                keeper: Box::new(NoStore::default()),
+                keeper: match &store {
+                    Some(store) => store.keeper(id.index()),
+                    None => Box::new(NoStore::default()),
+                },
                 health: None,
                 seed: seed as u32,
             }))
@@ -149,7 +182,20 @@ impl Universe {
             Apps::new(&config.apps).with_key(&config.apps[0].key).expect("the development app"),
         );
         let shards = shards.collect();
-        Self { address, shards, world, app, config: asked_for, shared, metrics, lazy: (0, 0) }
+        Self {
+            address,
+            shards,
+            world,
+            app,
+            store,
+            store_fails: false,
+            doorbells,
+            origin,
+            config: asked_for,
+            shared,
+            metrics,
+            lazy: (0, 0),
+        }
     }
 
     /// How many shards it was started with.
@@ -177,6 +223,14 @@ impl Universe {
         self.tick_one(shard);
     }
 
+    /// Lets the store do something.
+    pub fn step_store(&self) {
+        let Some(store) = &self.store else { return };
+        let passed = (self.world.now().steady - self.origin.steady).0 / 1_000_000;
+        let clock = UnixMillis(self.origin.wall.0 + passed);
+        store.step(&|below| self.world.draw(below), clock, self.store_fails, &self.doorbells);
+    }
+
     fn tick_one(&mut self, shard: usize) {
         if let Some(running) = &mut self.shards[shard]
             && running.tick() == Life::Done
@@ -192,8 +246,13 @@ impl Universe {
             for i in 0..self.shards.len() {
                 self.tick_one((from + i) % self.shards.len());
             }
-            if (0..self.shards.len())
-                .all(|shard| self.shards[shard].is_none() || self.world.is_idle(shard))
+            for _ in 0..4 {
+                self.step_store();
+            }
+            let is_busy = self.store.as_ref().is_some_and(SimStore::is_busy);
+            if !is_busy
+                && (0..self.shards.len())
+                    .all(|shard| self.shards[shard].is_none() || self.world.is_idle(shard))
             {
                 return;
             }
