@@ -35,7 +35,7 @@ pub struct Epoch(pub u128);
 impl fmt::Display for Epoch {
     /// As a UUID is written, which is what clients of protocols with streams expect to keep.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = |from: u32, count: u32| self.0 << from * 4 >> (32 - count) * 4;
+        let digits = |from: u32, count: u32| (self.0 << (from * 4)) >> ((32 - count) * 4);
         let (a, b, c, d, e) =
             (digits(0, 8), digits(8, 4), digits(12, 4), digits(16, 4), digits(20, 12));
         write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")

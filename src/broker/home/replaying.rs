@@ -171,7 +171,7 @@ impl Home {
             }
         };
         match found {
-            Some(found) => self.found(number, reading, found, now, render, out),
+            Some(found) => self.found(number, *reading, found, now, render, out),
             None => self.read(number, Pending::Read(number, reading), page),
         }
     }
@@ -191,25 +191,60 @@ impl Home {
             _ => Position::default(),
         };
         let stream = self.stream(number, now);
-        let gap = |reason| Err(Gap { reason, asked, stream });
+        let gap = |reason| Gap { reason, asked, stream };
         let Answer::Page(page) = answer else {
-            return self.finish(number, *reading, gap(GapReason::Unavailable), now, render, out);
+            return self.finish(
+                number,
+                *reading,
+                Err(gap(GapReason::Unavailable)),
+                now,
+                render,
+                out,
+            );
         };
         let (Some(mut events), Some(stream)) = (self.decode(number, &page), stream) else {
-            return self.finish(number, *reading, gap(GapReason::Unavailable), now, render, out);
+            return self.finish(
+                number,
+                *reading,
+                Err(gap(GapReason::Unavailable)),
+                now,
+                render,
+                out,
+            );
         };
         if page.head.epoch != stream.epoch || reading.epoch != Some(stream.epoch) {
-            return self.finish(number, *reading, gap(GapReason::EpochChanged), now, render, out);
+            return self.finish(
+                number,
+                *reading,
+                Err(gap(GapReason::EpochChanged)),
+                now,
+                render,
+                out,
+            );
         }
         let is_after = matches!(reading.start, Start::After(_));
         if is_after || !reading.collected.is_empty() {
             let last = reading.collected.last().map_or(asked.serial.0, |it| it.serial.0);
             // Retention was faster.
             if events.first().is_some_and(|it| it.serial.0 != last + 1) {
-                return self.finish(number, *reading, gap(GapReason::Expired), now, render, out);
+                return self.finish(
+                    number,
+                    *reading,
+                    Err(gap(GapReason::Expired)),
+                    now,
+                    render,
+                    out,
+                );
             }
             if page.has_more {
-                return self.finish(number, *reading, gap(GapReason::TooMuch), now, render, out);
+                return self.finish(
+                    number,
+                    *reading,
+                    Err(gap(GapReason::TooMuch)),
+                    now,
+                    render,
+                    out,
+                );
             }
         } else {
             reading.is_cut_by_limit |= page.has_more && reading.is_cut(&events);
@@ -221,11 +256,11 @@ impl Home {
         let Some(window) = self.window(number) else { return };
         // Nothing within the time asked for: what comes live is all there is.
         if reading.collected.is_empty() {
-            return self.found(number, reading, Found::default(), now, render, out);
+            return self.found(number, *reading, Found::default(), now, render, out);
         }
         let max = self.keeping.replay;
         match window.after(last, max) {
-            Some(found) => self.found(number, reading, found, now, render, out),
+            Some(found) => self.found(number, *reading, found, now, render, out),
             None if reading.reads < READS_MAX => {
                 let page = PageAsk {
                     from: Serial(last + 1),
@@ -236,7 +271,7 @@ impl Home {
                 };
                 self.read(number, Pending::Read(number, reading), page);
             }
-            None => self.finish(number, *reading, gap(GapReason::TooMuch), now, render, out),
+            None => self.finish(number, *reading, Err(gap(GapReason::TooMuch)), now, render, out),
         }
     }
 
@@ -244,14 +279,13 @@ impl Home {
     fn found(
         &mut self,
         number: u32,
-        reading: Box<Reading>,
+        mut reading: Reading,
         mut found: Found,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let Some(stream) = self.stream(number, now) else { return };
-        let mut reading = *reading;
         let is_cold = !reading.collected.is_empty();
         let mut events = std::mem::take(&mut reading.collected);
         events.append(&mut found.events);
