@@ -14,6 +14,7 @@
 //! | 1 | [`wire`] | Turns bytes into values and values into bytes: HTTP, WebSocket, server-sent events, JSON. |
 //! | 1 | [`reactor`] | Meets the kernel, alone: one [`Driver`](reactor::Driver) on io_uring, one on epoll, one simulated. |
 //! | 1 | [`config`] | Declares every setting once and turns file, environment and flags into a checked [`Config`](config::Config). |
+//! | 1 | [`store`] | Keeps streams of records and a key-value state on disk, synced; an embedded database behind one narrow face. |
 //! | 1 | [`observe`] | Counts, measures and logs; every metric is declared once, and only its own shard writes it. |
 //! | 2 | [`broker`] | Keeps channels: who listens, who is present, what was published, in which order. |
 //! | 2 | [`auth`] | Knows the apps, checks what they signed, and says whose a token is. |
@@ -35,6 +36,10 @@
 //! shards, a shard with itself included ([`shard::mesh`]). Each keeps order, and that gives one total order
 //! per channel and exact attach points without a lock.
 //!
+//! What is durable is one thread's, too: the store's writer makes one batch of whatever came while the last was
+//! synced, and another thread reads ([`store::thread`]). A home hands its shard an [`Ask`](store::Ask) and hears the
+//! [`Answer`](store::Answer) later; neither side waits.
+//!
 //! What needs the world outside runs on one thread more, the *back shard* ([`shard::back`]): a session hands
 //! its shard an [`Inquiry`](auth::Inquiry) and hears a [`Finding`](auth::Finding) later; neither side waits.
 //!
@@ -53,8 +58,9 @@
 //!
 //! On the shard H that is the channel's home:
 //!
-//! 5. The event gets its serial, and is kept where the channel keeps its last one:
-//!    [`broker::home::Home::handle`]. If nobody listens it ends here.
+//! 5. The event gets its serial, and is kept where the channel keeps its last one or its history:
+//!    [`broker::home::Home::handle`]. In a durable channel it goes to the store first, and goes on from here when
+//!    it is on disk: [`broker::home::Home::stored`]. If nobody listens it ends here.
 //! 6. It is rendered once for each *lane* (subscribers who get identical bytes) that has a subscriber anywhere,
 //!    transport header included: [`broker::Render::render`], done by [`dialects::Lanes`].
 //! 7. One [`Delivery`](broker::Delivery) goes to each shard with a subscriber, and one answer to P, through the
@@ -72,6 +78,9 @@
 //! tags ([`broker::Filter`]), and each says whether its peer gets the frame, gets words of its session's own,
 //! or nothing. An event that not everyone may have is *guarded*: it reaches nobody without such a filter. On a
 //! *bridged* channel every dialect has subscribers, each in its own lane, and any of them may have published.
+//!
+//! A subscription may begin in the past: the home puts what came after a position in front of what comes next, in
+//! one step ([`broker::Start`]), so that there is no seam.
 //!
 //! A subscription travels the same road. The home notes that the shard is interested and takes the
 //! snapshot (members, kept event) in one step; its answer and all later events share the down mailbox, so the
