@@ -453,7 +453,7 @@ impl Publisher {
         self.current = None;
         let told = &body["channels"][name(channel)];
         assert_eq!(told["mode"], "durable", "{text}");
-        self.repeated += u64::from(head.contains("X-Ringmain-Repeated"));
+        self.repeated += u64::from(told["repeated"] == true);
         Some((channel, self.data(number), told["history_serial"].as_u64().expect("a serial")))
     }
 }
@@ -501,6 +501,7 @@ fn a_crash_loses_nothing_that_was_acknowledged() {
         ("replayed", total.replayed),
         ("resumed", total.resumed),
         ("acknowledged", total.acknowledged),
+        ("repeated", total.repeated),
         ("refused", total.refused),
     ] {
         assert!(count > 40, "hardly any {what}: {total:?}");

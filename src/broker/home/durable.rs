@@ -621,8 +621,10 @@ impl Home {
         for (nth, gone) in std::mem::take(&mut durable.in_flight).into_iter().enumerate() {
             self.in_flight_bytes -= gone.bytes;
             let rare = self.channels[number].rare.as_mut();
-            if let (Some(key), Some(rare)) = (&gone.key, rare) {
-                rare.keys.remove(&*key.name);
+            // Unless its time was over meanwhile.
+            if let (Some(key), Some(rare)) = (&gone.key, rare)
+                && rare.keys.remove(&*key.name).is_some()
+            {
                 self.keys_used -= 1;
             }
             // Those behind it are refused by the store for their order, or may yet be on disk.
