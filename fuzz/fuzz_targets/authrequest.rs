@@ -64,7 +64,14 @@ impl Peer {
         let Some((ticket, channel)) = self.asks.pop_front() else { return };
         let reply = if is_granted {
             let (description, members) = (Description::default(), Vec::new());
-            Reply::Subscribed(Box::new(Subscribed { channel, after: Serial(0), description, members }))
+            Reply::Subscribed(Box::new(Subscribed {
+                channel,
+                after: Serial(0),
+                description,
+                members,
+                position: None,
+                replay: None,
+            }))
         } else {
             Reply::Refused(Refusal::ChannelsFull { channels_max: 1 })
         };
