@@ -143,6 +143,8 @@ pub fn plainly(error: &io::Error) -> String {
 pub struct Answer {
     /// The status.
     pub status: u16,
+    /// What the acknowledgement of a publish stands for, if it says so.
+    pub acknowledged: Option<String>,
     /// The body.
     pub body: Vec<u8>,
 }
@@ -191,7 +193,15 @@ fn answer(bytes: &[u8], is_end: bool) -> io::Result<Option<Answer>> {
         }
         None => is_end.then(|| rest.to_vec()),
     };
-    Ok(body.map(|body| Answer { status, body }))
+    let acknowledged = field(&bytes[..head.len], "x-ringmain-acknowledged");
+    Ok(body.map(|body| Answer { status, acknowledged, body }))
+}
+
+/// The value of a field of a head that was parsed.
+fn field(head: &[u8], name: &str) -> Option<String> {
+    let head = String::from_utf8_lossy(head);
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim().to_owned())
 }
 
 /// Reads what is there, at least a byte unless the peer has ended; bounded.

@@ -106,6 +106,10 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let said = said.trim_end();
     if answer.status == 200 {
         writeln!(io::stdout().lock(), "{said}")?;
+        if let Some(mode) = answer.acknowledged {
+            // For people: what it stands for is no part of the answer's body.
+            let _ = writeln!(io::stderr().lock(), "# acknowledged: {mode}");
+        }
         return Ok(());
     }
     let change = match answer.status {

@@ -28,6 +28,8 @@ const WAITING_MAX: usize = 4096;
 const RETRY: Millis = Millis(1_000);
 /// How long a durable channel that nobody hears stays in memory after it was last used.
 const IDLE: Millis = Millis(30_000);
+/// What an event on its way to disk counts for beside its own bytes.
+const IN_FLIGHT_BYTES: u64 = 256;
 /// Bytes of records that were on their way when the store failed and are read back, at most.
 const CATCH_UP_BYTES_MAX: u64 = 256 << 20;
 
@@ -479,7 +481,7 @@ impl Home {
         let clock = self.clock(now);
         let expires = self.window(number).map_or(store::NEVER, |window| window.expiry(clock));
         let body = record::encode(&event);
-        let bytes = body.len() as u64;
+        let bytes = body.len() as u64 + IN_FLIGHT_BYTES;
         self.in_flight_bytes += bytes;
         let keys = key.iter().map(|key| KeyRecord {
             key: key.name.clone(),
@@ -516,9 +518,10 @@ impl Home {
         self.ask_store(Pending::Append(number, serial), ask);
     }
 
-    /// Whether more may be on its way to disk.
+    /// Whether more may be on its way to disk: one event alone may, however large.
     pub(super) fn may_append(&self, event_bytes: usize) -> bool {
-        self.in_flight_bytes + event_bytes as u64 <= self.keeping.in_flight_bytes_max
+        let bytes = self.in_flight_bytes + event_bytes as u64 + IN_FLIGHT_BYTES;
+        self.in_flight_bytes == 0 || bytes <= self.keeping.in_flight_bytes_max
     }
 
     /// A name for the next event of a durable channel: after all it had before, in earlier processes too.

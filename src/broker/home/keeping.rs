@@ -33,7 +33,7 @@ pub struct Keeping {
     pub window_events: usize,
     /// What may be replayed to one subscriber at once.
     pub replay: ReplayMax,
-    /// Bytes of events on their way to disk; more are refused.
+    /// Bytes of events on their way to disk, over all channels; more are refused.
     pub in_flight_bytes_max: u64,
     /// How long an idempotency key is remembered.
     pub key_span: Millis,
@@ -72,7 +72,8 @@ impl Default for Keeping {
             bytes_max: 64 << 20,
             window_events: 128,
             replay: ReplayMax { events: 1_000, bytes: 1 << 20 },
-            in_flight_bytes_max: 32 << 20,
+            // Half of what one port of the store takes.
+            in_flight_bytes_max: 8 << 20,
             key_span: Millis(120_000),
             keys_max: 100_000,
         }
