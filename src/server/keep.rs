@@ -17,7 +17,7 @@ use crate::store::{Bounds, Keeper, StreamKey};
 use super::RunError;
 
 /// The database's directory within that of the settings.
-pub(super) fn path(data: &Path) -> PathBuf {
+pub fn path(data: &Path) -> PathBuf {
     data.join("store")
 }
 
