@@ -56,6 +56,8 @@ pub enum Note {
     Reopened,
     /// Something on disk could not be read and was passed by.
     Damaged(Damage),
+    /// What someone asked for could not be read; why.
+    Unreadable(String),
 }
 
 impl fmt::Display for Note {
@@ -74,6 +76,7 @@ impl fmt::Display for Note {
             Self::StillFailed(text) => write!(f, "the database does not open: {text}"),
             Self::Reopened => f.write_str("the database is open again"),
             Self::Damaged(damage) => write!(f, "passed by what cannot be read: {damage}"),
+            Self::Unreadable(text) => write!(f, "refused what cannot be read: {text}"),
         }
     }
 }
@@ -347,7 +350,11 @@ fn read(shared: &Shared, mail: &Receiver<Mail>) {
                 super::health::add(&shared.health.reads, 1);
                 let clock = (shared.clock)();
                 let answer = reader.answer(&*database.look(), store, &waiting.ask, clock);
-                answer.expect("a port sends the reader only what it answers")
+                let answer = answer.expect("a port sends the reader only what it answers");
+                if let Answer::Fault(Fault::Failed(text)) = &answer {
+                    (shared.note)(Note::Unreadable(text.clone()));
+                }
+                answer
             }
             None => {
                 super::health::add(&shared.health.refused_unavailable, 1);

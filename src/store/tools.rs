@@ -115,7 +115,7 @@ impl fmt::Display for CheckReport {
         writeln!(f, "state values {}", self.values)?;
         writeln!(f, "events still to be deleted {}", self.leftovers)?;
         for fault in &self.faults {
-            writeln!(f, "fault: {}", fault.escape_debug())?;
+            writeln!(f, "fault: {fault}")?;
         }
         writeln!(f, "faults {}", self.faults_total)
     }
@@ -158,19 +158,18 @@ impl fmt::Display for StatsReport {
         writeln!(f, "events {} of {} bytes", self.records, self.bytes)?;
         let DiskUse { bytes, journal_bytes, journals } = self.disk;
         writeln!(f, "on disk {bytes} bytes, of these {journal_bytes} in {journals} journals")?;
-        for (StreamKey { app, channel }, header) in &self.largest {
+        for (stream, header) in &self.largest {
             let (events, bytes) = (header.records(), header.head().bytes);
-            // A name is from outside: it must not make lines of its own.
-            let (app, channel) = (app.escape_debug(), channel.escape_debug());
-            let (oldest, newest) = (header.oldest, header.newest);
-            writeln!(
-                f,
-                "stream {app}/{channel} {events} events of {bytes} bytes, serials {} to {}",
-                oldest.0, newest.0
-            )?;
+            let (stream, oldest, newest) = (named(stream), header.oldest.0, header.newest.0);
+            writeln!(f, "{stream} {events} events of {bytes} bytes, serials {oldest} to {newest}")?;
         }
         Ok(())
     }
+}
+
+/// A stream in a line. A name is from outside: it must not make lines of its own.
+fn named(StreamKey { app, channel }: &StreamKey) -> String {
+    format!("stream {}/{}", app.escape_debug(), channel.escape_debug())
 }
 
 /// Opens the store at `path`, which no process may have open, and counts.
@@ -281,23 +280,26 @@ pub(super) fn check_database(look: &dyn Look) -> Result<CheckReport, DatabaseErr
     let mut report = CheckReport::default();
     check_meta(look, &mut report)?;
     let mut numbers = std::collections::HashSet::new();
-    look.walk(Space::Streams, KeyRange::all(), Direction::Forwards, &mut |key, value| {
-        report.streams += 1;
-        match parse_stream_key(key).and_then(|stream| Ok((stream, decode_header(key, value)?))) {
-            Ok((stream, header)) => {
-                if !numbers.insert(header.number) {
-                    report.fault(Damage {
-                        space: Space::Streams,
-                        key: key.to_vec(),
-                        what: "has the number of another stream",
-                    });
+    let walked =
+        look.walk(Space::Streams, KeyRange::all(), Direction::Forwards, &mut |key, value| {
+            report.streams += 1;
+            match parse_stream_key(key).and_then(|stream| Ok((stream, decode_header(key, value)?)))
+            {
+                Ok((stream, header)) => {
+                    if !numbers.insert(header.number) {
+                        report.fault(Damage {
+                            space: Space::Streams,
+                            key: key.to_vec(),
+                            what: "has the number of another stream",
+                        });
+                    }
+                    check_stream(look, &stream, &header, &mut report)?;
                 }
-                check_stream(look, &stream, &header, &mut report)?;
+                Err(damage) => report.fault(damage),
             }
-            Err(damage) => report.fault(damage),
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
+            Ok(ControlFlow::Continue(()))
+        });
+    note_damage(walked, &mut report)?;
     check_space(look, Space::Keys, &mut report, |report, key, value| {
         report.keys += 1;
         decode_key(key, value).map(|_| ())
@@ -323,12 +325,27 @@ fn check_space(
     report: &mut CheckReport,
     mut one: impl FnMut(&mut CheckReport, &[u8], &[u8]) -> Result<(), Damage>,
 ) -> Result<(), DatabaseError> {
-    look.walk(space, KeyRange::all(), Direction::Forwards, &mut |key, value| {
+    let walked = look.walk(space, KeyRange::all(), Direction::Forwards, &mut |key, value| {
         if let Err(damage) = one(report, key, value) {
             report.fault(damage);
         }
         Ok(ControlFlow::Continue(()))
-    })
+    });
+    note_damage(walked, report)
+}
+
+/// Damage ends the walk that met it, and not the check.
+fn note_damage(
+    walked: Result<(), DatabaseError>,
+    report: &mut CheckReport,
+) -> Result<(), DatabaseError> {
+    match walked {
+        Err(DatabaseError::Damaged(damage)) => {
+            report.fault(damage);
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn check_meta(look: &dyn Look, report: &mut CheckReport) -> Result<(), DatabaseError> {
@@ -372,10 +389,12 @@ fn check_stream(
             ControlFlow::Continue(())
         },
     );
-    match walked {
-        Err(DatabaseError::Damaged(damage)) => report.fault(damage),
-        failed => failed?,
+    if let Err(DatabaseError::Damaged(damage)) = walked {
+        // What comes after it was not looked at, and would be called wrong.
+        report.fault(format_args!("{} cannot be read to its end: {damage}", named(stream)));
+        return Ok(());
     }
+    walked?;
     if let Some(last) = last {
         if last.id != header.last_id || last.at != header.newest_at {
             wrong.get_or_insert("has another newest record than its header says");
@@ -385,7 +404,7 @@ fn check_stream(
         }
     }
     if let Some(what) = wrong {
-        report.fault(format_args!("stream {}/{} {what}", stream.app, stream.channel));
+        report.fault(format_args!("{} {what}", named(stream)));
     }
     Ok(())
 }

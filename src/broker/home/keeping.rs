@@ -11,7 +11,7 @@ use crate::broker::{
     Down, IdempotencyKey, Mode, Page, PageQuery, Position, Published, Purged, Refusal, Render,
     Reply, Stream,
 };
-use crate::store::{Answer, Ask, Clock, Head, PageAsk, PurgeTo};
+use crate::store::{Answer, Ask, Clock, Fault, Head, PageAsk, PurgeTo};
 
 /// Places for channels that one event looks at to make room for itself.
 const ROOM_MAX: u32 = 256;
@@ -291,6 +291,7 @@ impl Home {
                 (Some(_), Some(_)) => Reply::Refused(Refusal::EpochChanged),
                 _ => Reply::Refused(Refusal::StoreBusy),
             },
+            Answer::Fault(Fault::Failed(_)) => Reply::Refused(Refusal::StoreUnreadable),
             Answer::Fault(fault) => Reply::Refused(refusal_of(&fault)),
             _ => Reply::Refused(Refusal::StoreBusy),
         };
