@@ -223,10 +223,13 @@ fn refused(data: &Path, error: ToolError) -> Failure {
                 control::path(data).display()
             ),
         ),
-        // These say themselves what to change.
-        ToolError::NoStore(_) | ToolError::Open(_) => {
-            Failure { code, lines: vec![format!("error: {error}")] }
-        }
+        ToolError::NoStore(_) => Failure::new(
+            code,
+            format_args!("{} has no durable state", data.display()),
+            "name the server's data directory with --data DIR",
+        ),
+        // It says itself what to change.
+        ToolError::Open(_) => Failure { code, lines: vec![format!("error: {error}")] },
         ToolError::Database(_) | ToolError::Unavailable => Failure::new(
             code,
             format_args!("{}: {error}", store_path(data).display()),
