@@ -39,9 +39,20 @@ fn version_is_that_of_the_package() {
 
 #[test]
 fn help_has_an_example_everywhere() {
-    for command in ["", "serve", "check", "publish", "listen", "settings", "version"] {
-        let arguments: Vec<&str> =
-            [command, "--help"].into_iter().filter(|it| !it.is_empty()).collect();
+    for command in [
+        "",
+        "serve",
+        "check",
+        "publish",
+        "listen",
+        "settings",
+        "version",
+        "store",
+        "store backup",
+        "store check",
+        "store stats",
+    ] {
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let output = ringmain(&arguments, &[]);
         assert_eq!(output.status.code(), Some(0), "{command}");
         assert!(stdout(&output).contains("Example"), "{command}: {}", stdout(&output));

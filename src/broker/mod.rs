@@ -670,6 +670,8 @@ pub enum Refusal {
     StoreFull,
     /// The store failed while at it: whether the event is kept is not known. The same key may be tried again.
     StoreFailed,
+    /// The store could not read what was asked for.
+    StoreUnreadable,
     /// The store is not there, or has more to do than it may keep in memory.
     StoreBusy,
 }
@@ -694,12 +696,16 @@ impl Refusal {
                 format!("the server remembers {keys_max} idempotency keys, as many as it may remember")
             }
             Self::StoreFull => {
-                "the store is full: free disk space, or raise store.bytes_max".into()
+                "the store is full: make room on its disk (store.free_bytes_min), or raise store.bytes_max"
+                    .into()
             }
             Self::StoreFailed => {
                 "the store failed: it is not known whether the event is kept; try again with the same \
                  idempotency key"
                     .into()
+            }
+            Self::StoreUnreadable => {
+                "the store cannot read this part of the history: see the server's log".into()
             }
             Self::StoreBusy => "the store cannot take more at this moment".into(),
         }

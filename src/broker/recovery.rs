@@ -477,7 +477,10 @@ impl Scene {
                 assert!(
                     matches!(
                         refusal,
-                        Refusal::StoreBusy | Refusal::StoreFailed | Refusal::StoreFull
+                        Refusal::StoreBusy
+                            | Refusal::StoreFailed
+                            | Refusal::StoreUnreadable
+                            | Refusal::StoreFull
                     ),
                     "{refusal:?}"
                 );

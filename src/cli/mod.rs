@@ -7,6 +7,7 @@ mod client;
 mod listen;
 mod publish;
 mod settings;
+mod store;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -54,6 +55,7 @@ pub fn main() -> ExitCode {
         Some(("check", matches)) => check(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("listen", matches)) => listen::run(matches),
+        Some(("store", matches)) => store::run(matches),
         Some(("settings", matches)) => print_settings(matches),
         Some((_, _)) => version(),
     };
@@ -76,6 +78,7 @@ Examples:
   ringmain check --config ringmain.toml        say what would run
   ringmain listen --channel news               print what is published there
   ringmain publish --channel news --data hi    publish something
+  ringmain store backup --to DIR               copy what is kept on disk, also while serving
   ringmain settings                            list every setting
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration,
@@ -102,6 +105,7 @@ fn command() -> Command {
         )
         .subcommand(publish::command())
         .subcommand(listen::command())
+        .subcommand(store::command())
         .subcommand(
             Command::new("settings")
                 .about("List every setting: default, range, what it does")

@@ -15,10 +15,25 @@ use super::Failure;
 
 /// The file that is read if it is there and no other is named.
 const FILE_DEFAULT: &str = "ringmain.toml";
+/// The setting that says where durable state is.
+const DATA: &str = "data";
 
 /// `--config`, `--set` and a flag for each setting whose name has no dot.
 pub fn arguments() -> Vec<Arg> {
-    let mut arguments = vec![
+    let mut arguments = sources().to_vec();
+    arguments.extend(named().map(argument));
+    arguments
+}
+
+/// `--config`, `--set` and `--data`: for who only needs to know where durable state is.
+pub fn data_arguments() -> Vec<Arg> {
+    let mut arguments = sources().to_vec();
+    arguments.extend(named().filter(|setting| setting.key == DATA).map(argument));
+    arguments
+}
+
+fn sources() -> [Arg; 2] {
+    [
         Arg::new("config").long("config").value_name("FILE").help(
             "The configuration file; without it RINGMAIN_CONFIG names one, or ./ringmain.toml is read if present",
         ),
@@ -27,9 +42,7 @@ pub fn arguments() -> Vec<Arg> {
             .value_name("SETTING=VALUE")
             .action(ArgAction::Append)
             .help("Any setting by its name, may be repeated; `ringmain settings` lists them"),
-    ];
-    arguments.extend(named().map(argument));
-    arguments
+    ]
 }
 
 fn named() -> impl Iterator<Item = &'static Setting<ringmain::config::Config>> {
@@ -58,6 +71,15 @@ fn argument<T>(setting: &Setting<T>) -> Arg {
         .action(action)
         .allow_negative_numbers(true)
         .help(StyledStr::from(help))
+}
+
+/// The data directory that the arguments, the environment and the file make together.
+pub fn data(matches: &ArgMatches) -> Result<PathBuf, Failure> {
+    // Who names it needs no configuration that is good in all else: its secrets may be in another shell.
+    match matches.get_one::<String>(DATA) {
+        Some(data) => Ok(data.into()),
+        None => Ok(load(matches)?.config.data),
+    }
 }
 
 /// Loads the configuration that the arguments, the environment and the file make together.
@@ -91,8 +113,9 @@ pub fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
     };
     let mut flags = Vec::new();
     for setting in named() {
-        let values: Vec<String> =
-            matches.get_many(setting.key).into_iter().flatten().cloned().collect();
+        // A command need not have them all.
+        let given = matches.try_get_many::<String>(setting.key).ok().flatten();
+        let values: Vec<String> = given.into_iter().flatten().cloned().collect();
         if !values.is_empty() {
             let spelled = format!("--{} {}", setting.key, values.join(" "));
             flags.push(Flag { spelled, key: setting.key.to_owned(), values });

@@ -78,6 +78,7 @@ pub(super) fn refused(refusal: broker::Refusal) -> Response {
         It::StoreBusy | It::KeysFull { .. } => (503, "backpressure"),
         It::StoreFull
         | It::StoreFailed
+        | It::StoreUnreadable
         | It::MembersFull { .. }
         | It::ChannelsFull { .. }
         | It::Cancelled => (503, "service_unavailable"),
@@ -351,6 +352,7 @@ mod tests {
             (It::StoreBusy, 503, "backpressure"),
             (It::StoreFull, 503, "service_unavailable"),
             (It::StoreFailed, 503, "service_unavailable"),
+            (It::StoreUnreadable, 503, "service_unavailable"),
             (It::ChannelsFull { channels_max: 1 }, 503, "service_unavailable"),
         ] {
             let response = refused(refusal);

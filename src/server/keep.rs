@@ -17,7 +17,7 @@ use crate::store::{Bounds, Keeper, StreamKey};
 use super::RunError;
 
 /// The database's directory within that of the settings.
-pub(super) fn path(data: &Path) -> PathBuf {
+pub fn path(data: &Path) -> PathBuf {
     data.join("store")
 }
 
@@ -102,7 +102,9 @@ fn note(note: Note) {
         Note::Failed(_) | Note::StillFailed(_) => {
             log::error(now, "store_failed", &[("what", what)])
         }
-        Note::Damaged(_) => log::error(now, "store_damaged", &[("what", what)]),
+        Note::Damaged(_) | Note::Unreadable(_) => {
+            log::error(now, "store_damaged", &[("what", what)])
+        }
         Note::Cut(_) => log::warn(now, "store_cut", &[("what", what)]),
         Note::Room | Note::Reopened => log::info(now, "store_recovered", &[("what", what)]),
     }

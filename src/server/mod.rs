@@ -1,6 +1,7 @@
 //! Many shards: start them, pin them, tell them to drain, wait for them.
 
 mod banner;
+pub mod control;
 mod keep;
 mod start;
 
@@ -13,6 +14,10 @@ use crate::config::Config;
 use crate::dialects::{self, Dialect};
 use crate::observe::{Metrics, log};
 use crate::reactor::machine;
+
+use control::Control;
+
+pub use keep::path as store_path;
 
 /// Why the server could not start or had to stop.
 #[derive(Debug)]
@@ -95,6 +100,7 @@ pub fn run_with(
         }
     }
     // Whatever was acknowledged is on disk already; this lets go of the directory.
+    started.control.into_iter().for_each(Control::stop);
     drop(started.store);
     let left = shared.connections.load(Ordering::Relaxed);
     log::info(machine::now().wall, "stopped", &[("connections_dropped", &left)]);

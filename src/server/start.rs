@@ -27,6 +27,7 @@ use crate::store::health::Health;
 use crate::store::thread::Store;
 
 use super::RunError;
+use super::control::Control;
 use super::keep::{self, Kept};
 
 /// A server that was killed leaves its listeners to the kernel, which takes its rings apart after the
@@ -52,7 +53,9 @@ pub struct Started {
     /// What all shards share.
     pub shared: Arc<Shared>,
     /// The store; none: nothing is durable.
-    pub store: Option<Store>,
+    pub store: Option<Arc<Store>>,
+    /// How commands work on it.
+    pub control: Option<Control>,
 }
 
 /// What a shard's thread says once it listens.
@@ -154,6 +157,9 @@ pub fn start(
             return Err(RunError::Failed("a shard ended before it ran".into()));
         }
     }
+    let store = store.map(Arc::new);
+    let data = &common.config.data;
+    let control = store.as_ref().and_then(|store| Control::start(data, Arc::clone(store)));
     Ok(Started {
         config: Arc::clone(&common.config),
         addresses,
@@ -163,6 +169,7 @@ pub fn start(
         wakers,
         shared: Arc::clone(&common.shared),
         store,
+        control,
     })
 }
 

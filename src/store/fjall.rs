@@ -3,7 +3,8 @@
 //! One batch at a time is written to its journal and synced; a batch that is not synced yet is therefore the
 //! journal's last, which [`super::journal`] relies on.
 
-use std::ops::ControlFlow;
+use std::io;
+use std::ops::{Bound, ControlFlow};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use super::database::{
     Batch, Database, DatabaseError, Direction, DiskUse, KeyRange, Look, Visitor,
 };
-use super::format::{SPACES, Space};
+use super::format::{Damage, SPACES, Space};
 use super::journal;
 
 /// Blocks of tables that are kept in memory.
@@ -31,6 +32,8 @@ const WORKERS: usize = 2;
 pub enum FjallError {
     /// Another process has it open.
     Locked,
+    /// The machine does not let it write; no damage.
+    NotWritable(io::Error),
     /// Anything else; the text is for people.
     Failed(String),
 }
@@ -63,6 +66,9 @@ impl Fjall {
         match opened {
             Ok(Ok(opened)) => Ok(opened),
             Ok(Err(fjall::Error::Locked)) => Err(FjallError::Locked),
+            Ok(Err(
+                fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)),
+            )) if is_not_writable(&error) => Err(FjallError::NotWritable(error)),
             Ok(Err(error)) => Err(FjallError::Failed(format!("{error:?}"))),
             Err(_) => Err(FjallError::Failed("the database gave up over what it read".into())),
         }
@@ -73,8 +79,34 @@ impl Fjall {
     }
 }
 
+/// What says nothing about what is on disk already.
+fn is_not_writable(error: &io::Error) -> bool {
+    use io::ErrorKind as It;
+    matches!(
+        error.kind(),
+        It::StorageFull | It::QuotaExceeded | It::ReadOnlyFilesystem | It::PermissionDenied
+    )
+}
+
 fn failed(error: fjall::Error) -> DatabaseError {
     DatabaseError::Failed(format!("{error:?}"))
+}
+
+/// Why something at `key`, or after it, could not be read. A block that is not what was written is damage, and the rest
+/// of the database is as good as it was; a disk that does not answer is not.
+fn unread(error: fjall::Error, space: Space, key: &[u8]) -> DatabaseError {
+    use fjall::{Error, LsmError as Lsm};
+    let what = match error {
+        Error::Storage(Lsm::ChecksumMismatch { .. }) => "or after it: a block's checksum is wrong",
+        Error::Storage(Lsm::Decompress(_)) | Error::Decompress(_) => {
+            "or after it: a block does not decompress"
+        }
+        Error::Storage(Lsm::InvalidHeader(_) | Lsm::InvalidTrailer | Lsm::InvalidTag(_))
+        | Error::InvalidTrailer
+        | Error::InvalidTag(_) => "or after it: a block is not one",
+        error => return failed(error),
+    };
+    DatabaseError::Damaged(Damage { space, key: key.to_vec(), what })
 }
 
 impl Database for Fjall {
@@ -125,7 +157,8 @@ struct FjallLook {
 
 impl Look for FjallLook {
     fn value(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, DatabaseError> {
-        let value = self.snapshot.get(&self.spaces[space as usize], key).map_err(failed)?;
+        let value = self.snapshot.get(&self.spaces[space as usize], key);
+        let value = value.map_err(|error| unread(error, space, key))?;
         Ok(value.map(Bytes::from))
     }
 
@@ -139,6 +172,11 @@ impl Look for FjallLook {
         if range.is_empty() {
             return Ok(());
         }
+        let mut last = match (direction, &range.from, &range.to) {
+            (Direction::Forwards, Bound::Included(key) | Bound::Excluded(key), _)
+            | (Direction::Backwards, _, Bound::Included(key) | Bound::Excluded(key)) => key.clone(),
+            _ => Vec::new(),
+        };
         let mut pairs = self.snapshot.range(&self.spaces[space as usize], (range.from, range.to));
         loop {
             let pair = match direction {
@@ -146,7 +184,9 @@ impl Look for FjallLook {
                 Direction::Backwards => pairs.next_back(),
             };
             let Some(pair) = pair else { return Ok(()) };
-            let (key, value) = pair.into_inner().map_err(failed)?;
+            let (key, value) = pair.into_inner().map_err(|error| unread(error, space, &last))?;
+            last.clear();
+            last.extend_from_slice(&key);
             if visitor(&key, &value)? == ControlFlow::Break(()) {
                 return Ok(());
             }

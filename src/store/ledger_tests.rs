@@ -768,7 +768,7 @@ fn a_plain_model_agrees_through_failures_and_crashes() {
                 }
                 _ => {}
             }
-            let report = tools::check_database(&*memory.look(), &mut |_| {}).unwrap();
+            let report = tools::check_database(&*memory.look()).unwrap();
             assert_eq!(report.faults, [""; 0], "{what}");
         }
         memory.reopen();

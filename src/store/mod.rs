@@ -27,6 +27,7 @@ pub mod open;
 pub mod port;
 pub mod reads;
 pub mod sweep;
+pub mod tables;
 pub mod thread;
 pub mod tools;
 mod writer;

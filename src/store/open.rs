@@ -10,6 +10,7 @@ use super::database::{Batch, Database, DatabaseError, Direction, KeyRange};
 use super::fjall::{Fjall, FjallError};
 use super::format::{LAYOUT, META_ID, META_LAYOUT, META_NEXT, SPACES, Space, decode_number};
 use super::journal::{self, Cut, JournalError};
+use super::tables;
 
 /// The file that whoever has the database open holds a lock on.
 const LOCK_FILE: &str = "lock";
@@ -81,7 +82,13 @@ impl fmt::Display for OpenError {
                 f.write_str("is not a directory; name a directory, or one that is not there yet")
             }
             Refusal::NotWritable(error) => {
-                write!(f, "cannot be written ({error}); give the server's user the right to it")
+                let fix = match error.kind() {
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        "make room on its disk"
+                    }
+                    _ => "give the server's user the right to it",
+                };
+                write!(f, "cannot be written ({error}); {fix}")
             }
             Refusal::NotEmpty => {
                 f.write_str("has other files in it and no store; name an empty directory")
@@ -142,6 +149,7 @@ pub(super) fn create(path: &Path) -> Result<Fjall, OpenError> {
 fn open_database(path: &Path) -> Result<Fjall, Refusal> {
     Fjall::open(path).map_err(|error| match error {
         FjallError::Locked => Refusal::InUse,
+        FjallError::NotWritable(error) => Refusal::NotWritable(error),
         FjallError::Failed(text) => Refusal::Damaged(text),
     })
 }
@@ -182,6 +190,15 @@ fn prepare(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<Option<Cut>, R
     }
     match marker(path)? {
         Some(bytes) if bytes == journal::MARKER => {
+            let tables = path.join(TABLES_FOLDER);
+            match tables::damaged(&tables) {
+                Ok(None) => {}
+                Ok(Some(file)) => {
+                    let text = format!("{} is not what was written", file.display());
+                    return Err(Refusal::Damaged(text));
+                }
+                Err(error) => return Err(Refusal::Io(tables, error)),
+            }
             let prepared = journal::prepare(path, &mut |read, total| {
                 progress(&format!("scanning journal {} of {} MiB", read >> 20, total >> 20));
             });

@@ -95,6 +95,25 @@ fn three_batches() -> (Directory, Vec<u8>, [usize; 2]) {
 }
 
 #[test]
+fn a_list_of_tables_with_a_flipped_bit_is_refused_by_name() {
+    let directory = Directory::new();
+    drop(open(&directory.0, &mut |_| {}).unwrap());
+    for name in ["current", "v0"] {
+        let file = directory.0.join(TABLES_FOLDER).join("1").join(name);
+        let content = fs::read(&file).unwrap();
+        for at in 0..content.len() {
+            let mut flipped = content.clone();
+            flipped[at] ^= 1 << (at % 8);
+            fs::write(&file, flipped).unwrap();
+            let error = open(&directory.0, &mut |_| {}).unwrap_err().to_string();
+            assert!(error.contains("is not what was written"), "{name} at {at}: {error}");
+        }
+        fs::write(&file, content).unwrap();
+    }
+    drop(open(&directory.0, &mut |_| {}).unwrap());
+}
+
+#[test]
 fn what_was_acknowledged_is_there_after_reopening() {
     let directory = Directory::new();
     let first = opened(&directory.0.join("made/on/the/way"));

@@ -11,6 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -24,7 +25,7 @@ use super::ledger::Ledger;
 use super::open::{OpenError, Opened};
 use super::port::{ASKS_OPEN_MAX, Mail, Port, Way};
 use super::reads::Reader;
-use super::tools::{self, Backup};
+use super::tools::{self, CheckReport, Follow, StatsReport, ToolError};
 use super::writer::Writer;
 use super::{Answer, Ask, Bounds, Clock, Fault, Head, StreamKey};
 
@@ -55,6 +56,8 @@ pub enum Note {
     Reopened,
     /// Something on disk could not be read and was passed by.
     Damaged(Damage),
+    /// What someone asked for could not be read; why.
+    Unreadable(String),
 }
 
 impl fmt::Display for Note {
@@ -73,6 +76,7 @@ impl fmt::Display for Note {
             Self::StillFailed(text) => write!(f, "the database does not open: {text}"),
             Self::Reopened => f.write_str("the database is open again"),
             Self::Damaged(damage) => write!(f, "passed by what cannot be read: {damage}"),
+            Self::Unreadable(text) => write!(f, "refused what cannot be read: {text}"),
         }
     }
 }
@@ -117,9 +121,8 @@ pub(super) struct Shared {
     pub(super) health: Arc<Health>,
     /// The open database and its store's id; `None` while it is opened again.
     database: Mutex<Option<(Arc<dyn Database>, u128)>>,
-    /// Copies under way must let go of a database that is to be opened again.
-    pub(super) must_let_go: Arc<AtomicBool>,
-    pub(super) is_copying: Arc<AtomicBool>,
+    /// Whoever looks at the database must let go of it: it is to be opened again.
+    must_let_go: AtomicBool,
     owners: Mutex<Owners>,
     ways: Vec<Arc<Way>>,
     notify: Arc<dyn Fn(usize) + Send + Sync>,
@@ -227,8 +230,7 @@ pub fn start_with(
     let shared = Arc::new(Shared {
         health: Arc::default(),
         database: Mutex::new(Some((opened.database, opened.store))),
-        must_let_go: Arc::default(),
-        is_copying: Arc::default(),
+        must_let_go: AtomicBool::default(),
         owners: Mutex::default(),
         ways: (0..options.ports).map(|_| Arc::new(Way::new())).collect(),
         notify: Arc::clone(&options.notify),
@@ -270,16 +272,38 @@ impl Store {
     }
 
     /// Copies the store as it is now into the directory `to`, which must be empty or not be there, while it goes on
-    /// working. One copy at a time.
-    pub fn backup(&self, to: &Path) -> Result<Backup, tools::BackupError> {
-        let Some((database, _)) = self.shared.database() else {
-            return Err(tools::BackupError::Unavailable);
-        };
-        if self.shared.is_copying.swap(true, Ordering::Relaxed) {
-            return Err(tools::BackupError::Underway);
-        }
-        let must_stop = Arc::clone(&self.shared.must_let_go);
-        tools::start_backup(database, to, must_stop, Arc::clone(&self.shared.is_copying))
+    /// working. Gives how many keys were copied.
+    pub fn backup(&self, to: &Path, follow: &Follow<'_>) -> Result<u64, ToolError> {
+        self.work(follow, |database, follow| tools::backup_open(database, to, follow))
+    }
+
+    /// Reads all of the store as it is now, while it goes on working.
+    pub fn check(&self, follow: &Follow<'_>) -> Result<CheckReport, ToolError> {
+        self.work(follow, |database, follow| Ok(tools::check_open(database, follow)?))
+    }
+
+    /// Counts what the store holds now.
+    pub fn stats(&self, follow: &Follow<'_>) -> Result<StatsReport, ToolError> {
+        self.work(follow, |database, follow| Ok(tools::stats_open(database, follow)?))
+    }
+
+    /// Long work breaks off when the database is to be opened again: as long as anyone looks at it, it is not closed.
+    fn work<T>(
+        &self,
+        follow: &Follow<'_>,
+        work: impl FnOnce(&dyn Database, &Follow<'_>) -> Result<T, ToolError>,
+    ) -> Result<T, ToolError> {
+        let (database, _) = self.shared.database().ok_or(ToolError::Unavailable)?;
+        let must_let_go = &self.shared.must_let_go;
+        let done = work(&*database, &|what| match must_let_go.load(Ordering::Relaxed) {
+            true => ControlFlow::Break(()),
+            false => follow(what),
+        });
+        // What was broken off and what met a failing database are told alike: the server's log says why.
+        done.map_err(|error| match must_let_go.load(Ordering::Relaxed) {
+            true => ToolError::Unavailable,
+            false => error,
+        })
     }
 
     /// Answers what was asked, ends the threads and closes the database. What is asked later is
@@ -326,7 +350,11 @@ fn read(shared: &Shared, mail: &Receiver<Mail>) {
                 super::health::add(&shared.health.reads, 1);
                 let clock = (shared.clock)();
                 let answer = reader.answer(&*database.look(), store, &waiting.ask, clock);
-                answer.expect("a port sends the reader only what it answers")
+                let answer = answer.expect("a port sends the reader only what it answers");
+                if let Answer::Fault(Fault::Failed(text)) = &answer {
+                    (shared.note)(Note::Unreadable(text.clone()));
+                }
+                answer
             }
             None => {
                 super::health::add(&shared.health.refused_unavailable, 1);

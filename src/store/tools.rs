@@ -3,19 +3,20 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
 use super::StreamKey;
-use super::database::{Batch, Database, DatabaseError, Direction, DiskUse, KeyRange, Look};
+use super::database::{
+    Batch, Database, DatabaseError, Direction, DiskUse, KeyRange, Look, Visitor,
+};
 use super::format::{
     Damage, Header, META_ID, META_LAYOUT, META_LEFTOVER, META_NEXT, SPACES, Space, decode_event,
     decode_header, decode_key, decode_leftover, decode_number, decode_state, parse_event_key,
     parse_expiry_key, parse_stream_key,
 };
+use super::journal::Cut;
 use super::open::{self, OpenError};
 
 /// Faults a check names, at most; further ones are counted.
@@ -27,9 +28,54 @@ const COPY_BYTES: usize = 4 << 20;
 /// ... so many keys.
 const COPY_KEYS: usize = 16_384;
 
+/// Keys between two words to who follows.
+const KEYS_PER_WORD: u64 = 4096;
+
+/// Who follows long work: hears every some thousand keys what is being done, and may break it off.
+pub type Follow<'a> = dyn Fn(&str) -> ControlFlow<()> + Sync + 'a;
+
+/// A look whose reader is followed.
+struct Followed<'a> {
+    look: Box<dyn Look>,
+    follow: &'a Follow<'a>,
+    read: AtomicU64,
+}
+
+impl<'a> Followed<'a> {
+    fn new(database: &dyn Database, follow: &'a Follow<'a>) -> Self {
+        Self { look: database.look(), follow, read: AtomicU64::new(0) }
+    }
+}
+
+impl Look for Followed<'_> {
+    fn value(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, DatabaseError> {
+        self.look.value(space, key)
+    }
+
+    fn walk(
+        &self,
+        space: Space,
+        range: KeyRange,
+        direction: Direction,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<(), DatabaseError> {
+        self.look.walk(space, range, direction, &mut |key, value| {
+            let read = self.read.fetch_add(1, Ordering::Relaxed) + 1;
+            if read.is_multiple_of(KEYS_PER_WORD)
+                && (self.follow)(&format!("{read} keys read")).is_break()
+            {
+                return Err(DatabaseError::Failed("broken off".into()));
+            }
+            visitor(key, value)
+        })
+    }
+}
+
 /// What a check found.
 #[derive(Clone, Debug, Default)]
 pub struct CheckReport {
+    /// A torn tail that opening cut off: a write that nobody was told is done. No fault.
+    pub cut: Option<Cut>,
     /// Streams with a header.
     pub streams: u64,
     /// Records that headers reach.
@@ -57,11 +103,38 @@ impl CheckReport {
     }
 }
 
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(Cut { file, at, bytes }) = &self.cut {
+            let file = file.display();
+            writeln!(f, "cut an unfinished write of {bytes} bytes off {file} at {at}")?;
+        }
+        writeln!(f, "streams {}", self.streams)?;
+        writeln!(f, "events {} of {} bytes", self.records, self.bytes)?;
+        writeln!(f, "idempotency keys {}", self.keys)?;
+        writeln!(f, "state values {}", self.values)?;
+        writeln!(f, "events still to be deleted {}", self.leftovers)?;
+        for fault in &self.faults {
+            writeln!(f, "fault: {fault}")?;
+        }
+        writeln!(f, "faults {}", self.faults_total)
+    }
+}
+
 /// Opens the store at `path`, which no process may have open, and reads all of it: every key and value must
 /// decode, every stream's records be consecutive, every header agree with them.
-pub fn check(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<CheckReport, ToolError> {
-    let opened = open_existing(path, progress)?;
-    Ok(check_database(&*opened.database.look(), progress)?)
+pub fn check(path: &Path, follow: &Follow<'_>) -> Result<CheckReport, ToolError> {
+    let opened = open_existing(path, follow)?;
+    let report = check_open(&*opened.database, follow)?;
+    Ok(CheckReport { cut: opened.cut, ..report })
+}
+
+/// Reads all of an open store as it is now.
+pub fn check_open(
+    database: &dyn Database,
+    follow: &Follow<'_>,
+) -> Result<CheckReport, DatabaseError> {
+    check_database(&Followed::new(database, follow))
 }
 
 /// What a store holds, as figures.
@@ -79,14 +152,37 @@ pub struct StatsReport {
     pub largest: Vec<(StreamKey, Header)>,
 }
 
+impl fmt::Display for StatsReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "streams {}", self.streams)?;
+        writeln!(f, "events {} of {} bytes", self.records, self.bytes)?;
+        let DiskUse { bytes, journal_bytes, journals } = self.disk;
+        writeln!(f, "on disk {bytes} bytes, of these {journal_bytes} in {journals} journals")?;
+        for (stream, header) in &self.largest {
+            let (events, bytes) = (header.records(), header.head().bytes);
+            let (stream, oldest, newest) = (named(stream), header.oldest.0, header.newest.0);
+            writeln!(f, "{stream} {events} events of {bytes} bytes, serials {oldest} to {newest}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A stream in a line. A name is from outside: it must not make lines of its own.
+fn named(StreamKey { app, channel }: &StreamKey) -> String {
+    format!("stream {}/{}", app.escape_debug(), channel.escape_debug())
+}
+
 /// Opens the store at `path`, which no process may have open, and counts.
-pub fn stats(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<StatsReport, ToolError> {
-    let opened = open_existing(path, progress)?;
-    Ok(stats_of(&*opened.database)?)
+pub fn stats(path: &Path, follow: &Follow<'_>) -> Result<StatsReport, ToolError> {
+    let opened = open_existing(path, follow)?;
+    Ok(stats_open(&*opened.database, follow)?)
 }
 
 /// Counts an open store.
-pub fn stats_of(database: &dyn Database) -> Result<StatsReport, DatabaseError> {
+pub fn stats_open(
+    database: &dyn Database,
+    follow: &Follow<'_>,
+) -> Result<StatsReport, DatabaseError> {
     let mut report = StatsReport { disk: database.disk_use()?, ..StatsReport::default() };
     let walk = &mut |key: &[u8], value: &[u8]| {
         let (stream, header) = (parse_stream_key(key)?, decode_header(key, value)?);
@@ -99,7 +195,8 @@ pub fn stats_of(database: &dyn Database) -> Result<StatsReport, DatabaseError> {
         }
         Ok(ControlFlow::Continue(()))
     };
-    database.look().walk(Space::Streams, KeyRange::all(), Direction::Forwards, walk)?;
+    let look = Followed::new(database, follow);
+    look.walk(Space::Streams, KeyRange::all(), Direction::Forwards, walk)?;
     keep_largest(&mut report.largest);
     Ok(report)
 }
@@ -111,17 +208,19 @@ fn keep_largest(streams: &mut Vec<(StreamKey, Header)>) {
 
 /// Copies the store at `path`, which no process may have open, into the directory `to`, which must be empty or not
 /// be there. Gives how many keys were copied.
-pub fn backup_offline(
-    path: &Path,
+pub fn backup(path: &Path, to: &Path, follow: &Follow<'_>) -> Result<u64, ToolError> {
+    let opened = open_existing(path, follow)?;
+    backup_open(&*opened.database, to, follow)
+}
+
+/// Copies an open store as it is now.
+pub fn backup_open(
+    database: &dyn Database,
     to: &Path,
-    progress: &mut dyn FnMut(&str),
+    follow: &Follow<'_>,
 ) -> Result<u64, ToolError> {
-    let opened = open_existing(path, progress)?;
-    progress("copying");
     let target = open::create(to)?;
-    let (never, copied) = (AtomicBool::new(false), AtomicU64::new(0));
-    copy(&*opened.database.look(), &target, &never, &copied).map_err(ToolError::Database)?;
-    Ok(copied.load(Ordering::Relaxed))
+    Ok(copy(&Followed::new(database, follow), &target)?)
 }
 
 /// Why a tool did not do its work.
@@ -133,6 +232,8 @@ pub enum ToolError {
     Open(OpenError),
     /// It failed on the way.
     Database(DatabaseError),
+    /// The running server has it closed at the moment: it failed, or stops.
+    Unavailable,
 }
 
 impl fmt::Display for ToolError {
@@ -143,6 +244,7 @@ impl fmt::Display for ToolError {
             }
             Self::Open(error) => error.fmt(f),
             Self::Database(error) => error.fmt(f),
+            Self::Unavailable => f.write_str("the store is not available at the moment"),
         }
     }
 }
@@ -161,43 +263,43 @@ impl From<DatabaseError> for ToolError {
     }
 }
 
-fn open_existing(path: &Path, progress: &mut dyn FnMut(&str)) -> Result<open::Opened, ToolError> {
+fn open_existing(path: &Path, follow: &Follow<'_>) -> Result<open::Opened, ToolError> {
     // A tool that makes a store where it was to look at one hides a typing error.
     if !path.join(super::journal::MARKER_FILE).exists() {
         return Err(ToolError::NoStore(path.to_owned()));
     }
-    Ok(open::open(path, progress)?)
+    // Opening is not broken off: it could have begun to cut a torn tail.
+    let mut progress = |what: &str| {
+        let _ = follow(what);
+    };
+    Ok(open::open(path, &mut progress)?)
 }
 
 /// Reads all of a store.
-pub fn check_database(
-    look: &dyn Look,
-    progress: &mut dyn FnMut(&str),
-) -> Result<CheckReport, DatabaseError> {
+pub(super) fn check_database(look: &dyn Look) -> Result<CheckReport, DatabaseError> {
     let mut report = CheckReport::default();
     check_meta(look, &mut report)?;
     let mut numbers = std::collections::HashSet::new();
-    look.walk(Space::Streams, KeyRange::all(), Direction::Forwards, &mut |key, value| {
-        report.streams += 1;
-        if report.streams.is_multiple_of(1024) {
-            progress(&format!("{} streams", report.streams));
-        }
-        match parse_stream_key(key).and_then(|stream| Ok((stream, decode_header(key, value)?))) {
-            Ok((stream, header)) => {
-                if !numbers.insert(header.number) {
-                    report.fault(Damage {
-                        space: Space::Streams,
-                        key: key.to_vec(),
-                        what: "has the number of another stream",
-                    });
+    let walked =
+        look.walk(Space::Streams, KeyRange::all(), Direction::Forwards, &mut |key, value| {
+            report.streams += 1;
+            match parse_stream_key(key).and_then(|stream| Ok((stream, decode_header(key, value)?)))
+            {
+                Ok((stream, header)) => {
+                    if !numbers.insert(header.number) {
+                        report.fault(Damage {
+                            space: Space::Streams,
+                            key: key.to_vec(),
+                            what: "has the number of another stream",
+                        });
+                    }
+                    check_stream(look, &stream, &header, &mut report)?;
                 }
-                check_stream(look, &stream, &header, &mut report)?;
+                Err(damage) => report.fault(damage),
             }
-            Err(damage) => report.fault(damage),
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    progress("keys and state");
+            Ok(ControlFlow::Continue(()))
+        });
+    note_damage(walked, &mut report)?;
     check_space(look, Space::Keys, &mut report, |report, key, value| {
         report.keys += 1;
         decode_key(key, value).map(|_| ())
@@ -223,12 +325,27 @@ fn check_space(
     report: &mut CheckReport,
     mut one: impl FnMut(&mut CheckReport, &[u8], &[u8]) -> Result<(), Damage>,
 ) -> Result<(), DatabaseError> {
-    look.walk(space, KeyRange::all(), Direction::Forwards, &mut |key, value| {
+    let walked = look.walk(space, KeyRange::all(), Direction::Forwards, &mut |key, value| {
         if let Err(damage) = one(report, key, value) {
             report.fault(damage);
         }
         Ok(ControlFlow::Continue(()))
-    })
+    });
+    note_damage(walked, report)
+}
+
+/// Damage ends the walk that met it, and not the check.
+fn note_damage(
+    walked: Result<(), DatabaseError>,
+    report: &mut CheckReport,
+) -> Result<(), DatabaseError> {
+    match walked {
+        Err(DatabaseError::Damaged(damage)) => {
+            report.fault(damage);
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 fn check_meta(look: &dyn Look, report: &mut CheckReport) -> Result<(), DatabaseError> {
@@ -272,10 +389,12 @@ fn check_stream(
             ControlFlow::Continue(())
         },
     );
-    match walked {
-        Err(DatabaseError::Damaged(damage)) => report.fault(damage),
-        failed => failed?,
+    if let Err(DatabaseError::Damaged(damage)) = walked {
+        // What comes after it was not looked at, and would be called wrong.
+        report.fault(format_args!("{} cannot be read to its end: {damage}", named(stream)));
+        return Ok(());
     }
+    walked?;
     if let Some(last) = last {
         if last.id != header.last_id || last.at != header.newest_at {
             wrong.get_or_insert("has another newest record than its header says");
@@ -285,107 +404,15 @@ fn check_stream(
         }
     }
     if let Some(what) = wrong {
-        report.fault(format_args!("stream {}/{} {what}", stream.app, stream.channel));
+        report.fault(format_args!("{} {what}", named(stream)));
     }
     Ok(())
 }
 
-/// Why a copy was not begun.
-#[derive(Debug)]
-pub enum BackupError {
-    /// The store is failed or stopped.
-    Unavailable,
-    /// Another one is under way.
-    Underway,
-    /// The target is not fit.
-    Target(OpenError),
-    /// There is no thread for it.
-    Io(std::io::Error),
-}
-
-impl fmt::Display for BackupError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unavailable => f.write_str("the store is not available; try again when it is"),
-            Self::Underway => f.write_str("another backup is under way; wait for it"),
-            Self::Target(error) => error.fmt(f),
-            Self::Io(error) => write!(f, "no thread for the backup: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for BackupError {}
-
-/// A copy under way.
-pub struct Backup {
-    copied: Arc<AtomicU64>,
-    done: Receiver<Result<u64, String>>,
-}
-
-impl Backup {
-    /// Keys copied so far.
-    pub fn copied(&self) -> u64 {
-        self.copied.load(Ordering::Relaxed)
-    }
-
-    /// How it ended: the number of keys, or what went wrong; `None`: not yet. Given once.
-    pub fn ended(&self) -> Option<Result<u64, String>> {
-        match self.done.try_recv() {
-            Ok(ended) => Some(ended),
-            Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err("the copy broke off".into())),
-        }
-    }
-
-    /// Waits for the end.
-    pub fn wait(self) -> Result<u64, String> {
-        self.done.recv().unwrap_or_else(|_| Err("the copy broke off".into()))
-    }
-}
-
-/// Copies a database as it is now on a thread of its own, until `must_stop`. `is_copying` is set already, and is
-/// cleared at the end.
-pub(super) fn start_backup(
-    database: Arc<dyn Database>,
-    to: &Path,
-    must_stop: Arc<AtomicBool>,
-    is_copying: Arc<AtomicBool>,
-) -> Result<Backup, BackupError> {
-    let ends = Arc::clone(&is_copying);
-    let target = open::create(to).map_err(BackupError::Target).inspect_err(|_| {
-        ends.store(false, Ordering::Relaxed);
-    })?;
-    let copied = Arc::<AtomicU64>::default();
-    let (tell, done) = sync_channel(1);
-    let counter = Arc::clone(&copied);
-    let thread = std::thread::Builder::new().name("store-backup".into());
-    let started = thread.spawn(move || {
-        let look = database.look();
-        drop(database);
-        let ended = copy(&*look, &target, &must_stop, &counter);
-        drop((look, target));
-        is_copying.store(false, Ordering::Relaxed);
-        let ended = ended.map(|()| counter.load(Ordering::Relaxed)).map_err(|it| it.to_string());
-        // Fails only if nobody wants to know.
-        let _ = tell.send(ended);
-    });
-    match started {
-        Ok(_) => Ok(Backup { copied, done }),
-        Err(error) => {
-            ends.store(false, Ordering::Relaxed);
-            Err(BackupError::Io(error))
-        }
-    }
-}
-
-/// Writes all of a look into an empty database, the layout last: an unfinished copy is none.
-pub(super) fn copy(
-    look: &dyn Look,
-    to: &dyn Database,
-    must_stop: &AtomicBool,
-    copied: &AtomicU64,
-) -> Result<(), DatabaseError> {
-    let mut batch = Batch::default();
+/// Writes all of a look into an empty database, the layout last: an unfinished copy is none. Gives how many keys
+/// there are.
+fn copy(look: &dyn Look, to: &dyn Database) -> Result<u64, DatabaseError> {
+    let (mut batch, mut copied) = (Batch::default(), 0);
     for space in SPACES {
         look.walk(space, KeyRange::all(), Direction::Forwards, &mut |key, value| {
             if space == Space::Meta && key == META_LAYOUT {
@@ -393,23 +420,21 @@ pub(super) fn copy(
             }
             batch.put(space, key, Bytes::copy_from_slice(value));
             if batch.bytes() >= COPY_BYTES || batch.len() >= COPY_KEYS {
-                if must_stop.load(Ordering::Relaxed) {
-                    return Err(DatabaseError::Failed("the store is being closed".into()));
-                }
-                copied.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                copied += batch.len() as u64;
                 to.commit(std::mem::take(&mut batch))?;
             }
             Ok(ControlFlow::Continue(()))
         })?;
     }
-    copied.fetch_add(batch.len() as u64, Ordering::Relaxed);
+    copied += batch.len() as u64;
     to.commit(batch)?;
     let mut last = Batch::default();
     if let Some(layout) = look.value(Space::Meta, META_LAYOUT)? {
         last.put(Space::Meta, META_LAYOUT, layout);
-        copied.fetch_add(1, Ordering::Relaxed);
+        copied += 1;
     }
-    to.commit(last)
+    to.commit(last)?;
+    Ok(copied)
 }
 
 #[cfg(test)]

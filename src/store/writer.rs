@@ -25,8 +25,10 @@ const DISK_LOOK_EVERY: Duration = Duration::from_secs(1);
 const DISK_LOOK_BYTES: u64 = 16 << 20;
 /// Full ends when this part of the bound, in percent, is free again.
 const ROOM_PERCENT: u64 = 5;
-/// Between two compactions to get room.
+/// Between two compactions to get room ...
 const COMPACT_EVERY: Duration = Duration::from_secs(60);
+/// ... where records were removed since: whoever purges to make room waits for it.
+const COMPACT_EVERY_REMOVED: Duration = Duration::from_secs(5);
 /// Between two rounds of the sweep, at least ...
 const ROUND_PAUSE: Duration = Duration::from_secs(5);
 /// ... and so many times as long as the last one took, so that a store of many streams is not swept all day ...
@@ -52,6 +54,7 @@ pub(super) struct Writer {
     written_since_look: u64,
     disk_look_at: Instant,
     compacted_at: Option<Instant>,
+    removed_since_compact: bool,
     is_compacting: Arc<AtomicBool>,
     sweep_at: Instant,
     /// When the round under way began.
@@ -81,6 +84,7 @@ impl Writer {
             written_since_look: 0,
             disk_look_at: now,
             compacted_at: None,
+            removed_since_compact: false,
             is_compacting: Arc::default(),
             sweep_at: now,
             round_since: None,
@@ -195,6 +199,7 @@ impl Writer {
                     records += count;
                     bytes += held as u64;
                 }
+                self.removed_since_compact |= matches!(answer, Answer::Purged { .. });
                 self.written_since_look += held as u64;
                 self.shared.give(port, tag, held, answer);
             }
@@ -214,6 +219,7 @@ impl Writer {
         match ledger.sweep(clock, &*self.bounds_of) {
             Ok(portion) => {
                 add(&self.shared.health.swept_records, portion.records);
+                self.removed_since_compact |= portion.records > 0;
                 for damage in portion.damages {
                     (self.shared.note)(Note::Damaged(damage));
                 }
@@ -270,11 +276,13 @@ impl Writer {
 
     /// Gives room back that removed records still take; the database does it by itself only as it is written to.
     fn compact(&mut self, database: Arc<dyn Database>) {
-        let is_due = self.compacted_at.is_none_or(|at| at.elapsed() >= COMPACT_EVERY);
+        let every = if self.removed_since_compact { COMPACT_EVERY_REMOVED } else { COMPACT_EVERY };
+        let is_due = self.compacted_at.is_none_or(|at| at.elapsed() >= every);
         if !is_due || self.is_compacting.swap(true, Ordering::Relaxed) {
             return;
         }
         self.compacted_at = Some(Instant::now());
+        self.removed_since_compact = false;
         let is_compacting = Arc::clone(&self.is_compacting);
         let thread = std::thread::Builder::new().name("store-compact".into());
         let started = thread.spawn(move || {
@@ -293,7 +301,11 @@ impl Writer {
         self.shared.set_database(None);
         self.ledger = None;
         self.reopen_at = Instant::now() + REOPEN_PAUSE;
-        (self.shared.note)(Note::Failed(text.to_owned()));
+        // Most disks that fail are full, and the database does not say so.
+        let free = (self.free_bytes)(&self.path);
+        let free =
+            free.map_or(String::new(), |bytes| format!("; {bytes} bytes are free on its disk"));
+        (self.shared.note)(Note::Failed(format!("{text}{free}")));
     }
 
     fn open_again(&mut self) {

@@ -82,7 +82,7 @@ fn answer(stream: &mut TcpStream) -> Option<(u16, String)> {
 }
 
 /// A channel's whole history: its stream id, and each event's serial and data.
-fn history(server: &Server, channel: &str) -> (String, Vec<(u64, String)>) {
+pub fn history(server: &Server, channel: &str) -> (String, Vec<(u64, String)>) {
     let route = format!("channels/{channel}/history");
     let (mut stream, mut events) = (String::new(), Vec::new());
     let mut cursor = String::new();

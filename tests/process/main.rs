@@ -3,16 +3,21 @@
 //! `bridge` is one event in every protocol, `durable` what is acknowledged as on disk while the process is
 //! killed. `life` is how it starts and stops, `speech` what a well-behaved peer gets, `hostile_http` and
 //! `hostile_websocket` what the others get. The hostile tests keep a witness connected: whatever is
-//! done to the server, the witness goes on hearing what is published.
+//! done to the server, the witness goes on hearing what is published. `store_tools` is what an operator does with
+//! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
 
 mod bridge;
 mod durable;
 mod hostile_http;
 mod hostile_websocket;
 mod http;
+mod keeping;
 mod life;
 mod peer;
 mod pipelining;
 mod server;
 mod sign;
 mod speech;
+mod store_disk;
+mod store_faults;
+mod store_tools;

@@ -16,7 +16,7 @@ use crate::broker::{
 };
 use crate::config::Config;
 use crate::config::history::History;
-use crate::store::{Answer, Ask, Clock, Head, PageAsk, PurgeTo};
+use crate::store::{Answer, Ask, Clock, Fault, Head, PageAsk, PurgeTo};
 
 /// How a home keeps history and remembers keys.
 #[derive(Clone, Debug)]
@@ -358,6 +358,7 @@ impl Home {
                 (Some(_), Some(_)) => Reply::Refused(Refusal::EpochChanged),
                 _ => Reply::Refused(Refusal::StoreBusy),
             },
+            Answer::Fault(Fault::Failed(_)) => Reply::Refused(Refusal::StoreUnreadable),
             Answer::Fault(fault) => Reply::Refused(refusal_of(&fault)),
             _ => Reply::Refused(Refusal::StoreBusy),
         };
