@@ -360,12 +360,20 @@ impl Home {
     fn moved(&mut self, stream: &store::StreamKey, head: Head, now: Now) {
         let Some(channel) = self.keeping.rules.channel(stream) else { return };
         let Some(number) = self.find(&channel) else { return };
-        if let Some(durable) = self.durable(number)
-            && durable.head.epoch == head.epoch
+        self.learn(number, head);
+        self.settle(number, now);
+    }
+
+    /// Takes what the store says of a stream, if it is newer than what is known: its two threads say so in no
+    /// particular order. The oldest record only ever moves on.
+    pub(super) fn learn(&mut self, number: u32, head: Head) {
+        let Some(durable) = self.durable(number) else { return };
+        let known = durable.head;
+        if head.epoch == known.epoch
+            && (head.oldest, head.newest) >= (known.oldest, known.newest)
         {
-            durable.head = Head { last_id: durable.head.last_id, ..head };
+            durable.head = Head { last_id: known.last_id, ..head };
             self.with_window(number, |window| window.forget_before(head.oldest.0));
-            self.settle(number, now);
         }
     }
 
@@ -547,8 +555,8 @@ impl Home {
         let is_first = durable.in_flight.front().is_some_and(|it| it.event.serial.0 == serial);
         match answer {
             Answer::Appended { head } if is_first => {
-                durable.head = head;
                 let in_flight = durable.in_flight.pop_front();
+                self.learn(number, head);
                 self.commit(number, in_flight.expect("it is the first"), now, render, out);
             }
             Answer::Fault(fault) if is_first => self.fail(number, &fault, out),

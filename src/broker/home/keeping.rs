@@ -346,6 +346,10 @@ impl Home {
         now: Now,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        if let Answer::Page(page) = &answer {
+            // Whoever reads the page compares it with what is kept.
+            self.learn(number, page.head);
+        }
         let reply = match answer {
             Answer::Page(page) => match (self.decode(number, &page), self.stream(number, now)) {
                 (Some(events), Some(stream)) if page.head.epoch == stream.epoch => {
@@ -442,10 +446,7 @@ impl Home {
                 if is_reset {
                     self.begin_anew(number, head);
                 } else {
-                    self.with_window(number, |window| window.forget_before(head.oldest.0));
-                    if let Some(durable) = self.durable(number) {
-                        durable.head = head;
-                    }
+                    self.learn(number, head);
                 }
                 if let Some(stream) = self.stream(number, now) {
                     let purged = Purged { epoch_before, stream, events: records, bytes };
