@@ -10,6 +10,7 @@ pub mod ids;
 #[allow(unsafe_code)]
 pub mod mailbox;
 pub mod name;
+pub mod pattern;
 pub mod prng;
 pub mod slab;
 pub mod time;

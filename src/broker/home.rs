@@ -544,7 +544,9 @@ impl Home {
             }
             let keys_max = self.keeping.keys_max;
             if self.keys_used >= keys_max {
-                answer(asker, Reply::Refused(Refusal::KeysFull { keys_max }), out);
+                let due = self.keys.front().map_or(now.steady, |it| it.0);
+                let free_in = Millis(due.since(now.steady).as_millis() as u64);
+                answer(asker, Reply::Refused(Refusal::KeysFull { keys_max, free_in }), out);
                 return self.settle(number, now);
             }
         }
@@ -729,12 +731,8 @@ impl Home {
             }
         }
         held.tell_count(now, render, out);
-        if held.interest.is_empty()
-            && let Some(rare) = held.rare.as_mut()
-            && rare.history.is_some()
-            && rare.durable.is_none()
-        {
-            rare.lingers = Some(now.steady + LINGER);
+        if held.interest.is_empty() {
+            self.linger(number, now);
         }
         self.settle(number, now);
     }

@@ -665,6 +665,8 @@ pub enum Refusal {
     KeysFull {
         /// How many.
         keys_max: usize,
+        /// When the first of them is forgotten.
+        free_in: Millis,
     },
     /// The store's disk is full, or would be.
     StoreFull,
@@ -692,7 +694,7 @@ impl Refusal {
             Self::KeyReused => {
                 "idempotency key was already used with a different payload".into()
             }
-            Self::KeysFull { keys_max } => {
+            Self::KeysFull { keys_max, .. } => {
                 format!("the server remembers {keys_max} idempotency keys, as many as it may remember")
             }
             Self::StoreFull => {

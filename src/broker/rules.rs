@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::base::ids::AppIndex;
 use crate::base::name::{Channel, Name};
+pub use crate::base::pattern::Pattern;
 use crate::base::time::Millis;
 use crate::config::history::{ChannelRow, History};
 use crate::config::{App, Config};
@@ -22,35 +23,6 @@ pub struct Rule {
     pub events_max: u64,
     /// How many bytes of them; 0: any number.
     pub bytes_max: u64,
-}
-
-/// A pattern of names: `*` stands for any run of characters, everything else for itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern(pub Name);
-
-impl Pattern {
-    /// Whether a name is one of it. Takes time in proportion to the product of both lengths at worst, which
-    /// settings and name limits bound.
-    pub fn matches(&self, name: &str) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
-        let (mut p, mut n) = (0, 0);
-        // The last star and where in the name it was tried to end.
-        let mut star = None;
-        while n < name.len() {
-            if p < pattern.len() && pattern[p] == b'*' {
-                star = Some((p, n));
-                p += 1;
-            } else if p < pattern.len() && pattern[p] == name[n] {
-                (p, n) = (p + 1, n + 1);
-            } else if let Some((at, ended)) = star {
-                star = Some((at, ended + 1));
-                (p, n) = (at + 1, ended + 1);
-            } else {
-                return false;
-            }
-        }
-        pattern[p..].iter().all(|&byte| byte == b'*')
-    }
 }
 
 /// The rules of one app.
@@ -133,30 +105,6 @@ fn of(rules: &[(Pattern, Rule)], name: &str) -> Option<Rule> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_match() {
-        for (pattern, name, matches) in [
-            ("*", "", true),
-            ("*", "anything", true),
-            ("", "", true),
-            ("", "a", false),
-            ("orders", "orders", true),
-            ("orders", "orders-1", false),
-            ("orders-*", "orders-1", true),
-            ("orders-*", "orders-", true),
-            ("orders-*", "my-orders-1", false),
-            ("*-log", "a-log-log", true),
-            ("*-log", "a-logs", false),
-            ("a*b*c", "abc", true),
-            ("a*b*c", "aXbXbc", true),
-            ("a*b*c", "acb", false),
-            ("a**c", "ac", true),
-            ("*a", "aaab", false),
-        ] {
-            assert_eq!(Pattern(Name::from(pattern)).matches(name), matches, "{pattern} {name}");
-        }
-    }
 
     #[test]
     fn the_first_rule_that_matches_counts() {

@@ -116,7 +116,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
         401 | 403 => "check --app-id, --key and --secret, and that both clocks agree",
         404 => "check --app-id and --url",
         413 => "publish less data, or raise the app's event_payload_bytes_max",
-        429 | 503 => "try again later",
+        429 | 503 => "see to what the answer names, or try again later",
         500.. => "see the server's log",
         _ => "correct what the answer names",
     };

@@ -4,9 +4,10 @@ use std::fmt::Write;
 
 use super::App;
 use super::Section;
+use super::history::History;
 use super::load::Loaded;
 use super::table::{APP_SETTINGS, SETTINGS};
-use super::value::Kind;
+use super::value::{Kind, Unit};
 
 /// Every setting in force with where it was given, then the apps; secrets as `***`.
 pub fn describe(loaded: &Loaded, sections: &[&dyn Section]) -> String {
@@ -38,6 +39,24 @@ pub fn describe(loaded: &Loaded, sections: &[&dyn Section]) -> String {
     }
     for app in &config.apps {
         let _ = writeln!(out, "app {}: {}", app.id, describe_app(app));
+    }
+    for row in &History::of(config).channels {
+        let whose = if row.app.is_empty() { "every app" } else { row.app.as_str() };
+        let bound = |unit: Unit, number: u64| match number {
+            0 => "any number".to_owned(),
+            number => unit.spell(number),
+        };
+        let age = match row.age.0 {
+            0 => "for ever".to_owned(),
+            age => Unit::Seconds.spell(age),
+        };
+        let (events, bytes) =
+            (bound(Unit::Count, row.events_max), bound(Unit::Bytes, row.bytes_max));
+        let _ = writeln!(
+            out,
+            "history of {} in {whose}: {}, age {age}, events {events}, bytes {bytes}",
+            row.pattern, row.mode
+        );
     }
     if config.development {
         out.push_str("No app is configured: the development app serves loopback addresses only.\n");

@@ -4,6 +4,8 @@ use super::section::Rows;
 use super::table::{Setting, number};
 use super::value::{Applies, Kind};
 use super::{Config, SectionOf};
+use crate::base::name::Name;
+use crate::base::pattern::Pattern;
 use crate::base::time::Millis;
 
 /// The settings, checked.
@@ -38,6 +40,14 @@ pub struct ChannelRow {
     pub events_max: u64,
     /// How many bytes; 0: any number.
     pub bytes_max: u64,
+}
+
+impl ChannelRow {
+    /// Whether no channel is left to `other`, a later row.
+    fn covers(&self, other: &Self) -> bool {
+        let pattern = |row: &Self| Pattern(Name::from(row.pattern.as_str()));
+        (self.app.is_empty() || self.app == other.app) && pattern(self).covers(&pattern(other))
+    }
 }
 
 /// Channels that are on disk while nothing is configured.
@@ -116,10 +126,10 @@ pub static SECTION: SectionOf<History> = SectionOf {
             "history.idempotency_keys_max",
             idempotency_keys_max,
             Count,
-            100_000,
+            1_000_000,
             1,
             100_000_000,
-            "Keys that one shard remembers at once; a publish with a further one is refused."
+            "Keys that one shard remembers at once, over all apps, some 200 bytes each; a publish with a further one is refused."
         ),
     ],
     tables: &[&Rows {
@@ -133,10 +143,27 @@ pub static SECTION: SectionOf<History> = SectionOf {
     blank: History::default,
     check: |it, config| {
         let known = |id: &str| id.is_empty() || config.apps.iter().any(|app| app.id == id);
-        let unknown = it.channels.iter().filter(|row| !known(&row.app));
         let ids: Vec<_> = config.apps.iter().map(|app| app.id.as_str()).collect();
-        let allowed = format!("the id of an app: {}", ids.join(", "));
-        unknown.map(|row| ("history.channels.app", row.app.clone(), allowed.clone())).collect()
+        let mut wrong = Vec::new();
+        for (at, row) in it.channels.iter().enumerate() {
+            if !known(&row.app) {
+                let allowed = format!("the id of an app: {}", ids.join(", "));
+                wrong.push(("history.channels.app", row.app.clone(), allowed));
+            }
+            if row.pattern.is_empty() {
+                let allowed = "a name, with * for any run of characters".to_owned();
+                wrong.push(("history.channels.pattern", row.pattern.clone(), allowed));
+            }
+            // Who put it there expects it to count.
+            if let Some(first) = it.channels[..at].iter().find(|first| first.covers(row)) {
+                let allowed = format!(
+                    "a pattern that no earlier table takes in; here \"{}\" ({}) does: put the narrower one first",
+                    first.pattern, first.mode
+                );
+                wrong.push(("history.channels.pattern", row.pattern.clone(), allowed));
+            }
+        }
+        wrong
     },
 };
 
@@ -189,6 +216,30 @@ static CHANNEL_ROWS: &[Setting<ChannelRow>] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_that_would_never_count_is_refused() {
+        let row = |app: &str, pattern: &str, mode| ChannelRow {
+            app: app.to_owned(),
+            pattern: pattern.to_owned(),
+            mode,
+            ..ChannelRow::default()
+        };
+        let (all, orders) = (row("", "*", "memory"), row("", "orders-*", "durable"));
+        let of_app = row("app-id", "*", "none");
+        for (channels, keys) in [
+            (vec![orders.clone(), all.clone()], vec![]),
+            (vec![of_app.clone(), all.clone()], vec![]),
+            (vec![all.clone(), orders.clone()], vec!["history.channels.pattern"]),
+            (vec![all.clone(), of_app], vec!["history.channels.pattern"]),
+            (vec![row("nobody", "a", "none")], vec!["history.channels.app"]),
+            (vec![row("", "", "none")], vec!["history.channels.pattern"]),
+        ] {
+            let history = History { channels, ..History::default() };
+            let wrong = (SECTION.check)(&history, &Config::development());
+            assert_eq!(wrong.iter().map(|it| it.0).collect::<Vec<_>>(), keys, "{history:?}");
+        }
+    }
 
     #[test]
     fn development_keeps_something_of_every_channel() {

@@ -63,7 +63,7 @@ A setting is given, each of these over the one before it:
    `--shards 2`; `--listen` may be repeated.
 
 Sizes are in bytes and take `KiB`, `MiB`, `GiB`; times are in the unit at the end of the name (`_s` seconds, `_us`
-microseconds) and take `us`, `ms`, `s`, `min`, `h`: `\"64KiB\"`, `\"500ms\"`. In the file, `${VARIABLE}` and
+microseconds) and take `us`, `ms`, `s`, `min`, `h`, `d`: `\"64KiB\"`, `\"500ms\"`. In the file, `${VARIABLE}` and
 `${VARIABLE:-default}` inside a quoted text are replaced by the environment; `$$` is a dollar sign. A list in a variable
 or flag is written with commas.
 

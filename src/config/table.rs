@@ -122,7 +122,7 @@ pub static SETTINGS: &[Setting<Config>] = &[
     },
     number!("store.bytes_max", store.bytes_max, Bytes, 0, 128 * MIB, 1 << 50,
         zero: Some("no bound of its own"),
-        "Bytes that durable state may take on disk; above it durable publishes are refused with 503."),
+        "Bytes that durable state may take on disk; above it durable publishes are refused with 503. Files that the database has replaced and not yet removed are not counted: plan for twice as much."),
     // Room for the database to fold its files together, which is how space comes back.
     number!(
         "store.free_bytes_min",

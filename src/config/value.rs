@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use crate::base::time::Millis;
 
+/// A day in milliseconds.
+const DAY: u64 = 24 * 3_600_000;
+
 /// When a change of a setting is felt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Applies {
@@ -25,7 +28,7 @@ pub enum Unit {
     Bytes,
     /// Bytes, as many as a power of two.
     BytesPowerOfTwo,
-    /// Seconds; `ms`, `s`, `min`, `h` are understood. Kept in milliseconds.
+    /// Seconds; `ms`, `s`, `min`, `h`, `d` are understood. Kept in milliseconds.
     Seconds,
     /// Microseconds; `us`, `ms` are understood.
     Micros,
@@ -353,9 +356,14 @@ impl Unit {
             Self::Bytes | Self::BytesPowerOfTwo => {
                 &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1), ("", 1)]
             }
-            Self::Seconds => {
-                &[("h", 3_600_000), ("min", 60_000), ("ms", 1), ("s", 1_000), ("", 1_000)]
-            }
+            Self::Seconds => &[
+                ("d", DAY),
+                ("h", 3_600_000),
+                ("min", 60_000),
+                ("ms", 1),
+                ("s", 1_000),
+                ("", 1_000),
+            ],
             Self::Micros => &[("us", 1), ("ms", 1_000), ("", 1)],
         }
     }
@@ -368,7 +376,7 @@ impl Unit {
                 [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)].as_slice()
             }
             Self::Seconds => {
-                [("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)].as_slice()
+                [("d", DAY), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)].as_slice()
             }
             Self::Micros => [("us", 1)].as_slice(),
         };

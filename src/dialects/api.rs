@@ -88,8 +88,12 @@ pub(super) fn refused(refusal: broker::Refusal) -> Response {
         text.push_str(": the setting history.channels says which do");
     }
     let mut response = Refusal::new(status, code, text).response();
+    let seconds = match refusal {
+        It::KeysFull { free_in, .. } => free_in.0.div_ceil(1000).max(1),
+        _ => 1,
+    };
     if status == 503 {
-        response.headers.push(("Retry-After", "1".into()));
+        response.headers.push(("Retry-After", seconds.to_string().into()));
     }
     response
 }
@@ -348,7 +352,7 @@ mod tests {
             (It::NotKept, 422, "feature_disabled"),
             (It::EpochChanged, 400, "invalid_input"),
             (It::KeyReused, 409, "conflict"),
-            (It::KeysFull { keys_max: 1 }, 503, "backpressure"),
+            (It::KeysFull { keys_max: 1, free_in: Millis(1) }, 503, "backpressure"),
             (It::StoreBusy, 503, "backpressure"),
             (It::StoreFull, 503, "service_unavailable"),
             (It::StoreFailed, 503, "service_unavailable"),

@@ -92,10 +92,9 @@ fn store(started: &Started) -> String {
         ("", memory) => format!("none: {memory} in memory, which ends with the process"),
         (durable, memory) => {
             let in_memory = if memory.is_empty() { "" } else { "; in memory: " };
-            format!(
-                "{} for {durable}{in_memory}{memory}",
-                super::keep::path(&config.data).display()
-            )
+            let path = super::keep::path(&config.data);
+            let path = std::path::absolute(&path).unwrap_or(path);
+            format!("{} for {durable}{in_memory}{memory}", path.display())
         }
     }
 }

@@ -139,6 +139,13 @@ impl Shard {
         metrics.set(Gauge::HistoryBytes, self.home.history_bytes());
         metrics.set(Gauge::StoreAsks, self.home.store_asks_open() as u64);
         let Tally { health: Some(health), store: told, .. } = &mut self.tally else { return };
+        // Whoever asks whether we are ready is to hear it at once.
+        let condition = health.condition();
+        metrics.set(Gauge::StoreFull, u64::from(condition == Condition::Full));
+        metrics.set(
+            Gauge::StoreFailed,
+            u64::from(matches!(condition, Condition::Failed | Condition::Stopped)),
+        );
         if now < told.at + STORE_PERIOD {
             return;
         }
@@ -168,11 +175,5 @@ impl Shard {
         }
         metrics.set(Gauge::StoreBytes, now_is(&health.used_bytes));
         metrics.set(Gauge::StoreFreeBytes, now_is(&health.free_bytes));
-        let condition = health.condition();
-        metrics.set(Gauge::StoreFull, u64::from(condition == Condition::Full));
-        metrics.set(
-            Gauge::StoreFailed,
-            u64::from(matches!(condition, Condition::Failed | Condition::Stopped)),
-        );
     }
 }

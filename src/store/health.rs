@@ -80,8 +80,9 @@ impl Health {
         }
     }
 
-    pub(super) fn set_condition(&self, condition: Condition) {
-        self.condition.store(condition as u8, Ordering::Relaxed);
+    /// True if it was another before.
+    pub(super) fn set_condition(&self, condition: Condition) -> bool {
+        self.condition.swap(condition as u8, Ordering::Relaxed) != condition as u8
     }
 
     pub(super) fn count_sync(&self, took: Duration) {

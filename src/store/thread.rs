@@ -45,6 +45,10 @@ pub enum Note {
         used_bytes: u64,
         /// Bytes free on the file system.
         free_bytes: u64,
+        /// Bytes the store may take; 0: any number.
+        bytes_max: u64,
+        /// Bytes that must stay free.
+        free_bytes_min: u64,
     },
     /// There is room again.
     Room,
@@ -67,10 +71,17 @@ impl fmt::Display for Note {
                 let (file, at, bytes) = (cut.file.display(), cut.at, cut.bytes);
                 write!(f, "cut an unfinished write of {bytes} bytes off {file} at {at}")
             }
-            Self::Full { used_bytes, free_bytes } => write!(
-                f,
-                "the disk's bound is reached ({used_bytes} bytes used, {free_bytes} free); nothing more is kept"
-            ),
+            Self::Full { used_bytes, free_bytes, bytes_max, free_bytes_min } => {
+                write!(f, "{used_bytes} bytes are used ")?;
+                match bytes_max {
+                    0 => f.write_str("(store.bytes_max sets no bound)")?,
+                    max => write!(f, "(store.bytes_max {max})")?,
+                }
+                write!(
+                    f,
+                    " and {free_bytes} free (store.free_bytes_min {free_bytes_min}); nothing more is kept until there is room"
+                )
+            }
             Self::Room => f.write_str("there is room again"),
             Self::Failed(text) => write!(f, "the database failed and is opened again: {text}"),
             Self::StillFailed(text) => write!(f, "the database does not open: {text}"),
@@ -125,7 +136,7 @@ pub(super) struct Shared {
     must_let_go: AtomicBool,
     owners: Mutex<Owners>,
     ways: Vec<Arc<Way>>,
-    notify: Arc<dyn Fn(usize) + Send + Sync>,
+    pub(super) notify: Arc<dyn Fn(usize) + Send + Sync>,
     pub(super) clock: Arc<dyn Fn() -> Clock + Send + Sync>,
     pub(super) note: Arc<dyn Fn(Note) + Send + Sync>,
     is_stopped: Arc<AtomicBool>,

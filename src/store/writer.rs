@@ -265,12 +265,24 @@ impl Writer {
         let is_scarce = free < self.bytes_free_min.saturating_add(slack(self.bytes_free_min));
         let was_full = std::mem::replace(&mut self.is_full, is_over || is_scarce);
         if self.is_full != was_full {
-            let full = Note::Full { used_bytes: used.bytes, free_bytes: free };
+            let full = Note::Full {
+                used_bytes: used.bytes,
+                free_bytes: free,
+                bytes_max: self.bytes_max,
+                free_bytes_min: self.bytes_free_min,
+            };
             (self.shared.note)(if self.is_full { full } else { Note::Room });
         }
-        health.set_condition(if self.is_full { Condition::Full } else { Condition::Ok });
+        self.is_now(if self.is_full { Condition::Full } else { Condition::Ok });
         if self.is_full {
             self.compact(database);
+        }
+    }
+
+    /// Says how the store is, and wakes the shard that tells others.
+    fn is_now(&self, condition: Condition) {
+        if self.shared.health.set_condition(condition) {
+            (self.shared.notify)(0);
         }
     }
 
@@ -297,7 +309,7 @@ impl Writer {
 
     fn close_failed(&mut self, text: &str) {
         add(&self.shared.health.failures, 1);
-        self.shared.health.set_condition(Condition::Failed);
+        self.is_now(Condition::Failed);
         self.shared.set_database(None);
         self.ledger = None;
         self.reopen_at = Instant::now() + REOPEN_PAUSE;

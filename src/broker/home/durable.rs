@@ -138,7 +138,9 @@ impl Durable {
             && self.appends_open == 0
             && self.reads_open == 0
             && !matches!(self.stage, Stage::Opening | Stage::Resetting);
-        is_quiet.then_some(self.used + IDLE)
+        // Of a stream that was never written there is nothing to remember: names that someone made up fill no table.
+        let span = if self.head.newest == Serial(0) { Millis(0) } else { IDLE };
+        is_quiet.then_some(self.used + span)
     }
 
     /// When it is to be opened again for its subscribers, who may miss what is on disk.
@@ -369,9 +371,7 @@ impl Home {
     pub(super) fn learn(&mut self, number: u32, head: Head) {
         let Some(durable) = self.durable(number) else { return };
         let known = durable.head;
-        if head.epoch == known.epoch
-            && (head.oldest, head.newest) >= (known.oldest, known.newest)
-        {
+        if head.epoch == known.epoch && (head.oldest, head.newest) >= (known.oldest, known.newest) {
             durable.head = Head { last_id: known.last_id, ..head };
             self.with_window(number, |window| window.forget_before(head.oldest.0));
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::durable::{Durable, Pending, refusal_of};
-use super::{Asker, Home};
+use super::{Asker, Home, LINGER};
 use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::name::{Channel, Name};
@@ -216,6 +216,16 @@ impl Home {
         self.keys.push_back((now.steady + span, number, name, id));
     }
 
+    /// Lets a channel that is kept in memory stay for a while.
+    pub(super) fn linger(&mut self, number: u32, now: Now) {
+        if let Some(rare) = self.channels[number].rare.as_mut()
+            && rare.history.is_some()
+            && rare.durable.is_none()
+        {
+            rare.lingers = Some(now.steady + LINGER);
+        }
+    }
+
     /// Another life of a channel has begun on disk.
     fn begin_anew(&mut self, number: u32, head: Head) {
         let is_known_already = self.window(number).is_some_and(|it| it.epoch == head.epoch);
@@ -421,6 +431,8 @@ impl Home {
             self.channels[number].serial = 0;
             self.forget_keys(number);
         }
+        // What the answer names is still there when someone asks for it.
+        self.linger(number, now);
         let (events, bytes) = gone.unwrap_or_default();
         if let Some(stream) = self.stream(number, now) {
             let purged = Purged { epoch_before, stream, events, bytes };

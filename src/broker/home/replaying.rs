@@ -248,6 +248,10 @@ impl Home {
             }
         } else {
             reading.is_cut_by_limit |= page.has_more && reading.is_cut(&events);
+            // A clock that stepped leaves times out of order: what is told has no holes.
+            let is_next = |two: &[Arc<Event>]| two[0].serial.0 == two[1].serial.0 + 1;
+            let run = events.windows(2).take_while(|two| is_next(two)).count() + 1;
+            events.truncate(run);
             events.reverse();
         }
         reading.collected.append(&mut events);

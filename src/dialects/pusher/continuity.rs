@@ -8,11 +8,13 @@
 //! subscribe before, while and after they resume.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use super::fault::Fault;
 use super::frames::{self, Version};
 use super::history::{self, HistoryQuery};
 use super::names::{self, Access, Kind, USER_PREFIX};
+use super::pace::Pace;
 use super::session::{PusherSession, object};
 use crate::base::event_id::EventId;
 use crate::base::ids::{ConnectionId, Epoch, Serial, Ticket};
@@ -31,6 +33,9 @@ const REPLAYS_MAX: usize = 8;
 /// Pages of history one connection may wait for. Source: Sockudo, "History over WebSocket".
 const PAGES_MAX: usize = 2;
 
+/// Bytes that a failure takes which is told twice, about.
+const FAILURE_BYTES: usize = 800;
+
 /// Bytes of a stream's name that a peer hears again when it is not ours.
 const STREAM_ID_BYTES_MAX: usize = 64;
 
@@ -40,8 +45,10 @@ pub(super) struct Two {
     pub echoes: bool,
     /// What the next of the server's own frames is called; nobody else's is ever called the same.
     name_next: u128,
-    /// Where subscriptions that have not come yet begin; sorted by channel.
-    positions: Vec<(Name, Position)>,
+    /// Where subscriptions that have not come yet begin.
+    positions: BTreeMap<Name, Position>,
+    /// How fast the past is sent.
+    pub pace: Pace,
     resume: Option<Box<Resume>>,
     pages: Vec<PageAsk>,
 }
@@ -102,6 +109,8 @@ enum Reason {
     StreamMissing,
     /// There is no such channel.
     Name,
+    /// As many wait already as may.
+    TooMany,
 }
 
 impl Reason {
@@ -119,6 +128,7 @@ impl Reason {
             Self::Malformed => ("continuity_unverifiable", "position_malformed"),
             Self::StreamMissing => ("continuity_unverifiable", "stream_id_missing"),
             Self::Name => ("continuity_unverifiable", "channel_name_invalid"),
+            Self::TooMany => ("continuity_unverifiable", "too_many_positions"),
         }
     }
 }
@@ -153,8 +163,14 @@ impl Two {
                 _ => {}
             }
         }
-        let (positions, pages) = (Vec::new(), Vec::new());
-        Ok(Self { echoes, name_next: 0, positions, resume: None, pages })
+        Ok(Self {
+            echoes,
+            name_next: 0,
+            positions: BTreeMap::new(),
+            pace: Pace::default(),
+            resume: None,
+            pages: Vec::new(),
+        })
     }
 
     /// The names of this connection's frames start here. A client remembers names over its connections and
@@ -183,29 +199,23 @@ impl Two {
         };
         // A channel's name is counted as long as most are allowed to be.
         self.positions.len() * (per_position + 64)
+            + self.pace.held_bytes()
             + self.resume.as_deref().map_or(0, of_resume)
             + self.pages.len() * size_of::<PageAsk>()
     }
 
-    fn find(&self, channel: &str) -> Result<usize, usize> {
-        self.positions.binary_search_by(|(it, _)| (**it).cmp(channel))
-    }
-
-    fn put(&mut self, channel: &Name, position: Position) {
-        match self.find(channel) {
-            Ok(at) => self.positions[at].1 = position,
-            Err(at) => self.positions.insert(at, (channel.clone(), position)),
+    /// Notes where a channel's subscription is to begin; false if `max` wait already.
+    fn put(&mut self, channel: &Name, position: Position, max: usize) -> bool {
+        let has_room = self.positions.len() < max || self.positions.contains_key(channel);
+        if has_room {
+            self.positions.insert(channel.clone(), position);
         }
+        has_room
     }
 
     /// Takes the position that waits for a channel's subscribe.
     fn take(&mut self, channel: &str) -> Option<Position> {
-        let at = self.find(channel).ok()?;
-        let (_, position) = self.positions.remove(at);
-        if self.positions.is_empty() {
-            self.positions = Vec::new();
-        }
-        Some(position)
+        self.positions.remove(channel)
     }
 
     /// The peer does not want this channel.
@@ -248,6 +258,30 @@ impl PusherSession {
     pub(super) fn start(&mut self, channel: &str, rewind: Option<Start>) -> Start {
         let position = self.two.as_mut().and_then(|two| two.take(channel));
         position.map(Start::After).or(rewind).unwrap_or_default()
+    }
+
+    /// A subscription was refused: the position it was to begin at waits for the next one.
+    pub(super) fn put_back(&mut self, channel: &Name, place: &Place) {
+        let Start::After(position) = place.start else { return };
+        let position = match place.told {
+            Told::Reached(reached) => reached,
+            Told::Failed => return,
+            Told::Nothing => position,
+        };
+        let max = self.shared.settings.subscriptions_per_connection_max;
+        if let Some(two) = &mut self.two {
+            two.put(channel, position, max);
+        }
+    }
+
+    /// How fast the past is sent, to a peer that is sent any.
+    pub(super) fn pace(&mut self) -> Option<&mut Pace> {
+        self.two.as_mut().map(|two| &mut two.pace)
+    }
+
+    /// Bytes of the past that may be on their way unread before more of it is asked for.
+    pub(super) fn past_bytes_max(&self) -> usize {
+        self.shared.replay_bytes_max / 2
     }
 
     /// A subscription stands. Notes where it began; the place after which its events come.
@@ -299,7 +333,7 @@ impl PusherSession {
             rewinds = std::mem::take(&mut place.rewinds);
             told = std::mem::replace(&mut place.told, Told::Nothing);
         }
-        let mut sent = 0;
+        let (mut sent, mut bytes) = (0, 0);
         if let Ok(replay) = &replay {
             let is_told = |event: &Event| match told {
                 Told::Reached(it) => event.epoch == Some(it.epoch) && event.serial <= it.serial,
@@ -308,10 +342,14 @@ impl PusherSession {
             for event in replay.events.iter().filter(|it| !is_told(it)) {
                 let mut frame = Vec::new();
                 if frames::render(Version::Two, event, &mut frame) {
+                    bytes += frame.len();
                     out.push(Output::Text(frame));
                     sent += 1;
                 }
             }
+        }
+        if let Some(two) = &mut self.two {
+            two.pace.sent(bytes);
         }
         if let (Err(gap), true) = (&replay, is_continued && told != Told::Failed) {
             let failure = Failure::from_gap(channel.clone(), *gap);
@@ -346,7 +384,9 @@ impl PusherSession {
         let places = data.member("channel_positions").or(data.member("channel_serials"));
         let places =
             places.filter(|it| it.kind() == JsonKind::Object).ok_or(Fault::ResumeNowhere)?;
-        let max = self.shared.settings.subscriptions_per_connection_max;
+        let positions_max = self.shared.settings.subscriptions_per_connection_max;
+        // Were all of them to fail, the outbox must hold what is said of them.
+        let max = positions_max.min(self.shared.replay_bytes_max / FAILURE_BYTES);
         match places.members().take(max + 1).count() {
             0 => return Err(Fault::ResumeEmpty),
             count if count > max => return Err(Fault::ResumeLong { max }),
@@ -387,7 +427,10 @@ impl PusherSession {
                 Kind::of(&channel).access == Access::Public && !names::is_internal(&channel);
             let waits = !is_subscribed && !self.is_own(&channel);
             if let (Some(two), true) = (&mut self.two, waits) {
-                two.put(&channel, position);
+                if !two.put(&channel, position, positions_max) {
+                    resume.failures.push(failed(Reason::TooMany, None));
+                    continue;
+                }
                 if !is_public {
                     resume.recover(&channel, "hot", 0, position, last_id.as_deref());
                     continue;
@@ -470,9 +513,10 @@ impl PusherSession {
         let Some(mut resume) = two.resume.take() else { return };
         match result {
             Ok(replay) => {
-                if let Ok(at) = two.find(&channel) {
-                    two.positions[at].1 = replay.position;
+                if let Some(position) = two.positions.get_mut(&*channel) {
+                    *position = replay.position;
                 }
+                two.pace.sent(bytes - resume.bytes);
                 resume.bytes = bytes;
                 let last_id = replay.events.last().map(|it| text_id(it));
                 let source = if replay.is_cold { "cold" } else { "hot" };

@@ -13,6 +13,7 @@ mod frames;
 mod history;
 pub mod http;
 pub mod names;
+mod pace;
 pub mod session;
 mod user;
 

@@ -301,8 +301,22 @@ impl PusherSession {
         }
         let place = (start != Start::Now).then(|| Box::new(Place::new(start, rewind.is_some())));
         self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1, place });
-        out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
+        let (name, subscribe) = (self.subscriptions[at].name.clone(), Box::new(subscribe));
+        match subscribe.start {
+            Start::Now => out.push(Output::Ask(ticket, Command::Subscribe(subscribe))),
+            _ => self.ask_paced(&name, ticket, subscribe, out),
+        }
         Ok(())
+    }
+
+    /// How many subscriptions there are, asked for or standing.
+    pub(super) fn subscriptions_len(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Whether the subscription that was to be asked for with this ticket is still wanted.
+    pub(super) fn is_wanted(&self, name: &str, ticket: Ticket) -> bool {
+        self.find(name).is_ok_and(|at| self.subscriptions[at].ticket == ticket)
     }
 
     /// `pusher-js` asks for the user's own channel after a sign-in; the sign-in subscribed it.
@@ -449,6 +463,9 @@ impl PusherSession {
         // Unknown is fine: the peer wants it gone and it is.
         if let Ok(at) = self.find(&name) {
             let gone = self.subscriptions.remove(at);
+            if gone.place.is_some() && gone.owed > 0 && self.is_waiting(gone.ticket) {
+                return Ok(());
+            }
             let channel = self.channel(gone.name);
             let ticket = self.ticket();
             out.push(Output::Ask(ticket, Command::Unsubscribe(channel)));
@@ -534,6 +551,7 @@ impl PusherSession {
             Reply::Refused(refusal) => self.refused(ticket, refusal, out),
             _ => {}
         }
+        self.paced(ticket, out);
     }
 
     fn subscribed(&mut self, ticket: Ticket, subscribed: Subscribed, out: &mut Vec<Output>) {
@@ -585,6 +603,9 @@ impl PusherSession {
         let pending = |it: &Subscription| it.ticket == ticket && it.owed > 0;
         let Some(at) = self.subscriptions.iter().position(pending) else { return };
         let gone = self.subscriptions.remove(at);
+        if let Some(place) = &gone.place {
+            self.put_back(&gone.name, place);
+        }
         match refusal {
             Refusal::MembersFull { members_max } => {
                 let channel = gone.name.to_string();
@@ -622,7 +643,10 @@ impl Session for PusherSession {
             Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
             Input::Event(event) => self.event(event, out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
-            Input::Pong if self.two.is_some() => self.hear(now, out),
+            Input::Pong if self.two.is_some() => {
+                self.hear(now, out);
+                self.pace_ponged(out);
+            }
             Input::Timer(_) | Input::Body(_) | Input::Found(..) | Input::Pong | Input::Closed => {}
         }
     }
