@@ -491,7 +491,7 @@ mod tests {
             ("1.5MiB", Unit::Bytes, Some(3 << 19)),
             ("2min", Unit::Seconds, Some(120_000)),
             ("1h", Unit::Seconds, Some(3_600_000)),
-            ("1d", Unit::Seconds, None),
+            ("1d", Unit::Seconds, Some(86_400_000)),
             ("30", Unit::Micros, Some(30)),
             ("1ms", Unit::Micros, Some(1000)),
             ("é", Unit::Micros, None),

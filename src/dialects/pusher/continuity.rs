@@ -33,8 +33,8 @@ const REPLAYS_MAX: usize = 8;
 /// Pages of history one connection may wait for. Source: Sockudo, "History over WebSocket".
 const PAGES_MAX: usize = 2;
 
-/// Bytes that a failure takes which is told twice, about.
-const FAILURE_BYTES: usize = 800;
+/// Bytes that a failure takes, about.
+const FAILURE_BYTES: usize = 400;
 
 /// Bytes of a stream's name that a peer hears again when it is not ours.
 const STREAM_ID_BYTES_MAX: usize = 64;
@@ -385,8 +385,8 @@ impl PusherSession {
         let places =
             places.filter(|it| it.kind() == JsonKind::Object).ok_or(Fault::ResumeNowhere)?;
         let positions_max = self.shared.settings.subscriptions_per_connection_max;
-        // Were all of them to fail, the outbox must hold what is said of them.
-        let max = positions_max.min(self.shared.replay_bytes_max / FAILURE_BYTES);
+        // Were all of them to fail, the outbox must hold what is said of them once.
+        let max = positions_max.min(2 * self.shared.replay_bytes_max / FAILURE_BYTES);
         match places.members().take(max + 1).count() {
             0 => return Err(Fault::ResumeEmpty),
             count if count > max => return Err(Fault::ResumeLong { max }),
@@ -468,7 +468,9 @@ impl PusherSession {
         }
         let Some(two) = &mut self.two else { return };
         let Some(resume) = two.resume.take_if(|it| it.asked.is_empty()) else { return };
-        for failure in &resume.failures {
+        // Each failure is told alone and in the list at the end; those that would not fit twice, in the list.
+        let alone = self.shared.replay_bytes_max / (2 * FAILURE_BYTES);
+        for failure in resume.failures.iter().take(alone) {
             self.say(failure.frame(), out);
         }
         self.say(resume.frame(), out);
