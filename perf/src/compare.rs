@@ -286,40 +286,44 @@ fn markdown(
     text
 }
 
-/// A bar per server, a whisker from the smallest to the largest, and a line at the target.
+/// A bar per server.
 fn svg(name: &str, measure: &Measure, rows: &[Row]) -> String {
     let as_ratio = measure.value_max.is_none();
-    let of = |row: &Row| if as_ratio { row.ratio } else { row.value };
+    let of = |row: &Row| {
+        let spread = if as_ratio { row.ratio } else { row.value };
+        Some((row.name.clone(), spread?, row.name.starts_with("ringmain")))
+    };
     let bound = measure.ratio_max.or(measure.value_max);
-    let top = rows.iter().filter_map(of).map(|spread| spread.max).chain(bound).fold(1e-9, f64::max);
-    const LEFT: f64 = 150.0;
+    let unit = if as_ratio { "ratio to the floor" } else { measure.unit };
+    let title = format!("{name}: {}, {unit}", measure.figure);
+    bars(&title, &rows.iter().filter_map(of).collect::<Vec<_>>(), bound)
+}
+
+/// A bar for each, with its name and whether it is ours; a whisker from the smallest to the largest, and a line
+/// at the target.
+pub(crate) fn bars(title: &str, bars: &[(String, Spread, bool)], bound: Option<f64>) -> String {
+    let letters = bars.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or(0);
+    let left = (letters as f64 * 7.0 + 16.0).max(150.0);
+    let top = bars.iter().map(|(_, spread, _)| spread.max).chain(bound).fold(1e-9, f64::max);
     const WIDTH: f64 = 480.0;
     const STEP: f64 = 30.0;
-    let height = 60.0 + STEP * rows.len() as f64;
-    let x = |value: f64| LEFT + WIDTH * value / top;
-    let unit = if as_ratio { "ratio to the floor" } else { measure.unit };
+    let (width, height) = (left + WIDTH + 90.0, 60.0 + STEP * bars.len() as f64);
+    let x = |value: f64| left + WIDTH * value / top;
     let mut out = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
-         <rect width=\"720\" height=\"{height}\" fill=\"white\"/>\n\
-         <text x=\"10\" y=\"22\" font-weight=\"bold\">{name}: {}, {unit}</text>\n",
-        measure.figure
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" font-size=\"13\">\n\
+         <rect width=\"{width}\" height=\"{height}\" fill=\"white\"/>\n\
+         <text x=\"10\" y=\"22\" font-weight=\"bold\">{title}</text>\n"
     );
-    for (at, row) in rows.iter().enumerate() {
+    for (at, (name, spread, is_ours)) in bars.iter().enumerate() {
         let y = 40.0 + STEP * at as f64;
-        let _ = writeln!(
-            out,
-            "<text x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-            LEFT - 8.0,
-            y + 15.0,
-            row.name
-        );
-        let Some(Spread { min, median, max }) = of(row) else { continue };
-        let colour = if row.name.starts_with("ringmain") { "#1f6feb" } else { "#9aa4b2" };
+        let Spread { min, median, max } = *spread;
+        let colour = if *is_ours { "#1f6feb" } else { "#9aa4b2" };
         let (middle, line, from, to) = (x(median), y + 10.0, x(min), x(max));
-        let (bar, base, after) = (middle - LEFT, y + 15.0, to + 6.0);
+        let (bar, base, after, before) = (middle - left, y + 15.0, to + 6.0, left - 8.0);
         let _ = writeln!(
             out,
-            "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{bar:.1}\" height=\"20\" fill=\"{colour}\"/>\n\
+            "<text x=\"{before}\" y=\"{base}\" text-anchor=\"end\">{name}</text>\n\
+             <rect x=\"{left}\" y=\"{y}\" width=\"{bar:.1}\" height=\"20\" fill=\"{colour}\"/>\n\
              <line x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{line}\" y2=\"{line}\" stroke=\"black\"/>\n\
              <text x=\"{after:.1}\" y=\"{base}\">{median:.2}</text>",
         );

@@ -1,11 +1,14 @@
 //! Loads a whole server over real sockets and measures what it costs.
 //!
 //! Read `load` first: one thread, one epoll, thousands of subscribers. `scenarios` says what is done with
-//! them, `compare` runs several servers in turn, `curve` one server under more and more sockets. The comparison servers in `bin/` share `wire`.
+//! them, `compare` runs several servers in turn, `curve` one server under more and more sockets, and `durable` holds what is kept on disk against what `bare` says the
+//! disk can do. The comparison servers in `bin/` share `wire`.
 
 pub mod args;
+pub mod bare;
 pub mod compare;
 pub mod curve;
+pub mod durable;
 pub mod fanout;
 pub mod histogram;
 pub mod load;

@@ -24,6 +24,8 @@ const PAUSE_NS: u64 = 4_000;
 const SLEEP_MARGIN_NS: u64 = 200_000;
 /// Without any progress for this long, what is missing is lost.
 const STALL_NS: u64 = 5_000_000_000;
+/// A patient generator sleeps so long at most, so that whoever asks to stop is heard.
+const PATIENCE_NS: u64 = 1_000_000;
 /// Connections per source address, well below the ephemeral port range.
 const PER_SOURCE: usize = 12_000;
 
@@ -75,10 +77,27 @@ pub enum Shape {
     /// Channel c is subscribed by connection c modulo their number only and published by publisher c modulo
     /// theirs, `batch` events a request.
     Channels { channels: usize, batch: usize },
+    /// Nobody listens: publisher p publishes to channel p modulo `channels`, and with a batch to the channels
+    /// after it, too.
+    Alone { prefix: &'static str, channels: usize, batch: usize },
+    /// Nothing is published: pages of 100 of this channel's history are asked for.
+    Pages { channel: String, pages: Pages },
     /// Hypothesis: one stream of annotations, the k-th of document k modulo `documents`. Connection c has a
     /// filter for document c modulo `documents`, or for the group that all annotations are in.
     Annotations { documents: usize, by: Wanted },
 }
+
+/// Which pages of a history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {
+    /// The newest.
+    Newest,
+    /// Pages anywhere among the oldest so many events, oldest first.
+    Among(u64),
+}
+
+/// Events of one page.
+pub const PAGE_EVENTS: u64 = 100;
 
 /// What a Hypothesis filter looks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +112,11 @@ pub struct Counts {
     pub delivered: u64,
     pub bytes: u64,
     pub published: u64,
+    /// Events whose publish was answered with success, or pages.
+    pub acknowledged: u64,
+    /// Publishes of the storm, and those that were answered with success.
+    pub storm_published: u64,
+    pub storm_acknowledged: u64,
     pub receives: u64,
     /// Control pings, which are the server's keep-alive.
     pub pings: u64,
@@ -119,6 +143,19 @@ pub enum Pace {
     Rate(f64),
 }
 
+/// Durable publishes beside the load that is measured, on connections of their own.
+#[derive(Clone, Copy)]
+pub struct Storm {
+    pub publishers: usize,
+    /// A second; none: each goes on as soon as it is answered.
+    pub rate: Option<f64>,
+    pub size: usize,
+    pub channels: usize,
+}
+
+/// The channels of a storm.
+pub const DURABLE: &str = "durable-";
+
 /// The generator.
 pub struct Load {
     epoll: Epoll,
@@ -132,6 +169,16 @@ pub struct Load {
     streams_each: usize,
     publishers: Vec<Publisher>,
     ready: VecDeque<usize>,
+    /// Sleeps when nothing has come: what is measured waits for a disk, and the kernel's own threads, which bring
+    /// its answers, need a core.
+    pub is_patient: bool,
+    /// When the next publish is due; a patient generator sleeps no longer.
+    due_ns: u64,
+    storm: Option<Storm>,
+    /// Publishers from here on are the storm's.
+    storm_from: usize,
+    storm_ready: VecDeque<usize>,
+    storm_sent: u64,
     mark_at: usize,
     buffer: Vec<u8>,
     live: usize,
@@ -141,6 +188,7 @@ pub struct Load {
     pub each: Histogram,
     pub last: Histogram,
     pub answer: Histogram,
+    pub storm_answer: Histogram,
     pub handshake: Histogram,
     progress_ns: u64,
     last_error: String,
@@ -149,6 +197,12 @@ pub struct Load {
     /// Events that were to arrive, and that did, over the whole run; each event at each subscriber once.
     expected: u64,
     arrived: u64,
+}
+
+/// How many events a page holds.
+fn events_in(page: &[u8]) -> u64 {
+    const EACH: &[u8] = br#""operation_kind""#;
+    page.windows(EACH.len()).filter(|it| *it == EACH).count() as u64
 }
 
 impl Load {
@@ -171,6 +225,12 @@ impl Load {
             streams_each: 0,
             publishers: Vec::new(),
             ready: VecDeque::new(),
+            is_patient: false,
+            due_ns: 0,
+            storm: None,
+            storm_from: usize::MAX,
+            storm_ready: VecDeque::new(),
+            storm_sent: 0,
             mark_at: 0,
             buffer: vec![0; BUFFER_BYTES],
             live: 0,
@@ -180,6 +240,7 @@ impl Load {
             each: Histogram::default(),
             last: Histogram::default(),
             answer: Histogram::default(),
+            storm_answer: Histogram::default(),
             handshake: Histogram::default(),
             progress_ns: sys::now_ns(),
             last_error: String::new(),
@@ -203,7 +264,7 @@ impl Load {
         self.streams_each = match self.shape {
             Shape::Fanout => publishers,
             Shape::Channels { channels, .. } => channels.div_ceil(count),
-            Shape::Annotations { .. } => 1,
+            Shape::Annotations { .. } | Shape::Alone { .. } | Shape::Pages { .. } => 1,
         };
         self.streams = vec![Stream::default(); count * self.streams_each];
         let mut report = sys::now_ns();
@@ -231,6 +292,13 @@ impl Load {
     /// Opens the keep-alive connections to publish on.
     pub fn open_publishers(&mut self, count: usize) -> io::Result<()> {
         (0..count).try_for_each(|at| self.open_publisher(at))
+    }
+
+    /// Opens the connections of a storm; it blows while [`Load::run`] does. After all other publishers.
+    pub fn open_storm(&mut self, storm: Storm) -> io::Result<()> {
+        self.storm_from = self.publishers.len();
+        self.storm = Some(storm);
+        (0..storm.publishers).try_for_each(|at| self.open_publisher(self.storm_from + at))
     }
 
     fn start_connection(&mut self) -> io::Result<()> {
@@ -272,8 +340,35 @@ impl Load {
             held: Vec::new(),
             unsent: Vec::new(),
         });
-        self.ready.push_back(at);
+        self.is_ready(at);
         Ok(())
+    }
+
+    fn is_ready(&mut self, at: usize) {
+        let queue = if at >= self.storm_from { &mut self.storm_ready } else { &mut self.ready };
+        queue.push_back(at);
+    }
+
+    /// Lets the storm publish what is due.
+    fn storm(&mut self, start: u64) -> io::Result<()> {
+        let Some(storm) = self.storm else { return Ok(()) };
+        loop {
+            let now = sys::now_ns();
+            let due = storm.rate.map(|rate| start + (self.storm_sent as f64 * 1e9 / rate) as u64);
+            if let Some(due) = due.filter(|&due| due > now) {
+                self.due_ns = self.due_ns.min(due);
+                return Ok(());
+            }
+            let Some(at) = self.storm_ready.pop_front() else { return Ok(()) };
+            let mut body = Vec::with_capacity(storm.size + 128);
+            let marked =
+                Marked { sequence: self.storm_sent, stream: 0, slot: at as u16, sent_ns: now };
+            let channel = format!("{DURABLE}{:05}", (at - self.storm_from) % storm.channels);
+            publish::event(&mut body, &channel, marked, storm.size);
+            self.storm_sent += 1;
+            self.counts.storm_published += 1;
+            self.send(at, due.unwrap_or(now), "events", &body)?;
+        }
     }
 
     /// Publishes at `pace` until `stop` says so; calls it about every millisecond with the time.
@@ -285,9 +380,11 @@ impl Load {
         let mut now = sys::now_ns();
         let start = now;
         let mut sent = 0u64;
+        self.storm_sent = 0;
         let mut asked = now;
         self.progress_ns = now;
         loop {
+            self.due_ns = u64::MAX;
             match pace {
                 Pace::InFlight => {
                     while let Some(at) = self.ready.pop_front() {
@@ -298,7 +395,12 @@ impl Load {
                     let due = start + (sent as f64 * 1e9 / per_second) as u64;
                     let now = sys::now_ns();
                     if due > now {
-                        if due - now > 4 * SLEEP_MARGIN_NS && self.quiet() {
+                        self.due_ns = due;
+                        if due - now > 4 * SLEEP_MARGIN_NS
+                            && !self.is_patient
+                            && self.storm.is_none()
+                            && self.quiet()
+                        {
                             let pause = due - now - SLEEP_MARGIN_NS;
                             std::thread::sleep(std::time::Duration::from_nanos(pause));
                         }
@@ -309,6 +411,7 @@ impl Load {
                     sent += 1;
                 },
             }
+            self.storm(start)?;
             self.turn()?;
             now = sys::now_ns();
             if now - asked > 1_000_000 {
@@ -348,6 +451,7 @@ impl Load {
     /// Answers pings for a while without publishing.
     pub fn linger(&mut self, ns: u64) -> io::Result<()> {
         let end = sys::now_ns() + ns;
+        self.due_ns = end;
         while sys::now_ns() < end {
             self.turn()?;
         }
@@ -359,7 +463,7 @@ impl Load {
         let alike = match self.shape {
             Shape::Fanout | Shape::Annotations { by: Wanted::Group, .. } => 1,
             Shape::Annotations { documents, .. } => documents,
-            Shape::Channels { .. } => return true,
+            Shape::Channels { .. } | Shape::Alone { .. } | Shape::Pages { .. } => return true,
         };
         let orders = self.connections.iter().map(|connection| connection.order);
         orders.clone().zip(orders.skip(alike)).all(|(one, other)| one == other)
@@ -388,6 +492,7 @@ impl Load {
         self.each = Histogram::default();
         self.last = Histogram::default();
         self.answer = Histogram::default();
+        self.storm_answer = Histogram::default();
     }
 
     fn publish(&mut self, at: usize, intended_ns: u64) -> io::Result<()> {
@@ -430,6 +535,42 @@ impl Load {
                 self.publishers[at].remaining = batch as u32;
                 self.counts.published += batch as u64;
             }
+            Shape::Alone { prefix, channels, batch } => {
+                path = if batch == 1 { "events" } else { "batch_events" };
+                if batch > 1 {
+                    body.extend_from_slice(br#"{"batch":["#);
+                }
+                for index in 0..batch {
+                    if index > 0 {
+                        body.push(b',');
+                    }
+                    let sequence = self.sequence_next;
+                    let marked = Marked { sequence, stream: 0, slot, sent_ns: intended_ns };
+                    let channel = format!("{prefix}{:05}", (at + index) % channels);
+                    publish::event(&mut body, &channel, marked, self.size);
+                    self.sequence_next += 1;
+                }
+                if batch > 1 {
+                    body.extend_from_slice(b"]}");
+                }
+                self.counts.published += batch as u64;
+            }
+            Shape::Pages { ref channel, pages } => {
+                let parameters = match pages {
+                    Pages::Newest => "limit=100".to_owned(),
+                    Pages::Among(events) => {
+                        // A stride that is prime to most numbers: pages come from everywhere.
+                        let start = 1 + self.sequence_next * 7919 % (events - PAGE_EVENTS);
+                        format!("direction=oldest_first&limit=100&start_serial={start}")
+                    }
+                };
+                self.sequence_next += 1;
+                self.counts.published += 1;
+                let mut request = Vec::with_capacity(512);
+                let path = format!("channels/{channel}/history");
+                self.signer.question(&mut request, &path, &parameters);
+                return self.send_request(at, intended_ns, request);
+            }
             Shape::Annotations { documents, by } => {
                 path = "hypothesis/events";
                 let sequence = self.sequence_next;
@@ -445,11 +586,25 @@ impl Load {
             }
         }
         self.expected += u64::from(self.publishers[at].remaining);
+        self.send(at, intended_ns, path, &body)
+    }
+
+    /// Signs and sends a publish.
+    fn send(&mut self, at: usize, intended_ns: u64, path: &str, body: &[u8]) -> io::Result<()> {
+        let mut request = Vec::with_capacity(body.len() + 512);
+        self.signer.request(&mut request, path, body);
+        self.send_request(at, intended_ns, request)
+    }
+
+    fn send_request(
+        &mut self,
+        at: usize,
+        intended_ns: u64,
+        mut request: Vec<u8>,
+    ) -> io::Result<()> {
         let publisher = &mut self.publishers[at];
         publisher.intended_ns = intended_ns;
         publisher.answered = false;
-        let mut request = Vec::with_capacity(body.len() + 512);
-        self.signer.request(&mut request, path, &body);
         let sent = match sys::send(publisher.fd.as_raw_fd(), &request) {
             Ok(count) => count,
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -465,8 +620,12 @@ impl Load {
 
     fn turn(&mut self) -> io::Result<()> {
         let mut events = [sys::Event { events: 0, u64: 0 }; EVENTS_MAX];
-        let count = self.epoll.wait(&mut events, 0)?;
+        let patience = if self.is_patient { self.due_ns.saturating_sub(sys::now_ns()) } else { 0 };
+        let count = self.epoll.wait_ns(&mut events, patience.min(PATIENCE_NS))?;
         let start = sys::now_ns();
+        if count == 0 && self.is_patient {
+            return Ok(());
+        }
         if count == 0 {
             while sys::now_ns() - start < PAUSE_NS {
                 std::hint::spin_loop();
@@ -508,8 +667,28 @@ impl Load {
         let Some(answer) = wire::request(&publisher.held) else { return Ok(()) };
         let now = sys::now_ns();
         self.progress_ns = now;
-        self.answer.record(now.saturating_sub(publisher.intended_ns));
-        if !answer.head.starts_with(b"HTTP/1.1 20") {
+        let is_storm = at >= self.storm_from;
+        let answered = if is_storm { &mut self.storm_answer } else { &mut self.answer };
+        answered.record(now.saturating_sub(publisher.intended_ns));
+        if answer.head.starts_with(b"HTTP/1.1 20") {
+            let events = match &self.shape {
+                _ if is_storm => 1,
+                Shape::Alone { batch, .. } | Shape::Channels { batch, .. } => *batch as u64,
+                _ => 1,
+            };
+            let counts = &mut self.counts;
+            *if is_storm { &mut counts.storm_acknowledged } else { &mut counts.acknowledged } +=
+                events;
+            if let Shape::Pages { .. } = self.shape {
+                counts.bytes += answer.len as u64;
+                // Looking at each would make the generator the bottleneck.
+                let is_sample = counts.acknowledged.is_multiple_of(256);
+                if is_sample && events_in(answer.body) != PAGE_EVENTS {
+                    self.faults.errors += 1;
+                    self.last_error = "a page without its 100 events".into();
+                }
+            }
+        } else {
             self.faults.refused += 1;
             self.last_error = String::from_utf8_lossy(&publisher.held).into_owned();
             publisher.remaining = 0;
@@ -518,7 +697,7 @@ impl Load {
         publisher.held.drain(..len);
         publisher.answered = true;
         if publisher.remaining == 0 {
-            self.ready.push_back(at);
+            self.is_ready(at);
         }
         Ok(())
     }
@@ -730,8 +909,8 @@ impl Load {
                     let count = self.streams.len() / self.streams_each;
                     (at..channels).step_by(count).for_each(|channel| ask(self.channel_of(channel)));
                 }
-                // Asked for without being greeted.
-                Shape::Annotations { .. } => {}
+                // Asked for without being greeted, or not at all.
+                Shape::Annotations { .. } | Shape::Alone { .. } | Shape::Pages { .. } => {}
             }
             self.connections[at].answers_left = asks;
             sys::send(fd, &out)?;

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use ringmain_perf::args::Args;
 use ringmain_perf::scenarios::{self, SCENARIOS};
-use ringmain_perf::{compare, curve, report, sys};
+use ringmain_perf::{compare, curve, durable, report, sys};
 
 const HELP: &str = "\
 usage: ringmain-perf SCENARIO --server \"PATH ARGS\" [options]
        ringmain-perf SCENARIO --server-pid PID --address ADDR:PORT [options]
        ringmain-perf compare --scenario SCENARIO [--ringmain PATH] [--with NAME=\"PATH ARGS\"]... [options]
        ringmain-perf curve --server \"PATH ARGS\" [options]
+       ringmain-perf durable|storm|history|disk --ringmain PATH [options]
 ";
 
 const OPTIONS: &str = "
@@ -27,6 +28,12 @@ idle       --subscribers 19000 --seconds 5
 connect    --connections 10000 --at-once 64
 filters    --sockets 10000 --matches 1 --by uri|group --rate 100 --size 1024 --publishers 64 --idle 3 --seconds 5
 compare    --rounds 3 --out perf/results --only NAME (repeatable)
+durable    --cells 64x1,16x100 (in flight x events of each) --size 128 --channels 64 --seconds 3 --warmup 1
+storm      --subscribers 1000 --rate 50 --storm-rate 1000 (0: each goes on when it is answered) --storm-publishers 64
+history    --in-flight 16 --events 20000 --size 128
+disk       --cells 128x400000,1024x150000 (size x events)
+these four --rounds 5 --out perf/results --folder perf/target/durable (where the servers keep their data)
+           --name NAME, --spin (a generator that never sleeps)
 curve      filters with --sockets N (repeatable), --matches M (repeatable), --rate-busy 2000, --rounds 3, --out perf/results
 ";
 
@@ -38,6 +45,9 @@ fn run(words: &[String]) -> Result<(), String> {
         for (name, what) in SCENARIOS {
             println!("  {name:<10} {what}");
         }
+        for (name, what) in durable::PARTS {
+            println!("  {name:<10} {what}");
+        }
         print!("{OPTIONS}");
         return Ok(());
     };
@@ -47,6 +57,9 @@ fn run(words: &[String]) -> Result<(), String> {
     }
     if name == "curve" {
         return curve::run(&args, &words[1..]);
+    }
+    if durable::PARTS.iter().any(|(part, _)| part == name) {
+        return durable::run(name, &args, &words[1..]);
     }
     let json = args.text("json");
     let report = scenarios::run(name, "", &args)?;

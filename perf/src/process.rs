@@ -149,6 +149,59 @@ impl Usage {
     }
 }
 
+/// Time on a core in nanoseconds, by what a thread is there for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByThread {
+    /// `shard-*`, and kernel workers that do what a ring was told.
+    pub shards_ns: u64,
+    /// `store-*`, and the threads of the database.
+    pub store_ns: u64,
+    /// The rest.
+    pub other_ns: u64,
+}
+
+impl ByThread {
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            shards_ns: self.shards_ns.saturating_sub(before.shards_ns),
+            store_ns: self.store_ns.saturating_sub(before.store_ns),
+            other_ns: self.other_ns.saturating_sub(before.other_ns),
+        }
+    }
+
+    pub fn all_ns(self) -> u64 {
+        self.shards_ns + self.store_ns + self.other_ns
+    }
+
+    fn add(&mut self, name: &str, ns: u64) {
+        let of = match name {
+            _ if name.starts_with("shard-") || name.starts_with("iou-") => &mut self.shards_ns,
+            _ if name.starts_with("store-") || name.starts_with("fjall") => &mut self.store_ns,
+            _ => &mut self.other_ns,
+        };
+        *of += ns;
+    }
+}
+
+/// Reads the time of all threads of `pid`, told apart by their names. One that ends meanwhile is passed over.
+pub fn by_thread(pid: u32) -> io::Result<ByThread> {
+    let mut sum = ByThread::default();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path();
+        let texts = ["comm", "schedstat"].map(|name| fs::read_to_string(path.join(name)));
+        if let [Ok(name), Ok(stat)] = texts {
+            let ns = stat.split_whitespace().next().and_then(|word| word.parse().ok());
+            sum.add(name.trim(), ns.unwrap_or(0));
+        }
+    }
+    Ok(sum)
+}
+
+/// Bytes that `pid` had written to block devices, or will have once its pages are.
+pub fn written_bytes(pid: u32) -> io::Result<u64> {
+    Ok(number_after(&fs::read_to_string(format!("/proc/{pid}/io"))?, "\nwrite_bytes:"))
+}
+
 /// Memory of a process, in bytes.
 #[derive(Clone, Copy, Default)]
 pub struct Memory {
@@ -205,6 +258,16 @@ mod tests {
         ] {
             assert_eq!(address_in(line), want.map(|text| text.parse().unwrap()), "{line}");
         }
+    }
+
+    #[test]
+    fn threads_are_told_apart_by_their_names() {
+        let mut sum = ByThread::default();
+        for name in ["shard-0", "iou-wrk-12", "store-write", "fjall:worker", "ringmain", "back"] {
+            sum.add(name, 1);
+        }
+        assert_eq!(sum, ByThread { shards_ns: 2, store_ns: 2, other_ns: 2 });
+        assert!(by_thread(std::process::id()).unwrap().all_ns() > 0);
     }
 
     #[test]

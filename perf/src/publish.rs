@@ -121,15 +121,33 @@ impl Signer {
         Self { credentials, keyed }
     }
 
+    /// Appends a whole `GET /apps/{app}/{path}` to `out`. `parameters` are in order of their names, all of which
+    /// come after `auth_`.
+    pub fn question(&self, out: &mut Vec<u8>, path: &str, parameters: &str) {
+        let Credentials { app, key, .. } = &self.credentials;
+        let now = seconds_now();
+        let query = format!("auth_key={key}&auth_timestamp={now}&auth_version=1.0&{parameters}");
+        let signature = self.signature(&format!("GET\n/apps/{app}/{path}\n{query}"));
+        let request = format!(
+            "GET /apps/{app}/{path}?{query}&auth_signature={signature} HTTP/1.1\r\n\
+             Host: 127.0.0.1\r\n\r\n"
+        );
+        out.extend_from_slice(request.as_bytes());
+    }
+
+    fn signature(&self, text: &str) -> String {
+        let mut mac = self.keyed.clone();
+        mac.update(text.as_bytes());
+        hex_text(&mac.finalize().into_bytes())
+    }
+
     /// Appends a whole `POST /apps/{app}/{path}` to `out`.
     pub fn request(&self, out: &mut Vec<u8>, path: &str, body: &[u8]) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = seconds_now();
         let md5: String = hex_text(&Md5::digest(body));
         let Credentials { app, key, .. } = &self.credentials;
         let query = format!("auth_key={key}&auth_timestamp={now}&auth_version=1.0&body_md5={md5}");
-        let mut mac = self.keyed.clone();
-        mac.update(format!("POST\n/apps/{app}/{path}\n{query}").as_bytes());
-        let signature = hex_text(&mac.finalize().into_bytes());
+        let signature = self.signature(&format!("POST\n/apps/{app}/{path}\n{query}"));
         out.extend_from_slice(
             format!(
                 "POST /apps/{app}/{path}?{query}&auth_signature={signature} HTTP/1.1\r\n\
@@ -140,6 +158,10 @@ impl Signer {
         );
         out.extend_from_slice(body);
     }
+}
+
+fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn hex_text(bytes: &[u8]) -> String {

@@ -177,6 +177,33 @@ impl Epoll {
         self.control(libc::EPOLL_CTL_MOD, fd, token, events)
     }
 
+    /// Waits up to so many nanoseconds and returns how many of `events` were filled. Linux 5.11 at least.
+    pub fn wait_ns(&self, events: &mut [Event], timeout_ns: u64) -> io::Result<usize> {
+        if timeout_ns == 0 {
+            return self.wait(events, 0);
+        }
+        let timeout = libc::timespec {
+            tv_sec: (timeout_ns / 1_000_000_000) as libc::time_t,
+            tv_nsec: (timeout_ns % 1_000_000_000) as libc::c_long,
+        };
+        // SAFETY: the pointer and the length describe `events`; `timeout` lives through the call; no signals are
+        // named.
+        let got = unsafe {
+            libc::epoll_pwait2(
+                self.0.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as c_int,
+                &raw const timeout,
+                std::ptr::null(),
+            )
+        };
+        match check(got) {
+            Ok(count) => Ok(count as usize),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Waits up to `timeout_ms` (-1: for ever) and returns how many of `events` were filled.
     pub fn wait(&self, events: &mut [Event], timeout_ms: i32) -> io::Result<usize> {
         // SAFETY: the pointer and the length describe `events`.

@@ -26,6 +26,11 @@ impl EventId {
         Self(if made >> 80 > last.0 >> 80 { made } else { last.0.saturating_add(1) })
     }
 
+    /// Its letters, in `text`.
+    pub fn write(self, text: &mut [u8; EVENT_ID_CHARS]) -> &str {
+        Ulid(self.0).array_to_str(text)
+    }
+
     /// The time in it.
     pub fn at(self) -> UnixMillis {
         UnixMillis((self.0 >> 80) as u64)
@@ -34,7 +39,7 @@ impl EventId {
 
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(Ulid(self.0).array_to_str(&mut [0; EVENT_ID_CHARS]))
+        f.write_str(self.write(&mut [0; EVENT_ID_CHARS]))
     }
 }
 

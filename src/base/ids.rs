@@ -32,13 +32,32 @@ pub struct Serial(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Epoch(pub u128);
 
+/// How long an epoch is as text.
+pub const EPOCH_CHARS: usize = 36;
+
+impl Epoch {
+    /// As a UUID is written, which is what clients of protocols with streams expect to keep. It stands in every
+    /// event of a page, so it is not left to formatting.
+    pub fn to_text(self) -> [u8; EPOCH_CHARS] {
+        const HEX: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; EPOCH_CHARS];
+        let mut at = 0;
+        for byte in self.0.to_be_bytes() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                at += 1;
+            }
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 15)];
+            at += 2;
+        }
+        text
+    }
+}
+
 impl fmt::Display for Epoch {
-    /// As a UUID is written, which is what clients of protocols with streams expect to keep.
+    /// As [`Epoch::to_text`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = |from: u32, count: u32| (self.0 << (from * 4)) >> ((32 - count) * 4);
-        let (a, b, c, d, e) =
-            (digits(0, 8), digits(8, 4), digits(12, 4), digits(16, 4), digits(20, 12));
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+        f.write_str(std::str::from_utf8(&self.to_text()).expect("digits and dashes"))
     }
 }
 

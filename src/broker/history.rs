@@ -152,6 +152,8 @@ impl Window {
 
     /// What is kept, where this window is all there is.
     pub fn stream(&self, clock: Clock) -> Stream {
+        // What is expired and still here is told apart from the old end: every page asks this, and mostly none is.
+        let gone: u64 = self.expired(clock).map(|it| it.bytes).sum();
         let oldest = self.live(clock).next();
         let newest = self.kept.back().filter(|_| oldest.is_some());
         Stream {
@@ -161,14 +163,18 @@ impl Window {
             oldest: Serial(oldest.map_or(self.newest + 1, |it| it.event.serial.0)),
             oldest_at: oldest.map(|it| it.event.at),
             newest_at: newest.map(|it| it.event.at),
-            bytes: self.live(clock).map(|it| it.bytes).sum(),
+            bytes: self.bytes - gone,
         }
     }
 
     /// What is not expired: its timer may be late.
     fn live(&self, clock: Clock) -> impl DoubleEndedIterator<Item = &Kept> {
-        let gone = self.kept.iter().take_while(|it| it.expires <= clock).count();
-        self.kept.iter().skip(gone)
+        self.kept.iter().skip(self.expired(clock).count())
+    }
+
+    /// What is, from the oldest on.
+    fn expired(&self, clock: Clock) -> impl Iterator<Item = &Kept> {
+        self.kept.iter().take_while(move |it| it.expires <= clock)
     }
 
     /// Why the events after `position` cannot be told in full from a stream; none if they can.

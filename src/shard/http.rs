@@ -22,6 +22,9 @@ const PIPELINE_BYTES_MAX: usize = 16 * 1024;
 /// A body whose request was answered without it is read and dropped up to this; above it the
 /// connection closes, which is cheaper for both.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
+/// A body as long as this is sent as a frame of its own behind its head; a shorter one is copied to it, which is
+/// cheaper than a further frame.
+const BODY_BYTES_APART: usize = 8 * 1024;
 
 impl Shard {
     /// Takes bytes in an HTTP phase. Returns how many were used: all, unless the connection became a
@@ -346,7 +349,9 @@ impl Shard {
             return;
         };
         c.session = None;
-        let body = if exchange.is_head {
+        let is_large = answer.body.len() >= BODY_BYTES_APART;
+        let is_apart = is_large && answer.status == 200 && !exchange.is_head;
+        let body = if exchange.is_head || is_apart {
             Body::Omitted(answer.body.len())
         } else {
             Body::Bytes(&answer.body)
@@ -354,6 +359,9 @@ impl Shard {
         // Whoever has half-closed may have asked more before that.
         let keep = exchange.keep_alive && !(c.ended && exchange.pending.is_empty());
         self.write_response(c, answer.status, &answer.headers, body, keep);
+        if is_apart {
+            self.outboxes.push(c.socket.slot, Frame::new(answer.body));
+        }
         if keep {
             self.await_request(c, exchange.pending);
         } else {

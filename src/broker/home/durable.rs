@@ -449,7 +449,7 @@ impl Home {
         durable.last_id = durable.last_id.max(head.last_id);
         if std::mem::replace(&mut durable.is_known, true) && is_same {
             // What was refused because nobody knew whether it is on disk, and is.
-            for (event, _) in events.into_iter().filter(|(it, _)| it.serial.0 > delivered) {
+            for (event, _) in events.iter().filter(|(it, _)| it.serial.0 > delivered) {
                 self.deliver_if_heard(number, event, None, render, out);
             }
         }
@@ -602,7 +602,7 @@ impl Home {
             used.published = published;
             used.is_on_disk = true;
         }
-        self.deliver_if_heard(number, Event::clone(&event), exclude, render, out);
+        self.deliver_if_heard(number, &event, exclude, render, out);
         for (nth, asker) in askers.into_iter().enumerate() {
             let is_repeated = nth > 0;
             asker.answer(Reply::Published(Published { is_repeated, ..published }), out);
@@ -613,14 +613,14 @@ impl Home {
     fn deliver_if_heard(
         &self,
         number: u32,
-        event: Event,
+        event: &Event,
         exclude: Option<ConnectionId>,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let held = &self.channels[number];
         if !held.interest.is_empty() {
-            held.deliver(event, exclude, render, out);
+            held.deliver(event.clone(), exclude, render, out);
         }
     }
 

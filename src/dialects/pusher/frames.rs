@@ -9,11 +9,12 @@ use std::fmt;
 use std::io::Write;
 
 use super::names::{self, USER_PREFIX};
+use crate::base::event_id::EVENT_ID_CHARS;
 use crate::base::ids::{ConnectionId, Serial};
 use crate::base::name::Name;
 use crate::base::time::Millis;
 use crate::broker::{Event, Happening, Member, Payload, Position, Sender};
-use crate::wire::json;
+use crate::wire::{json, write_decimal};
 
 /// Which version of the protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,14 +147,21 @@ fn describe(event: &Event, out: &mut Vec<u8>) {
 pub fn write_id(event: &Event, out: &mut Vec<u8>) {
     match event.meta.as_ref().and_then(|it| it.message_id.as_ref()) {
         Some(id) => json::write_str(out, id),
-        None => append(out, format_args!("\"{}\"", event.id)),
+        None => {
+            out.push(b'"');
+            out.extend_from_slice(event.id.write(&mut [0; EVENT_ID_CHARS]).as_bytes());
+            out.push(b'"');
+        }
     }
 }
 
 /// Appends the members that say where in a channel's history something is.
 pub fn place(position: Position, out: &mut Vec<u8>) {
     let Position { epoch, serial } = position;
-    append(out, format_args!(",\"stream_id\":\"{epoch}\",\"serial\":{}", serial.0));
+    out.extend_from_slice(b",\"stream_id\":\"");
+    out.extend_from_slice(&epoch.to_text());
+    out.extend_from_slice(b"\",\"serial\":");
+    write_decimal(out, serial.0);
 }
 
 /// Appends text to bytes.

@@ -9,10 +9,14 @@ use crate::auth::{App, Apps};
 use crate::base::ids::Serial;
 use crate::base::time::UnixMillis;
 use crate::broker::{Event, Happening, Page, PageQuery, Stream};
-use crate::wire::json;
+use crate::wire::{json, write_decimal};
 
 /// Names and data in one page, at most; a page that would be larger says that there is more.
 const PAGE_BYTES_MAX: u64 = 512 << 10;
+
+/// About what a page, and an event in it, take as text beside names and data.
+const PAGE_BYTES: usize = 1024;
+const EVENT_BYTES: usize = 384;
 
 /// What is asked of a channel's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,31 +119,33 @@ impl HistoryQuery {
     /// Appends a page as one JSON object.
     pub fn write(&self, app: &App, channel: &str, page: &Page, bounds: Bounds, out: &mut Vec<u8>) {
         let stream = &page.stream;
+        let sizes = page.events.iter().map(|event| match &event.happening {
+            Happening::Message { name, data, .. } => name.len() * 2 + data.0.len(),
+            _ => 0,
+        });
+        // Once, so that a page is not moved again and again while it grows.
+        out.reserve(
+            PAGE_BYTES + (EVENT_BYTES + channel.len()) * page.events.len() + sizes.sum::<usize>(),
+        );
         out.extend_from_slice(b"{\"items\":[");
         let mut first = true;
         for event in &page.events {
             let Happening::Message { name, data, .. } = &event.happening else { continue };
-            out.extend_from_slice(if first { b"{" } else { b",{" });
+            out.extend_from_slice(if first { b"{\"stream_id\":\"" } else { b",{\"stream_id\":\"" });
             first = false;
-            frames::append(
-                out,
-                format_args!(
-                    "\"stream_id\":\"{}\",\"serial\":{},\"published_at_ms\":{},\"message_id\":",
-                    event.epoch.unwrap_or(stream.epoch),
-                    event.serial.0,
-                    event.at.0
-                ),
-            );
+            // Formatting took a third of a page's time here, so these are written by hand.
+            out.extend_from_slice(&event.epoch.unwrap_or(stream.epoch).to_text());
+            out.extend_from_slice(b"\",\"serial\":");
+            write_decimal(out, event.serial.0);
+            out.extend_from_slice(b",\"published_at_ms\":");
+            write_decimal(out, event.at.0);
+            out.extend_from_slice(b",\"message_id\":");
             frames::write_id(event, out);
             out.extend_from_slice(b",\"event_name\":");
             json::write_str(out, name);
-            let bytes = data.0.len();
-            frames::append(
-                out,
-                format_args!(
-                    ",\"operation_kind\":\"append\",\"payload_size_bytes\":{bytes},\"message\":"
-                ),
-            );
+            out.extend_from_slice(b",\"operation_kind\":\"append\",\"payload_size_bytes\":");
+            write_decimal(out, data.0.len() as u64);
+            out.extend_from_slice(b",\"message\":");
             // As its live subscribers had it.
             frames::render(Version::Two, event, out);
             out.push(b'}');

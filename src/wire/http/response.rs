@@ -1,6 +1,7 @@
 //! Writes answers: status line, fields, body.
 
 use super::DateText;
+use crate::wire::write_decimal;
 
 /// What the peer is told about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,21 +88,6 @@ pub fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
     out.extend_from_slice(b": ");
     out.extend(value.bytes().map(|byte| if byte < b' ' || byte == 0x7f { b' ' } else { byte }));
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends a number's digits.
-pub fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// The reason phrase of a status; empty if we have none.
@@ -192,14 +178,5 @@ mod tests {
             written(599, &[("X", "a\r\nSet-Cookie: b")], Body::UntilClose, Close),
             "HTTP/1.1 599 \r\nX: a  Set-Cookie: b\r\nConnection: close\r\n\r\n"
         );
-    }
-
-    #[test]
-    fn numbers_are_written() {
-        for number in [0, 9, 10, 12345, u64::MAX] {
-            let mut out = Vec::new();
-            write_decimal(&mut out, number);
-            assert_eq!(out, number.to_string().as_bytes());
-        }
     }
 }

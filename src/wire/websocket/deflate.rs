@@ -29,7 +29,7 @@ impl Agreed {
         out.extend_from_slice(OFFER.as_bytes());
         if let Some(bits) = self.server_window_bits {
             out.extend_from_slice(b"; server_max_window_bits=");
-            crate::wire::http::response::write_decimal(out, u64::from(bits));
+            crate::wire::write_decimal(out, u64::from(bits));
         }
     }
 }
