@@ -4,7 +4,7 @@
 //! directory that only the server's own user may use. One thread takes one request after the other; a shard
 //! never hears of them. A request is a line, [`BACKUP`] with an absolute path, [`CHECK`] or [`STATS`]; the
 //! answer is lines, each a word and a text: any number of `PROGRESS` and `SAYS`, then `DONE` or `ERROR`.
-//! Read [`Control::start`] first, then [`ask`] for the other end.
+//! Read `Control::start` first, then [`ask`] for the other end.
 
 use std::ffi::OsStr;
 use std::fmt;
