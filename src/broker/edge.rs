@@ -18,12 +18,14 @@ use super::few::Few;
 use super::filtered::{Filtered, Spread};
 use super::pool::Pool;
 use super::slots::Slots;
+use super::state::SchedulesQuery;
 use super::table::{Keyed, Table};
 use super::{
     Channel, Command, Delivery, Down, Event, Filter, Happening, Member, Refusal, Reply, Subscribe,
     Subscribed, Up, Verdict,
 };
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
+use crate::base::name::Name;
 
 /// What an edge hands to its shard. Called while the edge is at work: queue, do not call back.
 pub trait Sink {
@@ -189,10 +191,25 @@ impl Edge {
             | Command::Stream(channel)
             | Command::Reset(channel)
             | Command::Purge(channel, _)
+            | Command::Renew(channel, _)
+            | Command::Retained(channel, _)
+            | Command::FindRetained(channel, _)
+            | Command::Values(channel, _)
             | Command::Control(channel, _) => self.slots.home_of(channel),
             Command::Unsubscribe(channel) => return self.unsubscribe(from, channel, out),
             Command::Refilter(channel, filter) => return self.refilter(from, channel, filter),
             Command::Survey { shard, .. } => *shard,
+            Command::React(react) => self.slots.home_of(&react.channel),
+            Command::SetValue(set) => self.slots.home_of(&set.channel),
+            Command::Schedule(schedule) => self.slots.home_of(schedule.what.channel()),
+            // What is the whole app's has a home, too, the same at every ask.
+            Command::Schedules(SchedulesQuery { app, .. }) | Command::CancelSchedule(app, _) => {
+                self.slots.home_of(&Channel { app: *app, name: Name::from("#schedules") })
+            }
+            Command::UseOnce(app, name, _) => {
+                self.slots.home_of(&Channel { app: *app, name: name.clone() })
+            }
+            Command::Call(to, _) => to.shard,
         };
         let command = match command {
             Command::Subscribe(subscribe) => match self.expect(from, ticket, subscribe) {

@@ -6,6 +6,7 @@
 mod durable;
 mod keeping;
 mod replaying;
+mod state;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -20,7 +21,8 @@ use super::slots::Slots;
 use super::table::{Keyed, Table};
 use super::{
     Channel, Command, Control, Delivery, Description, Down, Event, Gap, Happening, Member, Mode,
-    Publish, Published, Refusal, Render, Replay, Reply, Start, Subscribe, Subscribed, Tags, Up,
+    Presence, Publish, Published, Refusal, Render, Replay, Reply, Start, Subscribe, Subscribed,
+    Tags, Up,
 };
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
@@ -272,6 +274,23 @@ impl Held {
         }
     }
 
+    /// Tells who came, changed or left, with everyone present where some lane shows that.
+    fn tell_members(
+        &self,
+        what: fn(Arc<Presence>) -> Happening,
+        member: Arc<Member>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        if self.interest.is_empty() {
+            return;
+        }
+        let are_shown = self.interest.lanes().iter().any(|lane| render.shows_members(lane));
+        let members = if are_shown { self.snapshot() } else { Vec::new() };
+        self.tell(what(Arc::new(Presence { member, members })), now, render, out);
+    }
+
     /// Tells the subscription count if it changed, or sees to it that it is told later.
     fn tell_count(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         let counted = self.counted;
@@ -405,6 +424,7 @@ impl Home {
             },
             Command::Reset(channel) => return self.purge(asker, &channel, None, now, out),
             Command::Purge(channel, to) => return self.purge(asker, &channel, Some(to), now, out),
+            command => return self.ask_state(asker, command, now, render, out),
         };
         asker.answer(reply, out);
     }
@@ -667,7 +687,7 @@ impl Home {
         {
             self.members += 1;
             // Before the attach, so that nobody hears of themselves.
-            held.tell(Happening::MemberAdded(member.clone()), now, render, out);
+            held.tell_members(Happening::MemberAdded, member.clone(), now, render, out);
         }
         held.interest.add(asker.shard, granted.lane);
         if !granted.silent {
@@ -681,6 +701,8 @@ impl Home {
             members: held.snapshot(),
             position,
             replay,
+            values: Vec::new(),
+            has_more_values: false,
         });
         let announce = granted.announce_count;
         let Asker { shard, to, ticket } = asker;
@@ -727,7 +749,7 @@ impl Home {
             let rare = held.rare.as_mut().expect("a member's channel has members");
             if rare.members.leave(&member.user_id) {
                 self.members -= 1;
-                held.tell(Happening::MemberRemoved(member.user_id.clone()), now, render, out);
+                held.tell_members(Happening::MemberRemoved, member.clone(), now, render, out);
             }
         }
         held.tell_count(now, render, out);

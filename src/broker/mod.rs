@@ -11,6 +11,7 @@ mod filtered;
 mod history;
 pub mod home;
 mod interest;
+mod mail;
 mod members;
 #[cfg(test)]
 mod model;
@@ -18,9 +19,15 @@ mod pool;
 mod record;
 #[cfg(test)]
 mod recovery;
+mod refusal;
 pub mod rules;
 pub mod slots;
+pub mod state;
 mod table;
+
+pub use self::mail::{Delivery, Down, Render, Up};
+pub use self::refusal::Refusal;
+pub use self::state::{Keep, Report};
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +35,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::event_id::EventId;
-use crate::base::ids::{AppIndex, ConnectionId, Epoch, LANES_MAX, LaneId, Serial, ShardId, Ticket};
+use crate::base::ids::{AppIndex, ConnectionId, Epoch, LANES_MAX, LaneId, Serial, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, UnixMillis};
 
@@ -154,6 +161,24 @@ pub struct Member {
     pub info: Option<Payload>,
 }
 
+impl Member {
+    /// Bytes it counts for in [`Subscribe::members_bytes_max`]: as `{"uid":"…","umd":…}`, nothing escaped.
+    pub fn weight(&self) -> u64 {
+        let info = self.info.as_ref().map_or("null".len(), |it| it.0.len());
+        (r#"{"uid":"","umd":}"#.len() + self.user_id.len() + info) as u64
+    }
+}
+
+/// Who came, changed or left, and who is there then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Who.
+    pub member: Arc<Member>,
+    /// Everyone present after it, in the order they joined; empty unless some lane shows it
+    /// ([`Render::shows_members`]).
+    pub members: Vec<Arc<Member>>,
+}
+
 /// Who published, where a subscriber may be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
@@ -176,9 +201,13 @@ pub enum Happening {
         sender: Option<Sender>,
     },
     /// A user's first connection joined.
-    MemberAdded(Arc<Member>),
+    MemberAdded(Arc<Presence>),
+    /// What others may know about a user who is present is another.
+    MemberUpdated(Arc<Presence>),
     /// A user's last connection left.
-    MemberRemoved(Name),
+    MemberRemoved(Arc<Presence>),
+    /// A value that the channel keeps was set, cleared, or its time was over.
+    ValueChanged(Arc<state::ValueChange>),
     /// How many subscriptions there are now.
     SubscriptionCount(u64),
     /// Not for the wire: a request to the sessions subscribed here. Delivered as `Input::Event`.
@@ -201,6 +230,10 @@ pub struct Meta {
     pub message_id: Option<Name>,
     /// More, as one JSON object.
     pub extras: Option<Payload>,
+    /// What subscribers may know about who published it: one JSON value.
+    pub publisher: Option<Payload>,
+    /// When it was to be published, where that was so long before that its subscribers should know.
+    pub was_due: Option<UnixMillis>,
 }
 
 /// A place in a channel's history.
@@ -286,6 +319,32 @@ pub enum Command {
     Reset(Channel),
     /// Forget the oldest of a channel's history: [`Reply::Purged`].
     Purge(Channel, PurgeTo),
+    /// Let others know something else about the user as whom this connection is a member of the channel:
+    /// [`Reply::Done`], or refused with [`Refusal::MembersTooLarge`].
+    Renew(Channel, Box<Renew>),
+    /// Read the messages that a channel keeps under their ids: [`Reply::Retained`].
+    Retained(Channel, Box<state::RetainedQuery>),
+    /// Say something to such a message, or take it back: [`Reply::Done`], or refused with [`Refusal::NotFound`].
+    React(Box<state::React>),
+    /// Read one such message and what was said to it: [`Reply::Retained`], with one or none.
+    FindRetained(Channel, EventId),
+    /// Set or clear a value that a channel keeps: [`Reply::Done`], unless it is quiet.
+    SetValue(Box<state::SetValue>),
+    /// Read a channel's values: [`Reply::Values`].
+    Values(Channel, Box<state::ValuesQuery>),
+    /// Do something later: [`Reply::Scheduled`].
+    Schedule(Box<state::Schedule>),
+    /// Read an app's schedules, in the order of their ids: [`Reply::Schedules`].
+    Schedules(state::SchedulesQuery),
+    /// Do not do it: [`Reply::Done`], or refused with [`Refusal::NotFound`].
+    CancelSchedule(AppIndex, EventId),
+    /// Use something that is good for one use in an app: [`Reply::Done`], or refused with [`Refusal::Used`]. Remembered
+    /// until it is no good any more anyway.
+    UseOnce(AppIndex, Name, UnixMillis),
+    /// Hand words to another connection's session, as `Input::Call`: [`Reply::Returned`] with what it says, or
+    /// refused with [`Refusal::NoConnection`]. A session of another dialect may never answer. The connection's shard
+    /// must be one of ours.
+    Call(ConnectionId, Bytes),
 }
 
 pub use self::history::ReplayMax;
@@ -445,6 +504,12 @@ pub struct Subscribe {
     pub member: Option<Arc<Member>>,
     /// Members the channel may have; a further user is refused.
     pub members_max: u32,
+    /// Bytes that its members may take ([`Member::weight`]); more are refused. 0: any number.
+    pub members_bytes_max: u64,
+    /// If the user is a member already, others know this about them from now on.
+    pub renews: bool,
+    /// Start with the values that the channel keeps under such keys.
+    pub values: Option<state::Keys>,
     /// Listens without being counted: makes no channel occupied and is in no subscription count.
     pub silent: bool,
     /// Subscribers of this channel are told its subscription count when it changes.
@@ -463,6 +528,9 @@ impl Subscribe {
             lane,
             member: None,
             members_max: 0,
+            members_bytes_max: 0,
+            renews: false,
+            values: None,
             silent: false,
             announce_count: false,
             filter: None,
@@ -500,6 +568,11 @@ pub struct Publish {
     pub ephemeral: bool,
     /// Who comes again with this key hears the first answer again, and nothing is published.
     pub key: Option<Arc<IdempotencyKey>>,
+    /// Keep it under its id, too, for so long: on disk before anyone hears it. Beside the channel's history, which
+    /// has rules of its own.
+    pub retain: Option<Keep>,
+    /// What its publisher wants the world outside to be told with it; none: it is not told. See [`Render::report`].
+    pub report: Option<Payload>,
 }
 
 /// Names one publish in its channel, so that it can be repeated safely.
@@ -509,6 +582,17 @@ pub struct IdempotencyKey {
     pub name: Name,
     /// What it was used with, digested: the same name with another one is a conflict.
     pub fingerprint: [u8; 16],
+    /// For how long it is remembered; none: as the settings say.
+    pub span: Option<Millis>,
+}
+
+/// A user who is present is to be known by something else.
+#[derive(Clone, Debug)]
+pub struct Renew {
+    /// Who, and what others may know about them from now on.
+    pub member: Arc<Member>,
+    /// As [`Subscribe::members_bytes_max`].
+    pub members_bytes_max: u64,
 }
 
 impl Publish {
@@ -528,6 +612,8 @@ impl Publish {
             meta: None,
             ephemeral: false,
             key: None,
+            retain: None,
+            report: None,
         }
     }
 }
@@ -574,6 +660,16 @@ pub enum Reply {
     Stream(Stream),
     /// Some of a channel's history is gone.
     Purged(Box<Purged>),
+    /// Messages kept under their ids, in the order asked for.
+    Retained(Vec<state::Retained>),
+    /// Values, in the order of their keys.
+    Values(Vec<state::Value>),
+    /// It will be done.
+    Scheduled(EventId),
+    /// What will be done.
+    Schedules(Vec<state::Scheduled>),
+    /// What the other session said.
+    Returned(Bytes),
 }
 
 /// What a publisher is told.
@@ -638,139 +734,8 @@ pub struct Subscribed {
     pub position: Option<Position>,
     /// What it starts with, if [`Start`] asked for anything: to be sent before what comes live.
     pub replay: Option<Box<Result<Replay, Gap>>>,
-}
-
-/// Why the broker refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The channel has as many members as it may have.
-    MembersFull {
-        /// How many it may have.
-        members_max: u32,
-    },
-    /// This shard holds as many channels as it may hold.
-    ChannelsFull {
-        /// How many it may hold.
-        channels_max: usize,
-    },
-    /// The connection unsubscribed before the answer came.
-    Cancelled,
-    /// The channel keeps no history.
-    NotKept,
-    /// The channel began another life since.
-    EpochChanged,
-    /// The idempotency key was used before, with something else.
-    KeyReused,
-    /// This shard remembers as many keys as it may remember.
-    KeysFull {
-        /// How many.
-        keys_max: usize,
-        /// When the first of them is forgotten.
-        free_in: Millis,
-    },
-    /// The store's disk is full, or would be.
-    StoreFull,
-    /// The store failed while at it: whether the event is kept is not known. The same key may be tried again.
-    StoreFailed,
-    /// The store could not read what was asked for.
-    StoreUnreadable,
-    /// The store is not there, or has more to do than it may keep in memory.
-    StoreBusy,
-}
-
-impl Refusal {
-    /// A sentence for people.
-    pub fn text(self) -> String {
-        match self {
-            Self::MembersFull { members_max } => {
-                format!("the channel has {members_max} members, as many as it may have")
-            }
-            Self::ChannelsFull { channels_max } => {
-                format!("the server holds {channels_max} channels, as many as it may hold")
-            }
-            Self::Cancelled => "the connection unsubscribed before the answer came".into(),
-            Self::NotKept => "the channel keeps no history".into(),
-            Self::EpochChanged => "the channel's history was reset since".into(),
-            Self::KeyReused => {
-                "idempotency key was already used with a different payload".into()
-            }
-            Self::KeysFull { keys_max, .. } => {
-                format!("the server remembers {keys_max} idempotency keys, as many as it may remember")
-            }
-            Self::StoreFull => {
-                "the store is full: make room on its disk (store.free_bytes_min), or raise store.bytes_max"
-                    .into()
-            }
-            Self::StoreFailed => {
-                "the store failed: it is not known whether the event is kept; try again with the same \
-                 idempotency key"
-                    .into()
-            }
-            Self::StoreUnreadable => {
-                "the store cannot read this part of the history: see the server's log".into()
-            }
-            Self::StoreBusy => "the store cannot take more at this moment".into(),
-        }
-    }
-}
-
-/// Turns an event into finished frames, once per lane. The dialects stand behind it.
-pub trait Render {
-    /// The whole frame for `lane`, transport header included, or none if that lane does not show
-    /// such events. An empty one: there is nothing to send, the lane's sessions are handed the event.
-    fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes>;
-}
-
-/// Asks on their way to a channel's home.
-#[derive(Clone, Debug)]
-pub enum Up {
-    /// A session asks.
-    Ask {
-        /// Which connection; the answer goes back to its shard.
-        from: ConnectionId,
-        /// What the session calls it.
-        ticket: Ticket,
-        /// What it asks.
-        command: Command,
-    },
-    /// A subscription ended. Carries what its home counted, so that the home keeps no connections.
-    Detach(Box<Subscribe>),
-}
-
-/// Answers and deliveries on their way to an edge.
-#[derive(Clone, Debug)]
-pub enum Down {
-    /// The answer to an ask.
-    Answer {
-        /// For which connection.
-        to: ConnectionId,
-        /// What its session called the ask.
-        ticket: Ticket,
-        /// The answer.
-        reply: Reply,
-    },
-    /// A subscription was granted: the edge attaches it here, then answers `Subscribed`.
-    Attach {
-        /// For which connection.
-        to: ConnectionId,
-        /// What its session called the ask.
-        ticket: Ticket,
-        /// What was granted, as asked; goes straight back as `Up::Detach` if nobody wants it any more.
-        granted: Box<Subscribe>,
-        /// The answer.
-        reply: Box<Subscribed>,
-    },
-    /// An event for this shard's subscribers.
-    Deliver(Arc<Delivery>),
-}
-
-/// An event with its frames, one per lane that has a subscriber anywhere.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// What happened.
-    pub event: Event,
-    /// The one connection that does not receive it.
-    pub exclude: Option<ConnectionId>,
-    /// Finished frames, transport header included.
-    pub frames: Vec<(LaneId, Bytes)>,
+    /// The values asked for with [`Subscribe::values`], in the order of their keys: those that live changes follow.
+    pub values: Vec<state::Value>,
+    /// There were more values than are told at once.
+    pub has_more_values: bool,
 }

@@ -277,8 +277,12 @@ impl Sink for Sessions {
                     assert_eq!(event.serial.0, heard.serial, "{id} {number}");
                     assert_eq!(exclude == Some(recipient.slot), excluded == Some(id));
                 }
-                Happening::MemberAdded(it) => assert!(heard.users.insert(it.user_id.to_string())),
-                Happening::MemberRemoved(user_id) => assert!(heard.users.remove(&**user_id)),
+                Happening::MemberAdded(it) => {
+                    assert!(heard.users.insert(it.member.user_id.to_string()));
+                }
+                // Nobody here asks for either.
+                Happening::MemberUpdated(_) | Happening::ValueChanged(_) => unreachable!(),
+                Happening::MemberRemoved(it) => assert!(heard.users.remove(&*it.member.user_id)),
                 Happening::SubscriptionCount(n) => {
                     assert_ne!(heard.count.replace(*n), Some(*n), "told without a change");
                 }

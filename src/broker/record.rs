@@ -96,7 +96,7 @@ pub(super) fn decode(
     }
     let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
     let sender = (flags & HAS_SENDER != 0).then_some(Sender { connection: nobody, user_id });
-    let meta = Meta { message_id, extras };
+    let meta = Meta { message_id, extras, ..Meta::default() };
     Ok(Event {
         channel: channel.clone(),
         serial: record.serial,
@@ -135,9 +135,13 @@ mod tests {
         ] {
             for meta in [
                 None,
-                Some(Meta { message_id: Some("m-1".into()), extras: None }),
-                Some(Meta { message_id: None, extras: Some(json("{\"a\":1}")) }),
-                Some(Meta { message_id: Some("é".into()), extras: Some(json("{}")) }),
+                Some(Meta { message_id: Some("m-1".into()), ..Meta::default() }),
+                Some(Meta { extras: Some(json("{\"a\":1}")), ..Meta::default() }),
+                Some(Meta {
+                    message_id: Some("é".into()),
+                    extras: Some(json("{}")),
+                    ..Meta::default()
+                }),
             ] {
                 for tags in [vec![], vec![tag("a", ""), tag("", "b"), tag("a", "c")]] {
                     events.push(Event {

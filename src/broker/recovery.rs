@@ -15,6 +15,7 @@ use super::home::{Home, Keeping, Limits};
 use super::rules::{AppRules, Pattern, Rule, Rules};
 use super::slots::Slots;
 use super::*;
+use crate::base::ids::Ticket;
 use crate::base::prng::Prng;
 use crate::base::time::Now;
 use crate::store::database::Database;
@@ -336,7 +337,11 @@ impl Scene {
     fn send(&mut self, number: usize) {
         let Sent { channel: at, data, key, .. } = self.sent[number].clone();
         let key = key.map(|name| {
-            Arc::new(IdempotencyKey { name: name.as_str().into(), fingerprint: [number as u8; 16] })
+            Arc::new(IdempotencyKey {
+                name: name.as_str().into(),
+                fingerprint: [number as u8; 16],
+                span: None,
+            })
         });
         let data = Payload(Bytes::from(data));
         let publish =

@@ -74,7 +74,9 @@ pub(super) fn refused(refusal: broker::Refusal) -> Response {
     let (status, code) = match refusal {
         It::NotKept => (422, "feature_disabled"),
         It::EpochChanged => (400, "invalid_input"),
-        It::KeyReused => (409, "conflict"),
+        It::KeyReused | It::Used => (409, "conflict"),
+        It::NotFound | It::NoConnection => (404, "not_found"),
+        It::NotSubscribed | It::MembersTooLarge { .. } => (403, "forbidden"),
         It::StoreBusy | It::KeysFull { .. } => (503, "backpressure"),
         It::StoreFull
         | It::StoreFailed

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Dialect, LaneKind};
 use crate::base::ids::{LANES_MAX, LaneId};
-use crate::broker::{Event, Render};
+use crate::broker::{Event, Payload, Render, Report};
 use crate::config::Config;
 use crate::wire::websocket::Opcode;
 use crate::wire::websocket::deflate::Compressor;
@@ -23,6 +23,8 @@ const DEFLATE_LEVEL: u32 = 3;
 pub struct Lanes {
     lanes: Vec<Lane>,
     firsts: Vec<LaneId>,
+    /// Those who tell the world outside something; mostly nobody does.
+    reporters: Vec<Arc<dyn Dialect>>,
     /// Payloads shorter than this leave uncompressed in a compressed lane, too.
     deflate_bytes_min: usize,
 }
@@ -48,7 +50,8 @@ impl Lanes {
             }));
             assert!(lanes.len() <= LANES_MAX, "a set of lanes is one machine word");
         }
-        Self { lanes, firsts, deflate_bytes_min: config.websocket.deflate_bytes_min }
+        let reporters = dialects.iter().filter(|it| it.reports()).cloned().collect();
+        Self { lanes, firsts, reporters, deflate_bytes_min: config.websocket.deflate_bytes_min }
     }
 
     /// The first lane of the dialect at this place in the list; what its sessions are told.
@@ -63,6 +66,15 @@ impl Lanes {
 }
 
 impl Render for Lanes {
+    fn shows_members(&self, lane: LaneId) -> bool {
+        let lane = self.lanes.get(usize::from(lane.0));
+        lane.is_some_and(|lane| lane.dialect.shows_members(lane.number))
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
+        self.reporters.iter().find_map(|dialect| dialect.report(event, about))
+    }
+
     fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {
         let lane = self.lanes.get(usize::from(lane.0))?;
         if lane.kind == LaneKind::Session {

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use crate::auth::{Finding, Inquiry};
 use crate::base::ids::{ConnectionId, LaneId, Ticket};
 use crate::base::time::{Millis, Now};
-use crate::broker::{Command, Event, Reply};
+use crate::broker::{Command, Event, Payload, Reply, Report};
 use crate::observe::{CloseReason, Counter};
 
 /// One wire protocol, all of it; shared by every shard.
@@ -55,6 +55,26 @@ pub trait Dialect: Send + Sync {
     /// and what to try. `host` is an address with port that leads here. None: nothing to say.
     fn welcome(&self, _host: &str) -> Option<String> {
         None
+    }
+
+    /// Whether the frames of its lane number `lane` for members who come, change or leave show everyone present.
+    fn shows_members(&self, _lane: usize) -> bool {
+        false
+    }
+
+    /// Whether it tells the world outside anything: [`Dialect::report`] and [`Output::Report`].
+    fn reports(&self) -> bool {
+        false
+    }
+
+    /// What the world outside is told of an event: see [`broker::Render::report`](crate::broker::Render::report).
+    fn report(&self, _event: &Event, _about: Option<&Payload>) -> Option<Report> {
+        None
+    }
+
+    /// Whether it keeps anything on disk whatever the rules of history say.
+    fn needs_store(&self) -> bool {
+        false
     }
 
     /// How to say goodbye when the shard, not the session, ends a WebSocket connection.
@@ -137,6 +157,16 @@ pub enum Opening {
         /// How much body there may be.
         body_bytes_max: usize,
     },
+    /// Ask the session, as `Input::Asked`, and switch to WebSocket when it says `Output::Accept`, or answer as it says
+    /// with `Output::Respond`. Then as [`Opening::WebSocket`].
+    Decide {
+        /// What decides, and talks.
+        session: Box<dyn Session>,
+        /// As there.
+        message_bytes_max: usize,
+        /// As there.
+        deflate: bool,
+    },
     /// Switch to WebSocket. The session's first input is `Input::Opened`.
     WebSocket {
         /// What talks.
@@ -173,6 +203,8 @@ pub struct Farewell {
 /// What a session hears.
 #[derive(Debug)]
 pub enum Input<'a> {
+    /// A WebSocket is asked for: accept it, now or later, or answer the request.
+    Asked,
     /// The WebSocket is open: greet.
     Opened,
     /// A whole text message; UTF-8 was checked.
@@ -190,10 +222,21 @@ pub enum Input<'a> {
     Event(&'a Event),
     /// The answer to an inquiry.
     Found(Ticket, Finding),
+    /// Another session calls ([`Command::Call`]): answer with [`Output::Return`], once.
+    Call(Caller, &'a [u8]),
     /// A timer it armed has come.
     Timer(TimerKind),
-    /// The connection is gone. Outputs are ignored; the broker is told by the shard.
+    /// The connection is gone. Of outputs only `Report` and `Return` mean anything; the broker is told by the shard.
     Closed,
+}
+
+/// Who called, and what they call it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// The calling connection.
+    pub connection: ConnectionId,
+    /// Its session's ticket.
+    pub ticket: Ticket,
 }
 
 /// Which of a session's timers; arming one again moves it.
@@ -212,14 +255,23 @@ pub enum Output {
     Binary(Vec<u8>),
     /// Answer the request. Once, and only in an exchange.
     Respond(Response),
+    /// Switch to WebSocket; only after `Input::Asked`, and once. The next input is `Input::Opened`.
+    Accept,
     /// Ask the broker.
     Ask(Ticket, Command),
+    /// Answer a call.
+    Return(Caller, Bytes),
+    /// Tell the world outside, durably, when the store is there; with no receiver for it, nobody.
+    Report(Report),
     /// Ask the world outside: answered by `Input::Found` with the same ticket, once.
     Inquire(Ticket, Inquiry),
     /// Send a WebSocket ping; what the peer answers is `Input::Pong`.
     Ping,
     /// Send `Input::Timer(kind)` after this long.
     Arm(TimerKind, Millis),
+    /// Send `Input::Timer(kind)` when nothing was sent or received for this long, to the second; one kind of each
+    /// session.
+    ArmIdle(TimerKind, Millis),
     /// Say goodbye and end the connection; what was sent before still leaves.
     Close(Farewell, CloseReason),
     /// Move a counter.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::base::ids::ConnectionId;
+use crate::base::time::Millis;
 use crate::base::wheel::TimerId;
 use crate::dialects::{Session, TIMERS_MAX};
 use crate::observe::CloseReason;
@@ -31,6 +32,8 @@ pub struct Connection {
     pub stream: Option<Box<Stream>>,
     /// The session, between `open` and the end.
     pub session: Option<Box<dyn Session>>,
+    /// The timer that comes when nothing was sent or received for so long.
+    pub idle: Option<(u8, Millis)>,
     /// Armed timers, by kind.
     pub timers: [Option<TimerId>; TIMERS],
     /// What of [`Connection::assembly_bytes`] the shard has counted.
@@ -90,6 +93,18 @@ pub struct Exchange {
     pub keep_alive: bool,
     /// Later requests that came before this one was answered.
     pub pending: Vec<u8>,
+    /// What becomes of it if its session accepts the WebSocket that it asks for.
+    pub upgrade: Option<Box<Upgrade>>,
+}
+
+/// A WebSocket that is asked for, and not granted yet.
+pub struct Upgrade {
+    /// The answer that grants it.
+    pub accept: Vec<u8>,
+    /// The most a message may have.
+    pub message_bytes_max: usize,
+    /// It is compressed.
+    pub deflate: bool,
 }
 
 /// How much of a body is missing.
@@ -145,6 +160,7 @@ impl Connection {
             dialect: None,
             stream: None,
             session: None,
+            idle: None,
             timers: [None; TIMERS],
             assembly_bytes_counted: 0,
             holds: 0,

@@ -165,6 +165,7 @@ impl Shard {
             is_head: head.method == "HEAD",
             keep_alive: head.keep_alive && !draining && !c.over_capacity,
             pending: Vec::new(),
+            upgrade: None,
         });
         let dialects = std::sync::Arc::clone(&self.dialects);
         let agreed = self.agree_on_deflate(fields);
@@ -200,6 +201,10 @@ impl Shard {
                     exchange.bytes_max = body_bytes_max.min(self.config.http.body_bytes_max);
                     c.session = Some(session);
                     self.start_body(c, exchange, head.expect_continue);
+                }
+                Opening::Decide { session, message_bytes_max, deflate } => {
+                    let agreed = agreed.filter(|_| deflate);
+                    self.decide(c, head, exchange, session, message_bytes_max, agreed);
                 }
                 Opening::WebSocket { session, message_bytes_max, deflate } => {
                     let agreed = agreed.filter(|_| deflate);
@@ -338,6 +343,7 @@ impl Shard {
                 is_head: false,
                 keep_alive: true,
                 pending: Vec::new(),
+                upgrade: None,
             }));
             self.arm(c, TIMER_PHASE, self.config.http.body_timeout);
         }

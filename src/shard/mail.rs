@@ -7,8 +7,8 @@ use crate::base::frame::Frame;
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::time::{Millis, Nanos};
 use crate::broker::edge::{Recipient, Sink};
-use crate::broker::{Command, Down, Event, Reply, Up};
-use crate::dialects::Input;
+use crate::broker::{Command, Down, Event, Refusal, Reply, Up};
+use crate::dialects::{Caller, Input};
 use crate::observe::{Counter, Gauge, Histogram};
 
 use super::Shard;
@@ -160,6 +160,13 @@ impl Shard {
             for _ in 0..MAILS_PER_SOURCE {
                 let Some(up) = self.ports.take_up(ShardId(from)) else { break };
                 taken += 1;
+                let up = match up {
+                    Up::Ask { from, ticket, command: Command::Call(to, words) } => {
+                        self.call(to, Caller { connection: from, ticket }, &words);
+                        continue;
+                    }
+                    up => up,
+                };
                 let published = match &up {
                     Up::Ask { command: Command::Publish(publish), .. } => Some(publish.arrived),
                     _ => None,
@@ -187,6 +194,26 @@ impl Shard {
         self.downs = downs;
         self.ask_keeper();
         taken
+    }
+
+    /// Hands a session what another says to it. Nobody there: the caller is told.
+    fn call(&mut self, to: ConnectionId, caller: Caller, words: &[u8]) {
+        match self.check_out_id(to) {
+            Some(mut connection) => {
+                self.run(&mut connection, Input::Call(caller, words));
+                self.check_in(connection);
+            }
+            None => self.give_back(caller, Reply::Refused(Refusal::NoConnection)),
+        }
+    }
+
+    /// Sends a caller its answer.
+    pub(super) fn give_back(&mut self, caller: Caller, reply: Reply) {
+        let Caller { connection: to, ticket } = caller;
+        self.count(Counter::MailsDown, 1);
+        if self.ports.send_down(to.shard, Down::Answer { to, ticket, reply }) {
+            self.count(Counter::MailSpills, 1);
+        }
     }
 
     fn send_downs(&mut self, downs: &mut Vec<(ShardId, Down)>) {

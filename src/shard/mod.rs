@@ -27,7 +27,7 @@ use crate::base::time::{Nanos, Now};
 use crate::base::wheel::Wheel;
 use crate::broker::edge::Edge;
 use crate::broker::home::Home;
-use crate::broker::{Down, Up};
+use crate::broker::{Down, Reply, Up};
 use crate::config::Config;
 use crate::dialects::lanes::Lanes;
 use crate::dialects::{Dialect, Input, Output, TimerKind};
@@ -326,6 +326,7 @@ impl Shard {
                 Completion::Received { socket, mut bytes } => {
                     if let Some(mut connection) = self.check_out(socket) {
                         self.count(Counter::BytesIn, bytes.len() as u64);
+                        self.outboxes.touch(connection.socket.slot, self.now.steady);
                         self.feed(&mut connection, &mut bytes);
                         self.check_in(connection);
                     }
@@ -456,7 +457,9 @@ impl Shard {
             self.abandon(connection, CloseReason::Failed);
         }
         for output in outputs.drain(..) {
-            if !matches!(connection.phase, Phase::Leaving(_)) {
+            // Of one that ends, only what others wait for.
+            let is_wanted = matches!(output, Output::Return(..) | Output::Report(_));
+            if is_wanted || !matches!(connection.phase, Phase::Leaving(_)) {
                 self.carry_out(connection, output);
             }
         }
@@ -482,12 +485,22 @@ impl Shard {
                 self.count(Counter::Inquiries, 1);
                 self.outside.ask(connection.id, ticket, inquiry);
             }
+            Output::Accept => self.accept_websocket(connection),
+            Output::Return(caller, words) => self.give_back(caller, Reply::Returned(words)),
+            Output::Report(report) => self.home.report(report),
             Output::Ping => {
                 let frame = Frame::from(encode::ping_frame(b""));
                 self.outboxes.push(connection.socket.slot, frame);
             }
             Output::Arm(TimerKind(kind), after) => {
                 if kind < TIMER_PHASE {
+                    self.arm(connection, kind, after);
+                }
+            }
+            Output::ArmIdle(TimerKind(kind), after) => {
+                if kind < TIMER_PHASE {
+                    connection.idle = Some((kind, after));
+                    self.outboxes.touch(connection.socket.slot, self.now.steady);
                     self.arm(connection, kind, after);
                 }
             }
@@ -562,13 +575,24 @@ impl Shard {
             self.count(Counter::TimersFired, 1);
             if kind == TIMER_PHASE {
                 self.phase_timed_out(&mut connection);
-            } else {
+            } else if !self.is_idle_later(&mut connection, kind) {
                 self.run(&mut connection, Input::Timer(TimerKind(kind)));
             }
             self.check_in(connection);
         }
         self.fired = fired;
         self.expire_home();
+    }
+
+    /// Whether this is the timer of an idle connection, and something was sent or received since: then it is armed again.
+    fn is_idle_later(&mut self, connection: &mut Connection, kind: u8) -> bool {
+        let Some((_, after)) = connection.idle.filter(|it| it.0 == kind) else { return false };
+        let due = self.outboxes.active(connection.socket.slot) + after;
+        let left = due.since(self.now.steady).as_millis() as u64;
+        if left > 0 {
+            self.arm(connection, kind, crate::base::time::Millis(left));
+        }
+        left > 0
     }
 
     fn dialect_name(&self, connection: &Connection) -> &'static str {
@@ -587,7 +611,7 @@ impl Shard {
         if self.outboxes.is_clean() {
             return;
         }
-        let (sends, gathers) = self.outboxes.flush(&mut *self.driver);
+        let (sends, gathers) = self.outboxes.flush(self.now.steady, &mut *self.driver);
         let metrics = self.metrics();
         metrics.add(Counter::Sends, sends);
         metrics.add(Counter::SendsGathered, gathers);

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::base::frame::Frame;
+use crate::base::time::Nanos;
 use crate::reactor::{Driver, SocketId};
 
 /// One connection's queue.
@@ -20,6 +21,8 @@ struct Outbox {
     flying: u32,
     /// Which use of the socket's slot this is; sends name it.
     generation: u32,
+    /// When anything was last sent or received, in seconds of the steady clock.
+    active_s: u32,
     open: bool,
     sending: bool,
     dirty: bool,
@@ -43,6 +46,12 @@ pub const FRAME_OVERHEAD_BYTES: usize = 64;
 /// A queue keeps room for this many frames when it runs empty; more is given back, so that an
 /// idle connection holds next to nothing after a burst.
 const QUEUE_KEPT_FRAMES: usize = 64;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn seconds(now: Nanos) -> u32 {
+    (now.0 / SECOND) as u32
+}
 
 impl Outboxes {
     /// `bytes_high_water`: an outbox above it that gets another frame belongs to a slow consumer.
@@ -113,7 +122,7 @@ impl Outboxes {
 
     /// Hands every dirty outbox that has no send in flight to the driver: one gathered send each.
     /// Returns how many sends that were, and how many of them gathered several frames.
-    pub fn flush(&mut self, driver: &mut dyn Driver) -> (u64, u64) {
+    pub fn flush(&mut self, now: Nanos, driver: &mut dyn Driver) -> (u64, u64) {
         let (mut sends, mut gathers) = (0, 0);
         for slot in self.dirty.drain(..) {
             let outbox = &mut self.table[slot as usize];
@@ -125,12 +134,23 @@ impl Outboxes {
             let socket = SocketId { slot, generation: outbox.generation };
             if driver.send(socket, &mut outbox.queue) {
                 outbox.sending = true;
+                outbox.active_s = seconds(now);
                 outbox.flying = (queued - outbox.queue.len()) as u32;
                 sends += 1;
                 gathers += u64::from(queued > 1);
             }
         }
         (sends, gathers)
+    }
+
+    /// Something came from the peer.
+    pub fn touch(&mut self, slot: u32, now: Nanos) {
+        self.table[slot as usize].active_s = seconds(now);
+    }
+
+    /// When anything was last sent or received, to the second.
+    pub fn active(&self, slot: u32) -> Nanos {
+        Nanos(u64::from(self.table[slot as usize].active_s) * SECOND)
     }
 
     /// A send is with the kernel: `bytes` of it left. Returns true if nothing is left to send.

@@ -10,7 +10,7 @@ use crate::wire::websocket::handshake::write_accept;
 use crate::wire::websocket::{Decoder, FrameError, MessageKind, Opcode, Role, Step};
 
 use super::Shard;
-use super::connection::{Connection, Phase, Stream, TIMER_PHASE};
+use super::connection::{Connection, Exchange, Phase, Stream, TIMER_PHASE, Upgrade};
 
 /// Makes a close frame without a code; see [`encode::close_frame`].
 const NO_CODE: u16 = 1005;
@@ -28,19 +28,64 @@ impl Shard {
         let Some(Ok(handshake)) = &head.websocket else {
             return self.refuse(c, 400, "This path speaks WebSocket.", CloseReason::Protocol);
         };
-        let mut out = Vec::new();
-        write_accept(&mut out, handshake, None, agreed, []);
-        self.outboxes.push(c.socket.slot, Frame::from(out));
+        let mut accept = Vec::new();
+        write_accept(&mut accept, handshake, None, agreed, []);
+        c.session = Some(session);
+        self.switch(c, Upgrade { accept, message_bytes_max, deflate: agreed.is_some() });
+    }
+
+    /// Lets the session decide whether there will be a WebSocket.
+    pub(super) fn decide(
+        &mut self,
+        c: &mut Connection,
+        head: &Head<'_>,
+        mut exchange: Box<Exchange>,
+        session: Box<dyn Session>,
+        message_bytes_max: usize,
+        agreed: Option<Agreed>,
+    ) {
+        let Some(Ok(handshake)) = &head.websocket else {
+            return self.refuse(c, 400, "This path speaks WebSocket.", CloseReason::Protocol);
+        };
+        let is_busy = self.ports.backlog_up() > self.config.limits.backlog_mails_high_water;
+        if c.over_capacity || is_busy {
+            return self.refuse(c, 503, "This server is overloaded.", CloseReason::Overload);
+        }
+        let mut accept = Vec::new();
+        write_accept(&mut accept, handshake, None, agreed, []);
+        let deflate = agreed.is_some();
+        exchange.upgrade = Some(Box::new(Upgrade { accept, message_bytes_max, deflate }));
+        // Whatever is said instead ends the connection: it was meant to become another.
+        exchange.keep_alive = false;
+        c.phase = Phase::Answering(exchange);
+        c.session = Some(session);
+        self.disarm(c, TIMER_PHASE);
+        self.run(c, Input::Asked);
+    }
+
+    /// The session accepts the WebSocket that it was asked for.
+    pub(super) fn accept_websocket(&mut self, c: &mut Connection) {
+        let Phase::Answering(exchange) = &mut c.phase else { return };
+        let Some(upgrade) = exchange.upgrade.take() else { return };
+        let mut pending = std::mem::take(&mut exchange.pending);
+        self.switch(c, *upgrade);
+        if !pending.is_empty() {
+            self.feed_websocket(c, &mut pending);
+        }
+    }
+
+    fn switch(&mut self, c: &mut Connection, upgrade: Upgrade) {
+        let Upgrade { accept, message_bytes_max, deflate } = upgrade;
+        self.outboxes.push(c.socket.slot, Frame::from(accept));
         self.count(Counter::Handshakes, 1);
         self.disarm(c, TIMER_PHASE);
         let message_bytes_max = message_bytes_max.min(self.config.websocket.message_bytes_max);
         c.phase = Phase::WebSocket;
         c.stream = Some(Box::new(Stream {
-            decoder: Decoder::new(Role::Server, message_bytes_max, agreed.is_some()),
+            decoder: Decoder::new(Role::Server, message_bytes_max, deflate),
             assembly: Vec::new(),
             message_bytes_max: message_bytes_max as u32,
         }));
-        c.session = Some(session);
         if c.over_capacity {
             let farewell =
                 self.dialect_of(c).map(|dialect| dialect.farewell(CloseReason::Overload));

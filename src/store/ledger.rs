@@ -124,12 +124,12 @@ impl Ledger {
 
     fn one(&mut self, group: &mut Group, ask: Ask, clock: Clock) -> Result<Answer, ReadError> {
         match ask {
-            Ask::Append { stream, epoch, records, keys } => {
+            Ask::Append { stream, epoch, records, keys, .. } => {
                 self.append(group, stream, epoch, &records, &keys)
             }
             Ask::Purge { stream, to } => self.purge(group, stream, to, clock),
             Ask::Reset { stream, epoch } => self.reset(group, stream, epoch, clock),
-            Ask::Change { shelf, changes } => change(&mut group.batch, shelf, &changes),
+            Ask::Change { changes } => change(&mut group.batch, &changes),
             ask => {
                 // Whoever asks sees what was done before.
                 self.commit(group, clock);
@@ -414,19 +414,24 @@ fn put_expiry(batch: &mut Batch, expires: Clock, space: Space, key: &[u8]) {
     }
 }
 
-fn change(batch: &mut Batch, shelf: Shelf, changes: &[Change]) -> Result<Answer, ReadError> {
-    let key_of = |change: &Change| match change {
-        Change::Put { key, .. } | Change::Remove { key } => state_key(shelf, key),
+fn change(batch: &mut Batch, changes: &[(Shelf, Change)]) -> Result<Answer, ReadError> {
+    let key_of = |(shelf, change): &(Shelf, Change)| match change {
+        Change::Put { key, .. }
+        | Change::PutNew { key, .. }
+        | Change::Remove { key }
+        | Change::RemoveKept { key } => state_key(*shelf, key),
+        Change::Push { .. } => state_key(*shelf, &[]),
     };
     let keys = changes.iter().map(key_of).collect::<Result<Vec<_>, _>>()?;
-    for (change, key) in changes.iter().zip(keys) {
+    for ((_, change), key) in changes.iter().zip(keys) {
         match change {
-            Change::Put { value, expires, .. } => {
+            Change::Push { .. } => {}
+            Change::Put { value, expires, .. } | Change::PutNew { value, expires, .. } => {
                 // An expiry of an earlier value stays behind; the sweep sees that it is not meant any more.
                 put_expiry(batch, *expires, Space::State, &key);
                 batch.put(Space::State, key, encode_state(value, *expires));
             }
-            Change::Remove { .. } => batch.remove(Space::State, key),
+            Change::Remove { .. } | Change::RemoveKept { .. } => batch.remove(Space::State, key),
         }
     }
     Ok(Answer::Changed)

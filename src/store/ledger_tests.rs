@@ -39,7 +39,7 @@ fn record(serial: u64, expires: UnixMillis, bytes: usize) -> Record {
 
 fn append(name: &str, epoch: Epoch, serials: std::ops::RangeInclusive<u64>) -> Ask {
     let records = serials.map(|serial| record(serial, NEVER, 10)).collect();
-    Ask::Append { stream: stream(name), epoch, records, keys: Vec::new() }
+    Ask::Append { stream: stream(name), epoch, records, keys: Vec::new(), changes: Vec::new() }
 }
 
 fn one(ledger: &mut Ledger, ask: Ask) -> Answer {
@@ -109,7 +109,13 @@ fn appends_of_one_stream_chain_within_a_group_and_refused_ones_change_nothing() 
             append("a", Epoch(1), 3..=3),
             append("a", a, 3..=3),
             append("b", b, 1..=1),
-            Ask::Append { stream: stream("a"), epoch: a, records: Vec::new(), keys: Vec::new() },
+            Ask::Append {
+                stream: stream("a"),
+                epoch: a,
+                records: Vec::new(),
+                keys: Vec::new(),
+                changes: Vec::new(),
+            },
             append("a", a, 4..=5),
         ],
         UnixMillis(0),
@@ -133,7 +139,13 @@ fn appends_of_one_stream_chain_within_a_group_and_refused_ones_change_nothing() 
 fn a_gap_within_the_records_is_refused() {
     let mut ledger = ledger(&Memory::default());
     let records = vec![record(1, NEVER, 1), record(3, NEVER, 1)];
-    let ask = Ask::Append { stream: stream("a"), epoch: first("a"), records, keys: Vec::new() };
+    let ask = Ask::Append {
+        stream: stream("a"),
+        epoch: first("a"),
+        records,
+        keys: Vec::new(),
+        changes: Vec::new(),
+    };
     assert!(same(&one(&mut ledger, ask), &order()));
 }
 
@@ -154,7 +166,13 @@ fn a_name_that_cannot_be_a_key_fails_alone() {
     let mut ledger = ledger(&Memory::default());
     let bad = StreamKey { app: "a\0b".into(), channel: "c".into() };
     let records = vec![record(1, NEVER, 1)];
-    let bad = Ask::Append { stream: bad, epoch: Epoch(0), records, keys: Vec::new() };
+    let bad = Ask::Append {
+        stream: bad,
+        epoch: Epoch(0),
+        records,
+        keys: Vec::new(),
+        changes: Vec::new(),
+    };
     let answers = ledger.answer([bad, append("a", first("a"), 1..=1)], UnixMillis(0));
     assert!(matches!(answers[0], Answer::Fault(Fault::Failed(_))));
     assert!(matches!(answers[1], Answer::Appended { .. }));
@@ -247,7 +265,13 @@ fn expired_records_are_not_shown_and_a_sweep_removes_them() {
     let expiries = [10, 30, 20, 40];
     let records = expiries.into_iter().zip(1..).map(|(it, n)| record(n, UnixMillis(it), 10));
     let records = records.collect();
-    let ask = Ask::Append { stream: stream("a"), epoch: first("a"), records, keys: Vec::new() };
+    let ask = Ask::Append {
+        stream: stream("a"),
+        epoch: first("a"),
+        records,
+        keys: Vec::new(),
+        changes: Vec::new(),
+    };
     one(&mut ledger, ask);
     for (clock, shown) in
         [(9, vec![1, 2, 3, 4]), (10, vec![2, 3, 4]), (25, vec![2, 3, 4]), (30, vec![4])]
@@ -274,7 +298,13 @@ fn expired_records_are_not_shown_and_a_sweep_removes_them() {
 fn an_append_tells_the_head_without_what_is_expired() {
     let mut ledger = ledger(&Memory::default());
     let records = vec![record(1, UnixMillis(5), 10), record(2, UnixMillis(50), 10)];
-    let ask = Ask::Append { stream: stream("a"), epoch: first("a"), records, keys: Vec::new() };
+    let ask = Ask::Append {
+        stream: stream("a"),
+        epoch: first("a"),
+        records,
+        keys: Vec::new(),
+        changes: Vec::new(),
+    };
     one(&mut ledger, ask);
     let answer = at(&mut ledger, append("a", first("a"), 3..=3), UnixMillis(5));
     let Answer::Appended { head } = answer else { panic!("{answer:?}") };
@@ -356,23 +386,30 @@ fn keys_and_state_expire_and_are_swept_unless_written_again() {
     };
     one(
         &mut ledger,
-        Ask::Append { stream: of, epoch, records, keys: vec![key("k", 10), key("l", 20)] },
+        Ask::Append {
+            stream: of,
+            epoch,
+            records,
+            keys: vec![key("k", 10), key("l", 20)],
+            changes: Vec::new(),
+        },
     );
     let put = |key: &'static [u8], expires| Change::Put {
         key: Bytes::from_static(key),
         value: Bytes::from_static(b"v"),
         expires,
     };
-    let change = |changes| Ask::Change { shelf: Shelf::Push, changes };
+    let change = |changes| Ask::change(Shelf::Push, changes);
     let changes = vec![put(b"a", UnixMillis(10)), put(b"b", UnixMillis(10)), put(b"c", NEVER)];
     one(&mut ledger, change(changes));
     one(&mut ledger, change(vec![put(b"b", UnixMillis(30)), put(b"d", UnixMillis(10))]));
     one(&mut ledger, change(vec![Change::Remove { key: Bytes::from_static(b"d") }]));
     let read = |ledger: &mut Ledger, clock| {
-        let ask =
-            Ask::Read { shelf: Shelf::Push, prefix: Bytes::new(), after: None, values_max: 10 };
+        let ask = Ask::read(Shelf::Push, Bytes::new(), None, 10);
         match at(ledger, ask, UnixMillis(clock)) {
-            Answer::Values(values) => values.into_iter().map(|(key, _)| key).collect::<Vec<_>>(),
+            Answer::Values { values, .. } => {
+                values.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+            }
             other => panic!("{other:?}"),
         }
     };
@@ -404,8 +441,8 @@ fn a_read_is_bounded_by_prefix_position_and_number() {
         expires: NEVER,
     };
     let changes = names.map(put).to_vec();
-    one(&mut ledger, Ask::Change { shelf: Shelf::Storage, changes });
-    one(&mut ledger, Ask::Change { shelf: Shelf::Schedules, changes: vec![put("b/9")] });
+    one(&mut ledger, Ask::change(Shelf::Storage, changes));
+    one(&mut ledger, Ask::change(Shelf::Schedules, vec![put("b/9")]));
     for (prefix, after, values_max, expected) in [
         ("", None, 9, &names[..]),
         ("b/", None, 9, &names[1..4]),
@@ -415,13 +452,10 @@ fn a_read_is_bounded_by_prefix_position_and_number() {
         ("b/", Some("c"), 9, &[]),
         ("", None, 0, &[]),
     ] {
-        let ask = Ask::Read {
-            shelf: Shelf::Storage,
-            prefix: Bytes::copy_from_slice(prefix.as_bytes()),
-            after: after.map(|it| Bytes::copy_from_slice(it.as_bytes())),
-            values_max,
-        };
-        let Answer::Values(found) = one(&mut ledger, ask) else { panic!("reads") };
+        let after = after.map(|it| Bytes::copy_from_slice(it.as_bytes()));
+        let prefix_bytes = Bytes::copy_from_slice(prefix.as_bytes());
+        let ask = Ask::read(Shelf::Storage, prefix_bytes, after.clone(), values_max);
+        let Answer::Values { values: found, .. } = one(&mut ledger, ask) else { panic!("reads") };
         let found: Vec<_> = found.into_iter().map(|(key, _)| key).collect();
         assert_eq!(found, expected, "{prefix} {after:?} {values_max}");
     }
@@ -470,7 +504,13 @@ fn a_long_purge_is_done_in_chunks_and_goes_on_after_a_crash() {
     assert_eq!(memory.keys(Space::Events) as u64, total - 2 * CHUNK_RECORDS);
     // Another purge while the first one is not all done, and a crash.
     let records = vec![record(total + 1, NEVER, 10)];
-    let ask = Ask::Append { stream: stream("a"), epoch: first("a"), records, keys: Vec::new() };
+    let ask = Ask::Append {
+        stream: stream("a"),
+        epoch: first("a"),
+        records,
+        keys: Vec::new(),
+        changes: Vec::new(),
+    };
     one(&mut writing, ask);
     memory.expect([Outcome::FailsAfter]);
     one(&mut writing, Ask::Purge { stream: stream("a"), to: PurgeTo::All });
@@ -496,7 +536,10 @@ fn a_reset_begins_another_life_and_the_old_one_is_deleted_later() {
         id: EventId(1),
         expires: NEVER,
     };
-    one(&mut ledger, Ask::Append { stream: of, epoch, records, keys: vec![key] });
+    one(
+        &mut ledger,
+        Ask::Append { stream: of, epoch, records, keys: vec![key], changes: Vec::new() },
+    );
     let reset = |epoch| Ask::Reset { stream: stream("a"), epoch };
     assert!(same(&one(&mut ledger, reset(first("a"))), &order()), "a new life has a new epoch");
     let asks = [reset(Epoch(7)), append("a", first("a"), 6..=6), append("a", Epoch(7), 1..=2)];
@@ -577,7 +620,7 @@ impl Model {
                 };
             }
             Ask::Change { changes, .. } => {
-                for change in changes {
+                for (_, change) in changes {
                     match change {
                         Change::Put { key, value, expires } => {
                             self.state.insert(key.to_vec(), (value.clone(), *expires));
@@ -585,6 +628,7 @@ impl Model {
                         Change::Remove { key } => {
                             self.state.remove(&key[..]);
                         }
+                        _ => {}
                     }
                 }
             }
@@ -618,9 +662,8 @@ impl Model {
             let it = ModelStream { epoch: head.epoch, newest: head.newest.0, kept, keys };
             model.streams.insert(name, it);
         }
-        let ask =
-            Ask::Read { shelf: Shelf::Storage, prefix: Bytes::new(), after: None, values_max: 999 };
-        let Answer::Values(values) = at(ledger, ask, clock) else { panic!("reads") };
+        let ask = Ask::read(Shelf::Storage, Bytes::new(), None, 999);
+        let Answer::Values { values, .. } = at(ledger, ask, clock) else { panic!("reads") };
         model.state.extend(values.into_iter().map(|(key, value)| (key.to_vec(), (value, NEVER))));
         model
     }
@@ -655,7 +698,7 @@ fn draw(prng: &mut Prng, model: &mut Model, clock: Clock) -> (&'static str, Ask)
                 let value = Bytes::from(prng.next_u32().to_string());
                 Change::Put { key, value, expires: soon(prng) }
             });
-            Ask::Change { shelf: Shelf::Storage, changes: changes.collect() }
+            Ask::change(Shelf::Storage, changes.collect())
         }
         _ => {
             let from = it.newest + 1 + u64::from(prng.chance(1, 8));
@@ -675,7 +718,7 @@ fn draw(prng: &mut Prng, model: &mut Model, clock: Clock) -> (&'static str, Ask)
                 });
             }
             let epoch = if prng.chance(1, 9) { Epoch(3) } else { it.epoch };
-            Ask::Append { stream: of, epoch, records, keys }
+            Ask::Append { stream: of, epoch, records, keys, changes: Vec::new() }
         }
     };
     (name, ask)

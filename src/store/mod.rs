@@ -173,8 +173,28 @@ pub enum Change {
         /// From when it is gone, on the clock of retention; [`NEVER`]: stays.
         expires: UnixMillis,
     },
+    /// Writes a value under a key that has none; with [`Fault::Exists`] nothing of the whole ask is done.
+    PutNew {
+        /// Its key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+        /// As with `Put`.
+        expires: UnixMillis,
+    },
+    /// Writes a value under the key after the shelf's last: eight bytes, big-endian, from 1. For good even if the last is
+    /// removed.
+    Push {
+        /// The value.
+        value: Bytes,
+    },
     /// Removes a value, if it is there.
     Remove {
+        /// Its key.
+        key: Bytes,
+    },
+    /// Removes a value; if it is not there, nothing of the whole ask is done: [`Fault::Missing`].
+    RemoveKept {
         /// Its key.
         key: Bytes,
     },
@@ -224,6 +244,8 @@ pub enum Ask {
         records: Vec<Record>,
         /// Keys of some of them.
         keys: Vec<KeyRecord>,
+        /// Changes of the key-value state that go with them, all or nothing.
+        changes: Vec<(Shelf, Change)>,
     },
     /// Reads a stream: [`Answer::Page`].
     Page {
@@ -248,10 +270,8 @@ pub enum Ask {
     },
     /// Changes the key-value state, all or nothing: [`Answer::Changed`].
     Change {
-        /// Which part.
-        shelf: Shelf,
-        /// In this order.
-        changes: Vec<Change>,
+        /// In this order, each of its part.
+        changes: Vec<(Shelf, Change)>,
     },
     /// Reads the key-value state: [`Answer::Values`].
     Read {
@@ -261,9 +281,28 @@ pub enum Ask {
         prefix: Bytes,
         /// ... after this one, if it is given ...
         after: Option<Bytes>,
-        /// ... at most so many.
+        /// ... and before this one, if that is ...
+        before: Option<Bytes>,
+        /// ... from the last to the first, if this is so ...
+        is_last_first: bool,
+        /// ... at most so many ...
         values_max: u32,
+        /// ... and so many bytes of keys and values; one comes even if it is larger.
+        bytes_max: u64,
     },
+}
+
+impl Ask {
+    /// A change of one part of the key-value state.
+    pub fn change(shelf: Shelf, changes: Vec<Change>) -> Self {
+        Self::Change { changes: changes.into_iter().map(|change| (shelf, change)).collect() }
+    }
+
+    /// The first values of one part whose keys start so, in order, after a key if one is given.
+    pub fn read(shelf: Shelf, prefix: Bytes, after: Option<Bytes>, values_max: u32) -> Self {
+        let (before, bytes_max) = (None, u64::MAX);
+        Self::Read { shelf, prefix, after, before, is_last_first: false, values_max, bytes_max }
+    }
 }
 
 /// What the store answers.
@@ -296,8 +335,13 @@ pub enum Answer {
     },
     /// The state is changed, on disk.
     Changed,
-    /// Values with their keys, in the order of the keys; expired ones are left out.
-    Values(Vec<(Bytes, Bytes)>),
+    /// Values with their keys, in the order asked for; expired ones are left out.
+    Values {
+        /// Key and value.
+        values: Vec<(Bytes, Bytes)>,
+        /// There are more within what was asked.
+        has_more: bool,
+    },
     /// Nobody asked: retention moved the oldest record of a stream that this port opened. Its tag is
     /// [`port::TAG_MOVED`].
     Moved {
@@ -328,6 +372,10 @@ pub trait Keeper: Send {
 pub enum Fault {
     /// The disk's bound or the room that must stay free is reached; nothing was done.
     Full,
+    /// There is a value under a key that was to be new; nothing was done.
+    Exists,
+    /// There is no value under a key that was to be removed; nothing was done.
+    Missing,
     /// The records do not continue the stream, or are of another epoch; nothing was done.
     Order,
     /// The database failed while at it: the outcome is not known until the stream is opened again. The text is

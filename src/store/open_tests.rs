@@ -38,7 +38,8 @@ fn append(opened: &Opened, serials: std::ops::RangeInclusive<u64>) {
     };
     let epoch = first_epoch(opened.store, &stream());
     let records = serials.map(record).collect();
-    let ask = Ask::Append { stream: stream(), epoch, records, keys: Vec::new() };
+    let ask =
+        Ask::Append { stream: stream(), epoch, records, keys: Vec::new(), changes: Vec::new() };
     let answer = ledger(opened).answer([ask], UnixMillis(0)).remove(0);
     assert!(matches!(answer, Answer::Appended { .. }), "{answer:?}");
 }

@@ -105,19 +105,23 @@ impl Keeper for Port {
 /// What an ask brings along, about.
 fn bytes_of(ask: &Ask) -> usize {
     match ask {
-        Ask::Append { records, keys, .. } => {
+        Ask::Append { records, keys, changes, .. } => {
+            let changes: usize = changes.iter().map(|(_, change)| change_bytes(change)).sum();
             let bodies: usize = records.iter().map(|record| record.body.len() + 64).sum();
-            bodies + keys.iter().map(|key| key.key.len() + 64).sum::<usize>()
+            changes + bodies + keys.iter().map(|key| key.key.len() + 64).sum::<usize>()
         }
-        Ask::Change { changes, .. } => changes.iter().map(change_bytes).sum(),
+        Ask::Change { changes, .. } => changes.iter().map(|(_, change)| change_bytes(change)).sum(),
         _ => 0,
     }
 }
 
 fn change_bytes(change: &Change) -> usize {
     match change {
-        Change::Put { key, value, .. } => key.len() + value.len() + 64,
-        Change::Remove { key } => key.len() + 64,
+        Change::Put { key, value, .. } | Change::PutNew { key, value, .. } => {
+            key.len() + value.len() + 64
+        }
+        Change::Push { value } => value.len() + 64,
+        Change::Remove { key } | Change::RemoveKept { key } => key.len() + 64,
     }
 }
 

@@ -165,9 +165,9 @@ impl Reader {
             Ask::Page { stream, page } => {
                 self.page(look, store, stream, page, clock).map(Answer::Page)
             }
-            Ask::Read { shelf, prefix, after, values_max } => {
+            Ask::Read { shelf, prefix, after, values_max, .. } => {
                 let values = values(look, *shelf, (prefix, after.as_deref()), *values_max, clock);
-                values.map(Answer::Values)
+                values.map(|values| Answer::Values { values, has_more: false })
             }
             _ => return None,
         };

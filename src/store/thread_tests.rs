@@ -103,7 +103,13 @@ fn append(serial: u64, expires: u64, bytes: usize) -> Ask {
         body: Bytes::from(vec![0; bytes]),
     };
     let epoch = first_epoch(STORE, &stream());
-    Ask::Append { stream: stream(), epoch, records: vec![record], keys: Vec::new() }
+    Ask::Append {
+        stream: stream(),
+        epoch,
+        records: vec![record],
+        keys: Vec::new(),
+        changes: Vec::new(),
+    }
 }
 
 fn open_ask() -> Ask {
@@ -112,7 +118,7 @@ fn open_ask() -> Ask {
 
 fn put() -> Ask {
     let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(b"v"));
-    Ask::Change { shelf: Shelf::Push, changes: vec![Change::Put { key, value, expires: NEVER }] }
+    Ask::Change { changes: vec![(Shelf::Push, Change::Put { key, value, expires: NEVER })] }
 }
 
 #[test]
@@ -268,7 +274,7 @@ fn a_store_on_disk_starts_stops_and_is_backed_up_while_it_runs() {
     let Answer::Opened { head, .. } = answer(&world, port, 1) else { panic!("opens") };
     let with_epoch = |ask| match ask {
         Ask::Append { stream, records, keys, .. } => {
-            Ask::Append { stream, epoch: head.epoch, records, keys }
+            Ask::Append { stream, epoch: head.epoch, records, keys, changes: Vec::new() }
         }
         other => other,
     };

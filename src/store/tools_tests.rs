@@ -33,15 +33,15 @@ fn fill(database: Arc<dyn Database>, store: u128, streams: u64) {
             expires: UnixMillis(1000),
         };
         let records = (1..=3).map(record).collect();
-        asks.push(Ask::Append { stream, epoch, records, keys: vec![key] });
+        asks.push(Ask::Append { stream, epoch, records, keys: vec![key], changes: Vec::new() });
     }
     let put = |expires| Change::Put {
         key: Bytes::from_static(b"k"),
         value: Bytes::from_static(b"v"),
         expires,
     };
-    asks.push(Ask::Change { shelf: Shelf::Push, changes: vec![put(UnixMillis(9))] });
-    asks.push(Ask::Change { shelf: Shelf::Outbox, changes: vec![put(NEVER)] });
+    asks.push(Ask::Change { changes: vec![(Shelf::Push, put(UnixMillis(9)))] });
+    asks.push(Ask::Change { changes: vec![(Shelf::Outbox, put(NEVER))] });
     let gone = StreamKey { app: "app".into(), channel: "c0".into() };
     asks.push(Ask::Reset { stream: gone, epoch: Epoch(5) });
     let answers = ledger.answer(asks, UnixMillis(0));

@@ -348,9 +348,10 @@ impl Writer {
 fn brings_more(ask: &Ask) -> bool {
     match ask {
         Ask::Append { .. } => true,
-        Ask::Change { changes, .. } => {
-            changes.iter().any(|change| matches!(change, super::Change::Put { .. }))
-        }
+        Ask::Change { changes, .. } => changes.iter().any(|(_, change)| {
+            use super::Change::{Push, Put, PutNew};
+            matches!(change, Put { .. } | PutNew { .. } | Push { .. })
+        }),
         _ => false,
     }
 }

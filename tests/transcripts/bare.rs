@@ -230,7 +230,8 @@ impl Bare {
                 }
                 Output::Ping => pinged = true,
                 Output::Binary(_) => panic!("no dialect here sends binary messages"),
-                Output::Count(_) => {}
+                Output::Count(_) | Output::Report(_) => {}
+                Output::Accept | Output::Return(..) | Output::ArmIdle(..) => todo!("not yet"),
             }
         }
         self.post(id.shard, ups);
@@ -389,7 +390,7 @@ impl World for Bare {
                 let peer = self.peers.remove(&id).expect("it was added");
                 peer.response.expect("every request is answered")
             }
-            Opening::WebSocket { .. } => panic!("{target} is a WebSocket"),
+            Opening::WebSocket { .. } | Opening::Decide { .. } => panic!("{target} is a WebSocket"),
         };
         let headers = response.headers.iter();
         Answer {

@@ -94,6 +94,8 @@ impl Bench {
 
     fn grant(&mut self, to: ConnectionId, ticket: u32, lane: u8, member: bool) {
         let reply = Box::new(Subscribed {
+            values: Vec::new(),
+            has_more_values: false,
             channel: channel("c"),
             after: Serial(4),
             description: Description::default(),

@@ -156,6 +156,8 @@ pub(super) fn refusal_of(fault: &Fault) -> Refusal {
     match fault {
         Fault::Full => Refusal::StoreFull,
         Fault::Failed(_) => Refusal::StoreFailed,
+        Fault::Exists => Refusal::Used,
+        Fault::Missing => Refusal::NotFound,
         Fault::Order | Fault::Unavailable => Refusal::StoreBusy,
     }
 }
@@ -509,6 +511,7 @@ impl Home {
                 body,
             }],
             keys: keys.collect(),
+            changes: Vec::new(),
         };
         let serial = event.serial.0;
         if let Some(durable) = self.durable(number) {

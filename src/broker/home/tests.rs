@@ -139,8 +139,10 @@ fn show((shard, down): &(ShardId, Down)) -> String {
         Down::Deliver(delivery) => {
             let what = match &delivery.event.happening {
                 Happening::Message { .. } => format!("message {}", delivery.event.serial.0),
-                Happening::MemberAdded(member) => format!("added {}", member.user_id),
-                Happening::MemberRemoved(user_id) => format!("removed {user_id}"),
+                Happening::MemberAdded(it) => format!("added {}", it.member.user_id),
+                Happening::MemberUpdated(it) => format!("updated {}", it.member.user_id),
+                Happening::ValueChanged(it) => format!("value {}", it.key),
+                Happening::MemberRemoved(it) => format!("removed {}", it.member.user_id),
                 Happening::SubscriptionCount(n) => format!("count {n}"),
                 Happening::Control(control) => format!("{control:?}"),
             };

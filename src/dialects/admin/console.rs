@@ -413,7 +413,11 @@ impl Shared {
         let (name, bytes) = match &event.happening {
             Happening::Message { name, data, .. } => (&**name, data.0.len()),
             Happening::MemberAdded(_) => ("member_added", 0),
+            Happening::MemberUpdated(_) => ("member_updated", 0),
             Happening::MemberRemoved(_) => ("member_removed", 0),
+            Happening::ValueChanged(it) => {
+                ("value_changed", it.data.as_ref().map_or(0, |data| data.0.len()))
+            }
             Happening::SubscriptionCount(_) => ("subscription_count", 0),
             Happening::Control(_) => ("control", 0),
         };

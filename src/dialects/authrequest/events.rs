@@ -348,7 +348,9 @@ mod tests {
             assert!(!render_user(&event, &mut out));
         }
         let mut out = Vec::new();
-        for happening in [Happening::SubscriptionCount(1), Happening::MemberRemoved("ann".into())] {
+        for happening in
+            [Happening::SubscriptionCount(1), Happening::Control(crate::broker::Control::Terminate)]
+        {
             assert!(!render_account(&event(happening.clone()), &mut out));
             assert!(!render_user(&event(happening), &mut out));
         }

@@ -205,6 +205,7 @@ mod tests {
             None => "not ours".into(),
             Some(Opening::Respond(response)) => response.status.to_string(),
             Some(Opening::Exchange { .. }) => "exchange".into(),
+            Some(Opening::Decide { .. }) => "decides".into(),
             Some(Opening::WebSocket { mut session, .. }) => {
                 let mut out = Vec::new();
                 session.handle(Input::Opened, now, &mut out);

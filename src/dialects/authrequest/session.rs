@@ -358,7 +358,7 @@ impl Session for AuthSession {
                 self.end(1008, "authentication timeout", out);
             }
             Input::Timer(KEEP_ALIVE) => self.keep_alive(out),
-            Input::Timer(_) | Input::Body(_) | Input::Closed => {}
+            Input::Timer(_) | Input::Body(_) | Input::Asked | Input::Call(..) | Input::Closed => {}
         }
     }
 }

@@ -135,6 +135,8 @@ impl Bench {
         let (ticket, channel) = self.asks.remove(0);
         let (description, members) = (Description::default(), Vec::new());
         let subscribed = Subscribed {
+            values: Vec::new(),
+            has_more_values: false,
             channel,
             after: Serial(0),
             description,

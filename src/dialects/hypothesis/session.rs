@@ -452,7 +452,12 @@ impl Session for HypothesisSession {
             Input::Reply(_, Reply::Subscribed(it)) if !it.channel.name.starts_with(USER_PREFIX) => {
                 self.answered(now, out);
             }
-            Input::Reply(..) | Input::Timer(_) | Input::Body(_) | Input::Closed => {}
+            Input::Reply(..)
+            | Input::Timer(_)
+            | Input::Body(_)
+            | Input::Asked
+            | Input::Call(..)
+            | Input::Closed => {}
         }
     }
 }

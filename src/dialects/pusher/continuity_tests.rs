@@ -94,6 +94,8 @@ impl Peer {
         replay: Option<Result<Replay, Gap>>,
     ) -> Reply {
         Reply::Subscribed(Box::new(Subscribed {
+            values: Vec::new(),
+            has_more_values: false,
             channel: self.channel(name),
             after: Serial(at.unwrap_or(0)),
             description: Description { subscription_count: 1, ..Description::default() },
@@ -234,6 +236,7 @@ fn a_message_says_what_its_publisher_said_and_where_it_is() {
     event.meta = Some(Arc::new(Meta {
         message_id: Some(Name::from("m\"")),
         extras: Some(Payload(Bytes::from_static(b"{\"a\":1}"))),
+        ..Meta::default()
     }));
     let tag = |name: &str, value: &str| Tag { name: Name::from(name), value: Name::from(value) };
     event.tags = Tags::from(vec![tag("t", "1"), tag("t", "2"), tag("u", "3")]);

@@ -57,17 +57,17 @@ pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
         }
         // A user's own channel has members too: for the watchers, not for the user.
         _ if names::is_internal(channel) => return false,
-        Happening::MemberAdded(member) => {
+        Happening::MemberAdded(it) => {
             let mut inner = b"{\"user_id\":".to_vec();
-            json::write_str(&mut inner, &member.user_id);
+            json::write_str(&mut inner, &it.member.user_id);
             inner.extend_from_slice(b",\"user_info\":");
-            inner.extend_from_slice(info(member));
+            inner.extend_from_slice(info(&it.member));
             inner.push(b'}');
             internal(version, "member_added", channel, &inner, out);
         }
-        Happening::MemberRemoved(user_id) => {
+        Happening::MemberRemoved(it) => {
             let mut inner = b"{\"user_id\":".to_vec();
-            json::write_str(&mut inner, user_id);
+            json::write_str(&mut inner, &it.member.user_id);
             inner.push(b'}');
             internal(version, "member_removed", channel, &inner, out);
         }
@@ -75,7 +75,10 @@ pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
             let inner = format!("{{\"subscription_count\":{count}}}");
             internal(version, "subscription_count", channel, inner.as_bytes(), out);
         }
-        Happening::Control(_) => return false,
+        // Nothing of this protocol says so.
+        Happening::MemberUpdated(_) | Happening::ValueChanged(_) | Happening::Control(_) => {
+            return false;
+        }
     }
     true
 }

@@ -647,7 +647,13 @@ impl Session for PusherSession {
                 self.hear(now, out);
                 self.pace_ponged(out);
             }
-            Input::Timer(_) | Input::Body(_) | Input::Found(..) | Input::Pong | Input::Closed => {}
+            Input::Timer(_)
+            | Input::Body(_)
+            | Input::Found(..)
+            | Input::Pong
+            | Input::Asked
+            | Input::Call(..)
+            | Input::Closed => {}
         }
     }
 

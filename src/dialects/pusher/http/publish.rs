@@ -204,12 +204,13 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
             extras.map_or("", Raw::text),
         ];
         let fingerprint = fingerprint(&parts.map(str::as_bytes));
-        Arc::new(IdempotencyKey { name: Name::from(&*named), fingerprint })
+        Arc::new(IdempotencyKey { name: Name::from(&*named), fingerprint, span: None })
     });
     let meta = (message_id.is_some() || extras.is_some()).then(|| {
         Arc::new(Meta {
             message_id: message_id.as_deref().map(Name::from),
             extras: extras.map(|it| Payload(Bytes::copy_from_slice(it.text().as_bytes()))),
+            ..Meta::default()
         })
     });
     Ok(EventIn {

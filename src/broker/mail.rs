@@ -1,0 +1,81 @@
+//! What homes and edges send each other, and who turns events into frames for them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::ids::{ConnectionId, LaneId, Ticket};
+
+use super::{Command, Event, Payload, Reply, Report, Subscribe, Subscribed};
+
+/// Turns an event into finished frames, once per lane. The dialects stand behind it.
+pub trait Render {
+    /// The whole frame for `lane`, transport header included, or none if that lane does not show
+    /// such events. An empty one: there is nothing to send, the lane's sessions are handed the event.
+    fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes>;
+
+    /// Whether this lane's frames for members who come, change or leave show everyone present.
+    fn shows_members(&self, _lane: LaneId) -> bool {
+        false
+    }
+
+    /// What the world outside is told of an event; none: nothing. `about` is what the publisher wants to be told with
+    /// it, none for what happened without one. Called for events of the channel's own, and for those with `about`.
+    fn report(&self, _event: &Event, _about: Option<&Payload>) -> Option<Report> {
+        None
+    }
+}
+
+/// Asks on their way to a channel's home.
+#[derive(Clone, Debug)]
+pub enum Up {
+    /// A session asks.
+    Ask {
+        /// Which connection; the answer goes back to its shard.
+        from: ConnectionId,
+        /// What the session calls it.
+        ticket: Ticket,
+        /// What it asks.
+        command: Command,
+    },
+    /// A subscription ended. Carries what its home counted, so that the home keeps no connections.
+    Detach(Box<Subscribe>),
+}
+
+/// Answers and deliveries on their way to an edge.
+#[derive(Clone, Debug)]
+pub enum Down {
+    /// The answer to an ask.
+    Answer {
+        /// For which connection.
+        to: ConnectionId,
+        /// What its session called the ask.
+        ticket: Ticket,
+        /// The answer.
+        reply: Reply,
+    },
+    /// A subscription was granted: the edge attaches it here, then answers `Subscribed`.
+    Attach {
+        /// For which connection.
+        to: ConnectionId,
+        /// What its session called the ask.
+        ticket: Ticket,
+        /// What was granted, as asked; goes straight back as `Up::Detach` if nobody wants it any more.
+        granted: Box<Subscribe>,
+        /// The answer.
+        reply: Box<Subscribed>,
+    },
+    /// An event for this shard's subscribers.
+    Deliver(Arc<Delivery>),
+}
+
+/// An event with its frames, one per lane that has a subscriber anywhere.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// What happened.
+    pub event: Event,
+    /// The one connection that does not receive it.
+    pub exclude: Option<ConnectionId>,
+    /// Finished frames, transport header included.
+    pub frames: Vec<(LaneId, Bytes)>,
+}
