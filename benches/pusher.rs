@@ -84,6 +84,8 @@ fn connect(pusher: &dyn Dialect, subscribe: &str) {
     session.handle(Input::Text(subscribe), now, &mut out);
     let Some(Output::Ask(ticket, Command::Subscribe(ask))) = out.pop() else { panic!("it asks") };
     let reply = Subscribed {
+        values: Vec::new(),
+        has_more_values: false,
         channel: ask.channel.clone(),
         after: Serial(0),
         description: Description::default(),
