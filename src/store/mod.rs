@@ -218,6 +218,8 @@ pub enum Shelf {
     Push = 6,
     /// What is to be told to the world outside.
     Outbox = 7,
+    /// Messages under their ids.
+    Messages = 8,
 }
 
 /// What the store is asked.
