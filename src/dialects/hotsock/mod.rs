@@ -1,5 +1,11 @@
 //! The Hotsock protocol: what a peer may do is written in its token.
 
+pub mod at;
+pub mod claims;
+mod expression;
+pub mod names;
+pub mod patterns;
+pub mod rights;
 pub mod settings;
 
 use std::sync::Arc;
