@@ -5,6 +5,8 @@
 
 mod durable;
 mod keeping;
+mod later;
+mod once;
 mod replaying;
 mod state;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use self::durable::{Durable, Pending};
 pub use self::keeping::Keeping;
 use self::keeping::Used;
+use self::later::Later;
 use super::history::Window;
 use super::interest::Interest;
 use super::members::Members;
@@ -87,6 +90,7 @@ pub struct Home {
     keys: VecDeque<(Nanos, u32, Name, EventId)>,
     keys_used: usize,
     in_flight_bytes: u64,
+    later: Later,
     counts: Counts,
 }
 
@@ -103,6 +107,12 @@ pub struct Counts {
     pub replayed: u64,
     /// Positions that were refused.
     pub gaps: u64,
+    /// Schedules that were done ...
+    pub schedules_done: u64,
+    /// ... those that were late ...
+    pub schedules_late: u64,
+    /// ... and the publishes among them, which nobody else counts.
+    pub published: u64,
 }
 
 /// Who asked, and where the answer goes.
@@ -334,6 +344,7 @@ impl Home {
             keys: VecDeque::new(),
             keys_used: 0,
             in_flight_bytes: 0,
+            later: Later::default(),
             counts: Counts::default(),
         }
     }
@@ -343,6 +354,9 @@ impl Home {
     pub fn keeping(mut self, keeping: Keeping) -> Self {
         self.prng = Prng::new(keeping.seed);
         self.has_durable = keeping.rules.any_durable();
+        if keeping.shard.is_some() {
+            self.later = Later::to_load();
+        }
         self.keeping = keeping;
         self
     }
@@ -424,7 +438,7 @@ impl Home {
             },
             Command::Reset(channel) => return self.purge(asker, &channel, None, now, out),
             Command::Purge(channel, to) => return self.purge(asker, &channel, Some(to), now, out),
-            command => return self.ask_state(asker, command, now, render, out),
+            command => return self.ask_later(asker, command, now, render, out),
         };
         asker.answer(reply, out);
     }
@@ -433,13 +447,14 @@ impl Home {
     pub fn next_due(&self) -> Option<Nanos> {
         let timer = self.timers.first().map(|&(due, _)| due);
         let key = self.keys.front().map(|&(due, ..)| due);
-        timer.into_iter().chain(key).min()
+        timer.into_iter().chain(key).chain(self.later.next_due()).min()
     }
 
     /// Does what is due: forgets kept events, history and keys, tells counts that waited. Looks at
     /// [`EXPIRE_MAX`] channels and keys at most; if more are due, [`Home::next_due`] stays in the past.
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
+        self.look_later(now);
         for _ in 0..EXPIRE_MAX {
             let Some(&(due, number)) = self.timers.first() else { return };
             if due > now.steady {

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::keeping::Used;
+use super::later::Asked;
 use super::replaying::Reading;
 use super::{Asker, Home, Kept};
 use crate::base::event_id::EventId;
@@ -90,6 +91,7 @@ pub(super) enum Pending {
     Page(u32, Asker, PageQuery),
     Read(u32, Box<Reading>),
     Purge(u32, Asker, Epoch, bool),
+    Later(Asked),
 }
 
 impl Durable {
@@ -328,6 +330,7 @@ impl Home {
         }
         let Some(pending) = self.pending.remove(&tag) else { return };
         let number = match pending {
+            Pending::Later(asked) => return self.later_stored(asked, answer, now, render, out),
             Pending::Append(number, serial) => {
                 self.appended(number, serial, answer, now, render, out);
                 number
