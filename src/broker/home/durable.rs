@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::keeping::Used;
+use super::later::Asked;
 use super::line::Place;
 use super::replaying::Reading;
 use super::retained::RetainedRead;
@@ -101,6 +102,7 @@ pub(super) enum Pending {
     Retained(Box<RetainedRead>),
     Values(Box<ValuesRead>),
     Reports(Vec<Report>),
+    Later(Asked),
 }
 
 impl Durable {
@@ -356,6 +358,7 @@ impl Home {
         }
         let Some(pending) = self.pending.remove(&tag) else { return };
         let number = match pending {
+            Pending::Later(asked) => return self.later_stored(asked, answer, now, render, out),
             Pending::Append(number, serial) => {
                 self.appended(number, serial, answer, now, render, out);
                 number

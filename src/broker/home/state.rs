@@ -103,16 +103,6 @@ impl Home {
         asker.answer(reply, out);
     }
 
-    /// Hears what became of something that was to be done later: done, or why not. [`Refusal::NotFound`]: it was
-    /// cancelled meanwhile.
-    pub(super) fn carried_out(
-        &mut self,
-        _schedule: EventId,
-        _outcome: Result<(), Refusal>,
-        _now: Now,
-    ) {
-    }
-
     /// The id of an app, which names it in the store.
     pub(super) fn app_id(&self, app: AppIndex) -> Option<&Name> {
         self.keeping.rules.app_id(app)

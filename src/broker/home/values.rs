@@ -191,12 +191,14 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) -> Option<Op> {
         let mut changes = std::mem::take(&mut it.origin.changes);
+        let of_removal = Check::of_removal(&changes);
         let SetValue { data, meta, keep, report, .. } = &it.set;
         let is_same = match (data, &before) {
             (None, None) => true,
             (Some(data), Some(before)) => same_value(&data.0, &before.data.0),
             _ => false,
         };
+        let was_there = before.is_some();
         let expires = self.until(*keep, now);
         let expected = data.as_ref().map(|data| {
             let (data, meta, about) = (data.clone(), meta.clone(), report.clone());
@@ -231,9 +233,12 @@ impl Home {
             self.conclude(it.origin, Ok(Reply::Done), now, out);
             return None;
         }
-        let check = Check { shelf: Shelf::Storage, key, expected };
+        // Where nothing is cleared, that there is nothing tells nothing.
+        let has_written = expected.is_some() || was_there;
+        let written = Check { shelf: Shelf::Storage, key, expected };
+        let check = if has_written { Some(written) } else { of_removal };
         self.ask_in_line(place, Ask::Change { changes });
-        it.stage = Stage::Writes(Write::Asked(Some(check)), told);
+        it.stage = Stage::Writes(Write::Asked(check), told);
         Some(Op::SetValue(it))
     }
 
