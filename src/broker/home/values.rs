@@ -191,7 +191,7 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) -> Option<Op> {
         let mut changes = std::mem::take(&mut it.origin.changes);
-        let of_removal = Check::of_removal(&changes);
+        let of_schedule = Check::of_schedule(&changes);
         let SetValue { data, meta, keep, report, .. } = &it.set;
         let is_same = match (data, &before) {
             (None, None) => true,
@@ -236,7 +236,7 @@ impl Home {
         // Where nothing is cleared, that there is nothing tells nothing.
         let has_written = expected.is_some() || was_there;
         let written = Check { shelf: Shelf::Storage, key, expected };
-        let check = if has_written { Some(written) } else { of_removal };
+        let check = of_schedule.or(has_written.then_some(written));
         self.ask_in_line(place, Ask::Change { changes });
         it.stage = Stage::Writes(Write::Asked(check), told);
         Some(Op::SetValue(it))
