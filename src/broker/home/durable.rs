@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::keeping::Used;
 use super::later::Asked;
 use super::line::Place;
@@ -102,6 +104,8 @@ pub(super) enum Pending {
     Retained(Box<RetainedRead>),
     Values(Box<ValuesRead>),
     Reports(Vec<Report>),
+    /// A page of the index of values whose time will be over, after this key.
+    Expiries(Option<Bytes>),
     Later(Asked),
 }
 
@@ -391,6 +395,7 @@ impl Home {
                 self.reads_open -= 1;
                 return self.values_read(read, answer, now, out);
             }
+            Pending::Expiries(after) => return self.expiries_read(&after, answer, now),
             Pending::Reports(reports) => return self.reported(reports, &answer, now),
         };
         self.settle_if_held(number, now);
