@@ -29,6 +29,11 @@ fn payload(text: &str) -> Payload {
     Payload(Bytes::from(text.to_owned()))
 }
 
+/// What is set as a value by the operation of a number.
+fn data_number(number: usize) -> String {
+    (number + 1_000).to_string()
+}
+
 fn text(payload: &Payload) -> String {
     String::from_utf8_lossy(&payload.0).into_owned()
 }
@@ -88,7 +93,6 @@ struct Sent {
     channel: usize,
     act: Act,
     keep: Keep,
-    at: UnixMillis,
     told: Option<Result<EventId, Refusal>>,
 }
 
@@ -269,7 +273,7 @@ impl Scene {
                     0 => None,
                     // Written in many ways, and the same.
                     1 => Some(["7", " 7.0", "70e-1"][self.chance.below(3) as usize].to_owned()),
-                    _ => Some(number.to_string()),
+                    _ => Some(data_number(number)),
                 };
                 Act::Set { key: self.chance.below(KEYS.len() as u64) as usize, data }
             }
@@ -288,7 +292,7 @@ impl Scene {
                 Act::React { message, is_added: self.chance.below(2) == 0 }
             }
         };
-        self.sent.push(Sent { channel: at, act, keep, at: self.clock(), told: None });
+        self.sent.push(Sent { channel: at, act, keep, told: None });
         self.send(number);
     }
 
@@ -353,7 +357,10 @@ impl Scene {
 
     /// Whether the time of what was set or published with this data may be over.
     fn may_be_over(&self, data: &str) -> bool {
-        let number: Option<usize> = data.trim_matches('"').parse().ok();
+        let number = match data.strip_prefix('"') {
+            Some(data) => data.trim_end_matches('"').parse().ok(),
+            None => data.parse::<usize>().ok().and_then(|it| it.checked_sub(1_000)),
+        };
         let sent = number.and_then(|it| self.sent.get(it));
         // Of what is written in many ways nobody knows who wrote it.
         sent.is_none_or(|it| it.keep != Keep::Forever) || same_value(data.as_bytes(), b"7")
@@ -639,13 +646,7 @@ impl Scene {
     /// Asks a home until it answers: the store fails under it now and then.
     fn read<T>(&mut self, at: usize, command: &Command, taken: fn(&mut Self) -> Option<T>) -> T {
         let number = self.sent.len() as u32;
-        self.sent.push(Sent {
-            channel: at,
-            act: Act::Read,
-            keep: Keep::Forever,
-            at: self.clock(),
-            told: None,
-        });
+        self.sent.push(Sent { channel: at, act: Act::Read, keep: Keep::Forever, told: None });
         for _ in 0..100 {
             self.up(&channel(at), Self::connection(CLIENTS), number, command.clone());
             self.settle();
@@ -741,7 +742,7 @@ impl Scene {
                     self.counts.retained += 1;
                     format!("\"{number}\"")
                 }
-                Act::Set { data: Some(data), .. } if *data == number.to_string() => {
+                Act::Set { data: Some(data), .. } if *data == data_number(number) => {
                     self.counts.values += 1;
                     data.clone()
                 }
