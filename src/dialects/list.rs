@@ -8,15 +8,19 @@ use super::authrequest::{self, AuthRequest};
 use super::hypothesis::{self, Hypothesis};
 use super::pusher::Pusher;
 use crate::auth::Apps;
-use crate::config::{Config, Section, history};
+use crate::config::{Config, Section, history, webhooks};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
 pub const NAMES: [&str; 4] = ["authrequest", "hypothesis", "pusher", "admin"];
 
-/// What is declared of settings in sections: that of history, and what the dialects declare.
-pub const SECTIONS: &[&dyn Section] =
-    &[&history::SECTION, &authrequest::SECTION, &hypothesis::settings::SECTION];
+/// What is declared of settings in sections: those of history and webhooks, and what the dialects declare.
+pub const SECTIONS: &[&dyn Section] = &[
+    &history::SECTION,
+    &webhooks::SECTION,
+    &authrequest::SECTION,
+    &hypothesis::settings::SECTION,
+];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
 /// else wants.
