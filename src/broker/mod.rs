@@ -20,6 +20,7 @@ mod record;
 #[cfg(test)]
 mod recovery;
 mod refusal;
+pub mod report;
 pub mod rules;
 pub mod slots;
 pub mod state;
