@@ -221,6 +221,8 @@ pub enum Shelf {
     Push = 6,
     /// What is to be told to the world outside.
     Outbox = 7,
+    /// How far each receiver of it is, and what could not be told.
+    Deliveries = 8,
 }
 
 /// What the store is asked.
@@ -297,7 +299,7 @@ pub enum Ask {
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 7] = [
+    pub const ALL: [Shelf; 8] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -305,6 +307,7 @@ impl Shelf {
         Self::UsedTokens,
         Self::Push,
         Self::Outbox,
+        Self::Deliveries,
     ];
 
     /// What it is called where people read of it.
@@ -317,6 +320,7 @@ impl Shelf {
             Self::UsedTokens => "used tokens",
             Self::Push => "push",
             Self::Outbox => "outbox",
+            Self::Deliveries => "deliveries",
         }
     }
 }
