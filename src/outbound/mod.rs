@@ -5,4 +5,5 @@
 
 pub mod client;
 pub mod desk;
+pub mod hooks;
 pub mod tokens;
