@@ -226,8 +226,8 @@ const fn secret(key: &'static str, from: SecretFrom, help: &'static str) -> Sett
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Machine, Section};
     use crate::config::load::{Sources, load};
+    use crate::config::{Machine, Section};
 
     const ONLY: &[&dyn Section] = &[&SECTION];
 

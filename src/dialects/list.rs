@@ -15,12 +15,8 @@ use crate::observe::Metrics;
 pub const NAMES: [&str; 4] = ["authrequest", "hypothesis", "pusher", "admin"];
 
 /// What is declared of settings in sections: those of history and webhooks, and what the dialects declare.
-pub const SECTIONS: &[&dyn Section] = &[
-    &history::SECTION,
-    &webhooks::SECTION,
-    &authrequest::SECTION,
-    &hypothesis::settings::SECTION,
-];
+pub const SECTIONS: &[&dyn Section] =
+    &[&history::SECTION, &webhooks::SECTION, &authrequest::SECTION, &hypothesis::settings::SECTION];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
 /// else wants.

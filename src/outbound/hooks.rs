@@ -113,6 +113,8 @@ struct Settling {
     /// Letters that go for those that come.
     gone: Vec<u64>,
     ended: usize,
+    /// The letters of the burial are in it. One that came after it was asked is not.
+    is_burying: bool,
     /// No letter, no place: only what makes the store smaller.
     is_removal: bool,
 }
@@ -231,10 +233,14 @@ impl Hooks {
 
     /// When [`Hooks::drive`] is to be called next if nothing happens; none: not before something does.
     pub fn due(&self, now: Now) -> Option<Nanos> {
-        let paused = self.receivers.iter().filter(|it| {
-            it.flight.is_none() && !(it.ready.is_empty() && it.again.is_empty())
-        });
-        let times = paused.map(|it| it.next_at).chain([self.store_at, self.settle_at]).chain(self.full_until);
+        let paused = self
+            .receivers
+            .iter()
+            .filter(|it| it.flight.is_none() && !(it.ready.is_empty() && it.again.is_empty()));
+        let times = paused
+            .map(|it| it.next_at)
+            .chain([self.store_at, self.settle_at])
+            .chain(self.full_until);
         times.filter(|at| *at > now.steady).min()
     }
 
@@ -378,8 +384,8 @@ impl Hooks {
         if receiver.flight.is_some() || is_burying == Some(index) {
             return;
         }
-        let is_over = self.queue_bytes > self.settings.queue_bytes_max
-            && self.floor == Some(receiver.done());
+        let is_over =
+            self.queue_bytes > self.settings.queue_bytes_max && self.floor == Some(receiver.done());
         let (expired, ready) = (receiver.expired(now.wall), receiver.ready.len());
         let doomed = match receiver.condemned {
             Some(status) => Some((1, Why::Refused, status)),
@@ -389,7 +395,8 @@ impl Hooks {
         };
         if let Some((entries, why, status)) = doomed {
             if is_burying.is_none() {
-                self.bury(index, entries.min(PAGE_ENTRIES as usize), (why, status), now, out);
+                let most = u64::from(PAGE_ENTRIES).min(self.settings.dead_letters_max) as usize;
+                self.bury(index, entries.min(most), (why, status), now, out);
             }
             return;
         }
@@ -523,8 +530,7 @@ impl Hooks {
         }
         let is_removal = self.full_until.is_some();
         let mut changes = Vec::new();
-        let done: Vec<_> =
-            (0..self.receivers.len()).map(|it| self.done(it, is_removal)).collect();
+        let done: Vec<_> = (0..self.receivers.len()).map(|it| self.done(it, is_removal)).collect();
         let mut floor = self.floor;
         if let (Some(from), Some(least)) = (self.floor, done.iter().min()) {
             let to = (*least).min(self.tail).min(from + REMOVES_MAX).max(from);
@@ -565,7 +571,8 @@ impl Hooks {
             return;
         }
         self.settle_at = now.steady + SETTLE_PAUSE;
-        self.settling = Some(Settling { floor, done, gone, ended, is_removal });
+        let is_burying = !is_removal && self.burial.is_some();
+        self.settling = Some(Settling { floor, done, gone, ended, is_burying, is_removal });
         out.push(Step::Ask(TAG_SETTLE, Ask::Change { changes }));
     }
 
@@ -599,7 +606,8 @@ impl Hooks {
             add(&self.counts.dropped, settling.gone.len() as u64);
             out.push(Step::Say(Note::Dropped(settling.gone.len() as u64)));
         }
-        for (id, letter) in self.burial.take().into_iter().flat_map(|it| it.letters) {
+        let buried = if settling.is_burying { self.burial.take() } else { None };
+        for (id, letter) in buried.into_iter().flat_map(|it| it.letters) {
             self.letters.insert(id, letter.mark);
         }
     }

@@ -76,7 +76,9 @@ impl Hooks {
     /// Takes an order; `caller` is told what came of it, once.
     pub fn order(&mut self, caller: u64, order: Order, now: Now, out: &mut Vec<Step>) {
         let told = match order {
-            _ if !self.is_loaded => Err("webhooks are still being read from disk; ask again".into()),
+            _ if !self.is_loaded => {
+                Err("webhooks are still being read from disk; ask again".into())
+            }
             Order::Status => Ok(self.status(now)),
             Order::Dead(receiver) => self.dead(receiver.as_deref()),
             Order::Retry(which) => match self.begin(caller, true, &which) {
@@ -129,7 +131,8 @@ impl Hooks {
             self.known(name)?;
         }
         let mut lines = Vec::new();
-        let wanted = self.letters.iter().filter(|(_, it)| receiver.is_none_or(|name| &*it.receiver == name));
+        let wanted =
+            self.letters.iter().filter(|(_, it)| receiver.is_none_or(|name| &*it.receiver == name));
         let mut more = 0;
         for (id, mark) in wanted {
             if lines.len() >= LISTED_MAX {
@@ -137,7 +140,8 @@ impl Hooks {
                 continue;
             }
             let Mark { receiver, kind, event, at, why, status, attempts, died, .. } = mark;
-            let status = if *status == 0 { "no answer".to_owned() } else { format!("status {status}") };
+            let status =
+                if *status == 0 { "no answer".to_owned() } else { format!("status {status}") };
             let again = if mark.is_again { ", to be sent again" } else { "" };
             let (at, died): (UnixMillis, UnixMillis) = (*at, *died);
             lines.push(format!(

@@ -157,8 +157,7 @@ impl Receiver {
             return;
         }
         self.waiting += u64::from(wanted.is_some());
-        let has_room =
-            self.ready.len() < READY_ENTRIES_MAX && self.ready_bytes < READY_BYTES_MAX;
+        let has_room = self.ready.len() < READY_ENTRIES_MAX && self.ready_bytes < READY_BYTES_MAX;
         if self.seen < before || wanted.is_some() && !has_room {
             return;
         }
