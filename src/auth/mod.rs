@@ -7,7 +7,9 @@
 pub mod apps;
 pub mod identity;
 pub mod jwt;
+pub mod keyring;
 pub mod sign;
+pub mod sigv4;
 pub mod source;
 
 pub use apps::{App, Apps, Seat};

@@ -221,8 +221,10 @@ pub enum Shelf {
     Push = 6,
     /// What is to be told to the world outside.
     Outbox = 7,
-    /// How far each receiver of it is, and what could not be told.
-    Deliveries = 8,
+    /// Messages under their ids.
+    Messages = 8,
+    /// How far each receiver of what waits in the outbox is, and what could not be told.
+    Deliveries = 9,
 }
 
 /// What the store is asked.
@@ -299,7 +301,7 @@ pub enum Ask {
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 8] = [
+    pub const ALL: [Shelf; 9] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -307,6 +309,7 @@ impl Shelf {
         Self::UsedTokens,
         Self::Push,
         Self::Outbox,
+        Self::Messages,
         Self::Deliveries,
     ];
 
@@ -320,6 +323,7 @@ impl Shelf {
             Self::UsedTokens => "used tokens",
             Self::Push => "push",
             Self::Outbox => "outbox",
+            Self::Messages => "messages",
             Self::Deliveries => "deliveries",
         }
     }
