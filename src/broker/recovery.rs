@@ -171,6 +171,8 @@ macro_rules! tell {
     };
 }
 
+mod kept;
+
 struct Scene {
     seed: u64,
     chance: Prng,

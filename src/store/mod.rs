@@ -223,8 +223,10 @@ pub enum Shelf {
     Outbox = 7,
     /// Messages under their ids.
     Messages = 8,
+    /// When the time of values is over whose end is to be told.
+    Expiries = 9,
     /// How far each receiver of what waits in the outbox is, and what could not be told.
-    Deliveries = 9,
+    Deliveries = 10,
 }
 
 /// What the store is asked.
@@ -301,7 +303,7 @@ pub enum Ask {
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 9] = [
+    pub const ALL: [Shelf; 10] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -310,6 +312,7 @@ impl Shelf {
         Self::Push,
         Self::Outbox,
         Self::Messages,
+        Self::Expiries,
         Self::Deliveries,
     ];
 
@@ -324,6 +327,7 @@ impl Shelf {
             Self::Push => "push",
             Self::Outbox => "outbox",
             Self::Messages => "messages",
+            Self::Expiries => "expiries",
             Self::Deliveries => "deliveries",
         }
     }
