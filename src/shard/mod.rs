@@ -490,7 +490,7 @@ impl Shard {
             }
             Output::Accept => self.accept_websocket(connection),
             Output::Return(caller, words) => self.give_back(caller, Reply::Returned(words)),
-            Output::Report(report) => self.home.report(report),
+            Output::Report(report) => self.home.report(report, self.now.wall),
             Output::Ping => {
                 let frame = Frame::from(encode::ping_frame(b""));
                 self.outboxes.push(connection.socket.slot, frame);
