@@ -171,7 +171,7 @@ client.channels(${quote(channel)})
         title: 'Token',
         language: 'sh',
         text: `# A back end signs one with any JWT library; by hand:
-ringmain token hotsock --channel ${quote(channel)}`,
+ringmain token hotsock --uid ada --subscribe '${channel}' --publish '${channel}:*'`,
       },
       {
         title: 'Publish: curl',
