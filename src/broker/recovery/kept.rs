@@ -351,6 +351,8 @@ impl Scene {
         }
         let number = from + self.chance.below((self.sent.len() - from) as u64) as usize;
         if matches!(self.sent[number].act, Act::Publish { key: Some(_), .. }) {
+            // Of the second try nobody knows anything yet.
+            self.sent[number].told = self.sent[number].told.filter(Result::is_ok);
             self.send(number);
         }
     }
