@@ -5,6 +5,10 @@
 
 #[path = "transcripts/bare.rs"]
 mod bare;
+#[path = "transcripts/disk.rs"]
+mod disk;
+#[path = "transcripts/mint.rs"]
+mod mint;
 #[path = "transcripts/real.rs"]
 mod real;
 #[path = "transcripts/script.rs"]
@@ -162,7 +166,8 @@ fn no_input_breaks_a_session() {
             if closed[at] {
                 let version = [7, 2][random.below(2) as usize];
                 let target = format!("/app/app-key?protocol={version}");
-                ids[at] = world.open(&peer, &target, &[]).expect("it is greeted");
+                let id = world.open(&peer, &target, &[]).expect("it is let in");
+                ids[at] = id.expect("it is greeted");
                 closed[at] = false;
             }
             match random.below(12) {
