@@ -483,7 +483,8 @@ impl World for Bare {
             return Err(answer_of(response));
         }
         self.names.insert(peer.into(), id);
-        Ok(Some(id.to_string()))
+        // Only Pusher greets with it.
+        Ok(target.starts_with("/app/").then(|| id.to_string()))
     }
 
     fn send(&mut self, peer: &str, text: &str) {
