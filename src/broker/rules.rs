@@ -86,6 +86,11 @@ impl Rules {
         self.0.iter().flat_map(|app| &app.rules).any(|(_, rule)| rule.mode == Mode::Durable)
     }
 
+    /// The id of an app: its name in the store.
+    pub fn app_id(&self, app: AppIndex) -> Option<&Name> {
+        self.0.get(usize::from(app.0)).map(|app| &app.id)
+    }
+
     /// The name a channel has in the store.
     pub fn stream_key(&self, channel: &Channel) -> StreamKey {
         let AppIndex(app) = channel.app;

@@ -103,7 +103,11 @@ pub fn start(
     let seed = random_seed();
     let (rules, origin) = (Rules::configured(&config), machine::now());
     let bell = Arc::new(OnceLock::new());
-    let Kept { store, keepers } = keep::open(&config, &rules, origin, &bell)?;
+    let is_needed = dialects.iter().any(|dialect| dialect.needs_store());
+    let Kept { store, keepers, back: back_keeper, back_ready } =
+        keep::open(&config, &rules, is_needed, origin, &bell)?;
+    // The back shard takes nothing from the store yet.
+    drop((back_keeper, back_ready));
     let health = store.as_ref().map(Store::health);
     let common = Arc::new(Common {
         rules,

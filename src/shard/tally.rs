@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::base::ids::LaneId;
 use crate::base::time::{Millis, Nanos};
-use crate::broker::{Event, Render};
+use crate::broker::{Event, Payload, Render, Report};
 use crate::dialects::lanes::Lanes;
 use crate::observe::{Counter, Gauge, Histogram, log};
 use crate::reactor::DriverStats;
@@ -77,6 +77,18 @@ impl Render for CountedLanes {
         self.renders.set(self.renders.get() + 1);
         self.bytes.set(self.bytes.get() + frame.len() as u64);
         Some(frame)
+    }
+
+    fn shows_members(&self, lane: LaneId) -> bool {
+        self.lanes.shows_members(lane)
+    }
+
+    fn reports(&self) -> bool {
+        self.lanes.reports()
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
+        self.lanes.report(event, about)
     }
 }
 
