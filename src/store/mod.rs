@@ -299,7 +299,7 @@ pub enum Ask {
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 7] = [
+    pub const ALL: [Shelf; 8] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -307,6 +307,7 @@ impl Shelf {
         Self::UsedTokens,
         Self::Push,
         Self::Outbox,
+        Self::Messages,
     ];
 
     /// What it is called where people read of it.
@@ -319,6 +320,7 @@ impl Shelf {
             Self::UsedTokens => "used tokens",
             Self::Push => "push",
             Self::Outbox => "outbox",
+            Self::Messages => "messages",
         }
     }
 }

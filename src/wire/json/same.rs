@@ -277,7 +277,9 @@ mod tests {
         space(out);
         match it {
             Value::String(text) => string(text, chance, out),
-            Value::Number(number) if number.is_i64() && chance.below(2) == 0 => {
+            Value::Number(number)
+                if number.as_i64().is_some_and(|it| it != 0) && chance.below(2) == 0 =>
+            {
                 out.push_str(&format!(
                     "{number}{}",
                     [".0", "e0", "0e-1", ".00E+0"][chance.below(4) as usize]
