@@ -23,6 +23,7 @@ fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
+#[allow(dead_code)]
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -69,6 +70,7 @@ pub fn at(wall: UnixMillis) -> String {
 /// The header fields of a signed request of an AWS SDK: `path` as it is on the wire, no query.
 ///
 /// Source: AWS, "Create a signed AWS API request", version 4; service `lambda`, whose paths are encoded again.
+#[allow(dead_code)] // Not every test invokes.
 pub fn sigv4(
     (id, secret): (&str, &str),
     path: &str,

@@ -20,7 +20,7 @@
 //! | `PEER mute` | the peer answers no pings from here on |
 //! | `METHOD PATH[?query] [body]` | a signed request of the HTTP API |
 //! | `raw METHOD TARGET [body]` | a request as it stands |
-//! | `key METHOD TARGET [body]` | the same with the development app's secret as a bearer key |
+//! | `key METHOD TARGET [body]` | the same with a bearer key: the text named `key`, or the development app's secret |
 //! | `invoke FUNCTION [body]` | the same as an AWS SDK invokes a function, signed with the development app's secret |
 //! | `= STATUS [body]` | what the last request was answered |
 //! | `header NAME: value` | a header field of that answer |
@@ -234,7 +234,8 @@ impl Player<'_> {
             }
             "raw" | "key" => {
                 if word == "key" {
-                    let bearer = format!("Bearer {DEVELOPMENT_SECRET}");
+                    let key = self.texts.get("key").map_or(DEVELOPMENT_SECRET, String::as_str);
+                    let bearer = format!("Bearer {key}");
                     self.headers.push(("Authorization".into(), bearer));
                 }
                 let mut words = rest.splitn(3, ' ');
@@ -369,7 +370,7 @@ impl Player<'_> {
             "closed" => {
                 let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
                 match self.next(peer) {
-                    Some(Heard::Closed(was, why)) if was.to_string() == code && why == text => {}
+                    Some(Heard::Closed(was, why)) if was.to_string() == code && is_as(&why, text) => {}
                     other => return Err(format!("  was: {other:?}")),
                 }
             }
