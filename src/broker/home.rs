@@ -4,8 +4,11 @@
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
 mod durable;
+mod expiring;
 mod keeping;
+mod later;
 mod line;
+mod once;
 mod publishing;
 mod reactions;
 mod replaying;
@@ -18,8 +21,10 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::durable::{Durable, Pending};
+use self::expiring::Expiring;
 pub use self::keeping::Keeping;
 use self::keeping::Used;
+use self::later::Later;
 use self::line::Line;
 use self::state::{Origin, Reports};
 use super::history::Window;
@@ -97,6 +102,8 @@ pub struct Home {
     /// Reads for who asks, beside history, that the store has not answered.
     reads_open: usize,
     reports: Reports,
+    expiring: Expiring,
+    later: Later,
     counts: Counts,
 }
 
@@ -115,6 +122,12 @@ pub struct Counts {
     pub gaps: u64,
     /// Reports to the world outside that found no room to wait for the store.
     pub reports_lost: u64,
+    /// Schedules that were done ...
+    pub schedules_done: u64,
+    /// ... those that were late ...
+    pub schedules_late: u64,
+    /// ... and the publishes among them, which nobody else counts.
+    pub published: u64,
 }
 
 /// Who asked, and where the answer goes.
@@ -371,6 +384,8 @@ impl Home {
             in_flight_bytes: 0,
             reads_open: 0,
             reports: Reports::default(),
+            expiring: Expiring::default(),
+            later: Later::default(),
             counts: Counts::default(),
         }
     }
@@ -380,6 +395,10 @@ impl Home {
     pub fn keeping(mut self, keeping: Keeping) -> Self {
         self.prng = Prng::new(keeping.seed);
         self.has_durable = keeping.rules.any_durable();
+        if keeping.shard.is_some() {
+            self.later = Later::to_load();
+            self.expiring = Expiring::to_load();
+        }
         self.keeping = keeping;
         self
     }
@@ -464,7 +483,7 @@ impl Home {
             },
             Command::Reset(channel) => return self.purge(asker, &channel, None, now, out),
             Command::Purge(channel, to) => return self.purge(asker, &channel, Some(to), now, out),
-            command => return self.ask_state(asker, command, now, render, out),
+            command => return self.ask_later(asker, command, now, render, out),
         };
         asker.answer(reply, out);
     }
@@ -473,7 +492,9 @@ impl Home {
     pub fn next_due(&self) -> Option<Nanos> {
         let timer = self.timers.first().map(|&(due, _)| due);
         let key = self.keys.first().map(|&(due, ..)| due);
-        timer.into_iter().chain(key).chain(self.reports_due()).min()
+        let values = self.expiring_due();
+        let dues = [timer, key, values, self.reports_due(), self.later.next_due()];
+        dues.into_iter().flatten().min()
     }
 
     /// Does what is due: forgets kept events, history and keys, tells counts that waited. Looks at
@@ -481,6 +502,8 @@ impl Home {
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
         self.retry_reports(now);
+        self.expire_values(EXPIRE_MAX, now, render, out);
+        self.look_later(now);
         for _ in 0..EXPIRE_MAX {
             let Some(&(due, number)) = self.timers.first() else { return };
             if due > now.steady {

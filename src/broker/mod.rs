@@ -5,6 +5,7 @@
 //! is the whole vocabulary between them; dialects see no more of the broker than this. Read it first,
 //! then [`home`].
 
+mod deferred;
 pub mod edge;
 mod few;
 mod filtered;

@@ -148,6 +148,9 @@ impl Shard {
         metrics.add(Counter::IdempotentRepeats, counts.repeats);
         metrics.add(Counter::EventsReplayed, counts.replayed);
         metrics.add(Counter::Gaps, counts.gaps);
+        metrics.add(Counter::SchedulesDone, counts.schedules_done);
+        metrics.add(Counter::SchedulesLate, counts.schedules_late);
+        metrics.add(Counter::EventsPublished, counts.published);
         metrics.set(Gauge::HistoryBytes, self.home.history_bytes());
         metrics.set(Gauge::StoreAsks, self.home.store_asks_open() as u64);
         let Tally { health: Some(health), store: told, .. } = &mut self.tally else { return };

@@ -223,6 +223,8 @@ pub enum Shelf {
     Outbox = 7,
     /// Messages under their ids.
     Messages = 8,
+    /// When the time of values is over whose end is to be told.
+    Expiries = 9,
 }
 
 /// What the store is asked.
@@ -299,7 +301,7 @@ pub enum Ask {
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 8] = [
+    pub const ALL: [Shelf; 9] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -308,6 +310,7 @@ impl Shelf {
         Self::Push,
         Self::Outbox,
         Self::Messages,
+        Self::Expiries,
     ];
 
     /// What it is called where people read of it.
@@ -321,6 +324,7 @@ impl Shelf {
             Self::Push => "push",
             Self::Outbox => "outbox",
             Self::Messages => "messages",
+            Self::Expiries => "expiries",
         }
     }
 }

@@ -8,7 +8,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::keeping::Used;
+use super::later::Asked;
 use super::line::Place;
 use super::replaying::Reading;
 use super::retained::RetainedRead;
@@ -101,6 +104,9 @@ pub(super) enum Pending {
     Retained(Box<RetainedRead>),
     Values(Box<ValuesRead>),
     Reports(Vec<Report>),
+    /// A page of the index of values whose time will be over, after this key.
+    Expiries(Option<Bytes>),
+    Later(Asked),
 }
 
 impl Durable {
@@ -356,6 +362,7 @@ impl Home {
         }
         let Some(pending) = self.pending.remove(&tag) else { return };
         let number = match pending {
+            Pending::Later(asked) => return self.later_stored(asked, answer, now, render, out),
             Pending::Append(number, serial) => {
                 self.appended(number, serial, answer, now, render, out);
                 number
@@ -388,6 +395,7 @@ impl Home {
                 self.reads_open -= 1;
                 return self.values_read(read, answer, now, out);
             }
+            Pending::Expiries(after) => return self.expiries_read(&after, answer, now),
             Pending::Reports(reports) => return self.reported(reports, &answer, now),
         };
         self.settle_if_held(number, now);

@@ -23,6 +23,8 @@ use crate::store::{Answer, Ask, Clock, Fault, Head, PageAsk, PurgeTo};
 pub struct Keeping {
     /// Which channels keep what.
     pub rules: Arc<Rules>,
+    /// Which shard's home this is, if it does what is to be done later: there is a store then.
+    pub shard: Option<ShardId>,
     /// When the clock of retention started; the store's starts at the same moment.
     pub origin: Now,
     /// Makes epochs and ids; differs from process to process and from shard to shard.
@@ -67,6 +69,7 @@ impl Default for Keeping {
     fn default() -> Self {
         Self {
             rules: Arc::default(),
+            shard: None,
             origin: Now::default(),
             seed: 0,
             bytes_max: 64 << 20,

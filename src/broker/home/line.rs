@@ -19,7 +19,7 @@ use crate::base::event_id::EventId;
 use crate::base::ids::ShardId;
 use crate::base::time::Now;
 use crate::broker::{Down, Published, Refusal, Render, Reply};
-use crate::store::{Answer, Ask, Fault, Shelf};
+use crate::store::{Answer, Ask, Change, Fault, Shelf};
 
 /// Operations in one line, at most; a further one is refused.
 const LINE_MAX: usize = 4096;
@@ -71,6 +71,16 @@ pub(super) struct Check {
 }
 
 impl Check {
+    /// By what some changes remove, if anything that must be there.
+    pub(super) fn of_removal(changes: &[(Shelf, Change)]) -> Option<Self> {
+        changes.iter().find_map(|(shelf, change)| match change {
+            Change::RemoveKept { key } => {
+                Some(Self { shelf: *shelf, key: key.clone(), expected: None })
+            }
+            _ => None,
+        })
+    }
+
     fn ask(&self) -> Ask {
         exactly(self.shelf, self.key.clone())
     }

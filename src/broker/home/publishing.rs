@@ -238,13 +238,7 @@ impl Home {
             self.remember_key(number, key, published, false, now);
         }
         let mut changes = std::mem::take(&mut origin.changes);
-        let removed = changes.iter().find_map(|(shelf, change)| match change {
-            Change::RemoveKept { key } => {
-                Some(Check { shelf: *shelf, key: key.clone(), expected: None })
-            }
-            _ => None,
-        });
-        let mut check = removed;
+        let mut check = Check::of_removal(&changes);
         if let Some(keep) = publish.retain {
             let spot = Spot { mode: Mode::None, epoch: None, serial: Serial(0) };
             let event = self.event(number, publish.clone(), id, now.wall, spot);

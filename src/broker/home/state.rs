@@ -9,7 +9,7 @@ use super::{Asker, Home};
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ShardId};
 use crate::base::name::{Channel, Name};
-use crate::base::time::{Millis, Nanos, Now};
+use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::{
     Command, Down, Event, Keep, Payload, Refusal, Render, Reply, Report, report, shelved,
 };
@@ -103,16 +103,6 @@ impl Home {
         asker.answer(reply, out);
     }
 
-    /// Hears what became of something that was to be done later: done, or why not. [`Refusal::NotFound`]: it was
-    /// cancelled meanwhile.
-    pub(super) fn carried_out(
-        &mut self,
-        _schedule: EventId,
-        _outcome: Result<(), Refusal>,
-        _now: Now,
-    ) {
-    }
-
     /// The id of an app, which names it in the store.
     pub(super) fn app_id(&self, app: AppIndex) -> Option<&Name> {
         self.keeping.rules.app_id(app)
@@ -125,13 +115,7 @@ impl Home {
 
     /// When the time of something that is kept from now on is over.
     pub(super) fn until(&self, keep: Keep, now: Now) -> Clock {
-        match keep {
-            Keep::Forever => NEVER,
-            Keep::For(span) => {
-                let clock = self.clock(now);
-                Clock::min(crate::base::time::UnixMillis(clock.0.saturating_add(span.0)), LAST)
-            }
-        }
+        until(keep, self.clock(now))
     }
 
     /// The change that puts what the world outside is told of an event among what it is to be told.
@@ -188,5 +172,11 @@ impl Home {
     }
 }
 
-/// The latest that something may expire.
-const LAST: Clock = crate::base::time::UnixMillis(NEVER.0 - 1);
+/// When the time of something that is kept from `clock` on is over.
+pub(super) fn until(keep: Keep, clock: Clock) -> Clock {
+    match keep {
+        Keep::Forever => NEVER,
+        // Only what is kept for ever never expires.
+        Keep::For(span) => UnixMillis(clock.0.saturating_add(span.0).min(NEVER.0 - 1)),
+    }
+}
