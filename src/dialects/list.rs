@@ -18,17 +18,17 @@ pub const NAMES: [&str; 5] = ["hotsock", "authrequest", "hypothesis", "pusher", 
 /// What is declared of settings in sections: that of history, and what the dialects declare.
 pub const SECTIONS: &[&dyn Section] = &[
     &history::SECTION,
-    &authrequest::SECTION,
     &hotsock::settings::SECTION,
+    &authrequest::SECTION,
     &hypothesis::settings::SECTION,
 ];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
-/// else wants.
+/// else wants. Hotsock comes before authrequest, whose root it shares: there it takes only WebSockets with a `token`.
 pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let apps = Arc::new(Apps::new(&config.apps));
-    let authrequest = AuthRequest::new(config, apps.clone());
     let hotsock = Hotsock::new(config, apps.clone());
+    let authrequest = AuthRequest::new(config, apps.clone());
     let hypothesis = Hypothesis::new(config, apps.clone());
     let pusher = Pusher::new(config, apps.clone());
     let mut dialects: Vec<Arc<dyn Dialect>> =
