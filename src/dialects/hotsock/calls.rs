@@ -14,7 +14,7 @@ use super::subscriptions::not_subscribed;
 use super::user::User;
 use super::{at, frames, names, reports};
 use crate::base::event_id::EventId;
-use crate::base::name::Name;
+use crate::base::name::{Channel, Name};
 use crate::base::time::{Now, UnixMillis};
 use crate::broker::state::{Deferred, React, Retained, Schedule, SetValue};
 use crate::broker::{Command, Payload, Publish, Reply, Sender};
@@ -82,7 +82,6 @@ pub struct Reacting {
     /// The oldest message that may be reacted to.
     from: UnixMillis,
     about: Option<Box<About>>,
-    when: UnixMillis,
 }
 
 impl HotsockSession {
@@ -115,27 +114,26 @@ impl HotsockSession {
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         let sent = message.channel()?;
-        let on = |fault: Fault| fault.on(&sent);
-        let real = self.resolve_valid(&sent)?;
-        names::event_fault(event).map_err(|text| on(Fault::new(Code::InvalidEvent, text)))?;
-        let (event, rights) = self.message_rights(&real, event);
+        let real = match self.standing(&sent) {
+            Some(_) => sent.clone(),
+            None => self.resolve_valid(&sent)?,
+        };
+        let (event, rights) = self.message_rights(&real, event)?;
         let subscription = self.standing(&real);
         if !rights.may_publish(subscription.is_some()) {
             if rights.may_publish(true) {
-                return Err(on(not_subscribed()));
+                return Err(not_subscribed());
             }
             let text = "the tokens give no right to publish this event in this channel";
-            return Err(on(Fault::new(Code::PublishPermissionDenied, text)));
+            return Err(Fault::new(Code::PublishPermissionDenied, text));
         }
-        let schedule = self.schedule(message, rights.schedule_before, now).map_err(on)?;
-        let eager = message.eager().map_err(on)?;
-        let data = message.payload().map_err(on)?;
+        let schedule = self.schedule(message, rights.schedule_before, now)?;
+        let eager = message.eager()?;
+        let data = message.payload()?;
         let user = subscription.map_or(&self.user, |it| &it.user);
-        let is_member = names::is_presence(&real) && subscription.is_some();
+        let is_member = subscription.is_some() && names::is_presence(&real);
         let channel = match subscription {
-            Some(it) => {
-                crate::base::name::Channel { app: self.shared.app.index, name: it.home().clone() }
-            }
+            Some(it) => Channel { app: self.shared.app.index, name: it.home().clone() },
             None => self.channel(&real),
         };
         let mut publish = Publish {
@@ -154,8 +152,8 @@ impl HotsockSession {
         out.push(Output::Count(Counter::ClientEvents));
         if let Some(at) = schedule {
             let what = What::Schedule { channel: Name::from(&*real), event };
-            let what_later = Deferred::Publish(Box::new(publish));
-            return self.ask_schedule(origin, &sent, what, what_later, at, out).map_err(on);
+            let later = Deferred::Publish(Box::new(publish));
+            return self.ask_schedule(origin, &sent, what, later, at, out);
         }
         if origin == Origin::Socket && publish.retain.is_none() && publish.report.is_none() {
             // Nothing that can fail, and nobody who wants to know.
@@ -165,7 +163,7 @@ impl HotsockSession {
             return Ok(());
         }
         let what = What::Publish { channel: Name::from(&*real), event, eager };
-        self.ask(origin, &sent, what, Command::Publish(Box::new(publish)), out).map_err(on)
+        self.ask(origin, &sent, what, Command::Publish(Box::new(publish)), out)
     }
 
     /// When something is to be done, if not at once and if it may be then.
@@ -210,8 +208,8 @@ impl HotsockSession {
     ) -> Result<(), Fault> {
         let sent = message.channel()?;
         let real = self.resolve_valid(&sent)?;
-        let key = message.key().map_err(|it| it.on(&sent))?;
-        let on = |fault: Fault| fault.on(&sent).with_key(&key);
+        let key = message.key()?;
+        let on = |fault: Fault| fault.with_key(&key);
         names::key_fault(&key).map_err(|text| on(Fault::new(Code::InvalidKey, text)))?;
         let rights = self.rights(&real).storage(&real, &key);
         if !rights.set {
@@ -247,32 +245,28 @@ impl HotsockSession {
         origin: Origin,
         call: Option<&About>,
         message: &Envelope<'_>,
-        now: Now,
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         let sent = message.channel()?;
-        let on = |fault: Fault| fault.on(&sent);
         let real = self.resolve_valid(&sent)?;
         let field = |name: &str| {
-            let value = message.data_string(name).map_err(on)?;
-            value
-                .ok_or_else(|| on(Fault::field(&format!("data.{name}"), "a string and is missing")))
+            let value = message.data_string(name)?;
+            value.ok_or_else(|| Fault::field(&format!("data.{name}"), "a string and is missing"))
         };
         let (id, reaction, action) = (field("messageId")?, field("reaction")?, field("action")?);
         let is_added = match &*action {
             "add" => true,
             "remove" => false,
-            _ => return Err(on(Fault::field("data.action", "\"add\" or \"remove\""))),
+            _ => return Err(Fault::field("data.action", "\"add\" or \"remove\"")),
         };
-        names::reaction_fault(&reaction)
-            .map_err(|text| on(Fault::new(Code::InvalidReaction, text)))?;
-        let Some(subscription) = self.standing(&real) else { return Err(on(not_subscribed())) };
+        names::reaction_fault(&reaction).map_err(|text| Fault::new(Code::InvalidReaction, text))?;
+        let Some(subscription) = self.standing(&real) else { return Err(not_subscribed()) };
         let user = subscription.user.clone();
         if user.some_uid().is_none() {
             let text = "only a connection with a uid can react";
-            return Err(on(Fault::new(Code::UserIdRequired, text)));
+            return Err(Fault::new(Code::UserIdRequired, text));
         }
-        let message: EventId = id.parse().map_err(|_| on(no_message()))?;
+        let message: EventId = id.parse().map_err(|_| no_message())?;
         let reacting = Reacting {
             from: self.visible_from(&real),
             channel: Name::from(&*real),
@@ -282,10 +276,9 @@ impl HotsockSession {
             is_added,
             user,
             about: call.map(|it| Box::new(it.clone())),
-            when: now.wall,
         };
         let command = Command::FindRetained(self.channel(&real), message);
-        self.ask(origin, &sent, What::FindTarget(Box::new(reacting)), command, out).map_err(on)
+        self.ask(origin, &sent, What::FindTarget(Box::new(reacting)), command, out)
     }
 
     /// What is reacted to is known: whether that may be depends on it.
@@ -326,7 +319,7 @@ impl HotsockSession {
             event: (Name::from(name), reacting.data),
             publisher: Some(reacting.user.pair().clone()),
             exclude: Some(self.connection).filter(|_| !echo),
-            report: report.map(|it| reports::about_reaction(&it, reacting.when, None)),
+            report,
         };
         let what = What::React { channel: reacting.channel };
         self.ask(doing.origin, &doing.sent, what, Command::React(Box::new(react)), out)

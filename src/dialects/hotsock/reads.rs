@@ -99,8 +99,8 @@ impl HotsockSession {
     ) -> Result<(), Fault> {
         let sent = message.channel()?;
         let real = self.resolve_valid(&sent)?;
-        let key = message.key().map_err(|it| it.on(&sent))?;
-        let on = |fault: Fault| fault.on(&sent).with_key(&key);
+        let key = message.key()?;
+        let on = |fault: Fault| fault.with_key(&key);
         names::key_fault(&key).map_err(|text| on(Fault::new(Code::InvalidKey, text)))?;
         if !self.rights(&real).storage(&real, &key).get {
             let text = "the tokens give no right to get this key";
@@ -116,7 +116,7 @@ impl HotsockSession {
         };
         let command = Command::Values(self.channel(&real), Box::new(query));
         let what = What::GetValue { channel, key };
-        self.ask(origin, &sent, what, command, out).map_err(on)
+        self.ask(origin, &sent, what, command, out)
     }
 
     pub(super) fn list_values(

@@ -90,22 +90,6 @@ pub fn about(
     Payload(out.into())
 }
 
-/// The same for a reaction, with what its event does not say: when it was said, and until when it is kept.
-pub fn about_reaction(about: &Payload, at: UnixMillis, expires: Option<UnixMillis>) -> Payload {
-    let mut out = Vec::with_capacity(about.0.len() + 64);
-    out.extend_from_slice(b"{\"metadata\":");
-    out.extend_from_slice(&about.0);
-    out.extend_from_slice(b",\"createdAt\":");
-    write_decimal(&mut out, at.0);
-    out.extend_from_slice(b",\"expiresAt\":");
-    match expires {
-        Some(expires) => write_decimal(&mut out, expires.seconds()),
-        None => out.extend_from_slice(b"null"),
-    }
-    out.push(b'}');
-    Payload(out.into())
-}
-
 /// A connection, for who is told of it.
 pub struct Connection<'a> {
     /// Its id.
@@ -263,16 +247,14 @@ fn reaction(
     data: &Payload,
     about: &Payload,
 ) -> Option<Report> {
-    // Both were made here.
+    // Made by `frames::reaction`.
     let data = json::parse(&data.0).ok()?;
-    let about = json::parse(&about.0).ok()?;
     let (message, said) = (data.member("messageId")?, data.member("reaction")?);
     let kind = match &**kind {
         frames::REACTION_ADDED => frames::REACTION_ADDED,
         _ => frames::REACTION_REMOVED,
     };
-    let metadata = about.member("metadata").map_or("{}", Raw::text);
-    let mut body = start(kind, Some(channel), Some(metadata.as_bytes()));
+    let mut body = start(kind, Some(channel), Some(&about.0));
     body.extend_from_slice(b",\"reaction\":");
     body.extend_from_slice(said.text().as_bytes());
     body.extend_from_slice(b"},\"data\":{\"channel\":");
@@ -287,10 +269,14 @@ fn reaction(
     body.push(b',');
     // Its members, without the braces.
     body.extend_from_slice(publisher.get(1..publisher.len() - 1).unwrap_or_default());
-    for name in ["createdAt", "expiresAt"] {
-        body.extend_from_slice(format!(",\"{name}\":").as_bytes());
-        body.extend_from_slice(about.member(name).map_or("null", Raw::text).as_bytes());
-    }
+    // The home says when it was said and until when it is kept.
+    let kept = event.meta.as_ref().and_then(|it| it.extras.as_ref());
+    let kept = kept.and_then(|it| json::parse(&it.0).ok());
+    let number = |name: &str| kept.and_then(|it| it.member(name)).and_then(Raw::as_u64);
+    body.extend_from_slice(b",\"createdAt\":");
+    write_decimal(&mut body, number("at").unwrap_or(event.at.0));
+    body.extend_from_slice(b",\"expiresAt\":");
+    write_expiry(&mut body, number("expires").map(UnixMillis));
     body.push(b'}');
     Some(finish(event.channel.app, kind, "messageReaction", Some(channel), body))
 }

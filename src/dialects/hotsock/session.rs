@@ -215,7 +215,13 @@ impl HotsockSession {
             Ok(message) => message,
             Err(fault) => return self.fail(Origin::Socket, &fault, out),
         };
-        if let Err(fault) = self.message(&message, text, now, out) {
+        if let Err(mut fault) = self.message(&message, text, now, out) {
+            // The client finds the channel that a fault is about by the name that it used itself.
+            if fault.channel.is_none()
+                && let Ok(Some(sent)) = message.some_channel()
+            {
+                fault = fault.on(&sent);
+            }
             self.fail(Origin::Socket, &fault, out);
         }
     }
@@ -235,7 +241,7 @@ impl HotsockSession {
             let name = self.resolve(&sent, None);
             if self.is_pending(&name) {
                 let name = Name::from(&*name);
-                return self.wait(name, text).map_err(|it| it.on(&sent));
+                return self.wait(name, text);
             }
         }
         let Some(own) = event.strip_prefix("hotsock.") else {
@@ -251,7 +257,7 @@ impl HotsockSession {
                 let sent = message.some_channel()?;
                 self.update_umd(Origin::Socket, token.as_deref(), sent.as_deref(), now, out)
             }
-            "messageReaction" => self.react(Origin::Socket, None, message, now, out),
+            "messageReaction" => self.react(Origin::Socket, None, message, out),
             "ping" => {
                 out.push(Output::Text(frames::PONG.to_vec()));
                 Ok(())
@@ -264,11 +270,7 @@ impl HotsockSession {
             _ => {
                 let text =
                     "clients may not use this event: names that start with hotsock. are ours";
-                let fault = Fault::new(Code::InvalidEvent, text);
-                Err(match message.some_channel()? {
-                    Some(sent) => fault.on(&sent),
-                    None => fault,
-                })
+                Err(Fault::new(Code::InvalidEvent, text))
             }
         }
     }
@@ -374,7 +376,7 @@ impl HotsockSession {
                 let event = message.event()?;
                 match event.strip_prefix("hotsock.") {
                     None => self.publish(origin, about, &event, &message, now, out),
-                    Some("messageReaction") => self.react(origin, about, &message, now, out),
+                    Some("messageReaction") => self.react(origin, about, &message, out),
                     Some(_) => Err(Fault::new(
                         Code::InvalidEvent,
                         "of the names that start with hotsock. only hotsock.messageReaction may be published",

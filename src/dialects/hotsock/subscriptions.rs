@@ -19,6 +19,7 @@ use crate::broker::{
     Admit, Command, Event, Filter, Happening, Refusal, Renew, Reply, Subscribe, Subscribed, Verdict,
 };
 use crate::dialects::Output;
+use crate::wire::json::same_value;
 
 /// Rights that were looked up last, kept per subscription.
 const RIGHTS_MAX: usize = 4;
@@ -158,7 +159,7 @@ impl HotsockSession {
         let real = self.resolve(sent, None);
         match names::channel_fault(&real) {
             Ok(()) => Ok(real),
-            Err(text) => Err(Fault::new(Code::InvalidChannel, text).on(sent)),
+            Err(text) => Err(Fault::new(Code::InvalidChannel, text)),
         }
     }
 
@@ -170,14 +171,19 @@ impl HotsockSession {
 
     /// What it may do with an event there; kept for the next time if the channel is subscribed, with the event's
     /// name as one that is shared.
-    pub(super) fn message_rights(&mut self, name: &str, event: &str) -> (Name, Arc<MessageRights>) {
+    pub(super) fn message_rights(
+        &mut self,
+        name: &str,
+        event: &str,
+    ) -> Result<(Name, Arc<MessageRights>), Fault> {
         let at = self.find(name).ok().filter(|&at| self.subscriptions[at].is_standing());
         if let Some(at) = at {
             let kept = &self.subscriptions[at].rights;
             if let Some((event, rights)) = kept.iter().find(|(it, _)| **it == *event) {
-                return (event.clone(), rights.clone());
+                return Ok((event.clone(), rights.clone()));
             }
         }
+        names::event_fault(event).map_err(|text| Fault::new(Code::InvalidEvent, text))?;
         let rights = Arc::new(self.rights(name).message(name, event));
         let event = Name::from(event);
         if let Some(at) = at {
@@ -187,7 +193,7 @@ impl HotsockSession {
             }
             kept.push((event.clone(), rights.clone()));
         }
-        (event, rights)
+        Ok((event, rights))
     }
 
     pub(super) fn subscribe(
@@ -198,25 +204,24 @@ impl HotsockSession {
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         let sent = message.channel()?;
-        let token = message.data_string("token").map_err(|it| it.on(&sent))?;
+        let token = message.data_string("token")?;
         let real = self.resolve(&sent, None);
         self.refuse_again(&real)?;
         let claims = match token {
             None => None,
             Some(token) => {
                 let claims = self.subscribe_claims(&token, now);
-                let invalid = |text| Fault::new(Code::InvalidSubscribeToken, text).on(&sent);
+                let invalid = |text| Fault::new(Code::InvalidSubscribeToken, text);
                 Some(Arc::new(claims.map_err(invalid)?))
             }
         };
         let real = self.resolve(&sent, claims.as_deref());
         self.refuse_again(&real)?;
         if self.is_pending(&real) {
-            return self.wait(Name::from(&*real), text).map_err(|it| it.on(&sent));
+            return self.wait(Name::from(&*real), text);
         }
-        names::channel_fault(&real)
-            .map_err(|text| Fault::new(Code::InvalidChannel, text).on(&sent))?;
-        let at = self.add(&real, &sent, claims, false, now).map_err(|it| it.on(&sent))?;
+        names::channel_fault(&real).map_err(|text| Fault::new(Code::InvalidChannel, text))?;
+        let at = self.add(&real, &sent, claims, false, now)?;
         self.begin(at, out);
         Ok(())
     }
@@ -441,14 +446,10 @@ impl HotsockSession {
         self.report_subscription("hotsock.subscribed", it, out);
         // The connection's metadata may have changed while the member was on its way.
         if is_presence {
-            let known = self.subscriptions[at].user.member();
-            let is_known = known.as_ref().is_none_or(|known| {
-                let same = |it: &Arc<crate::broker::Member>| it.user_id == known.user_id;
-                subscribed
-                    .members
-                    .iter()
-                    .find(|it| same(it))
-                    .is_some_and(|it| it.info == known.info)
+            let own = self.subscriptions[at].user.member();
+            let is_known = own.as_ref().is_none_or(|own| {
+                let mut members = subscribed.members.iter();
+                members.find(|it| it.user_id == own.user_id).is_some_and(|it| it.is_known_as(own))
             });
             if !is_known {
                 let user = self.subscriptions[at].user.clone();
@@ -514,7 +515,7 @@ impl HotsockSession {
         let sent = message.channel()?;
         let real = self.resolve(&sent, None);
         let Ok(at) = self.find(&real) else {
-            return Err(not_subscribed().on(&sent));
+            return Err(not_subscribed());
         };
         let gone = self.subscriptions.remove(at);
         let ticket = self.ticket();
@@ -536,12 +537,7 @@ impl HotsockSession {
         now: Now,
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
-        let named = |fault: Fault| match sent {
-            Some(sent) => fault.on(sent),
-            None => fault,
-        };
-        let token =
-            token.ok_or_else(|| named(Fault::field("data.token", "a string and is missing")))?;
+        let token = token.ok_or_else(|| Fault::field("data.token", "a string and is missing"))?;
         let claims = self.check_token(token, now).and_then(|claims| {
             if !claims.updates_umd {
                 return Err("the token has not the scope umd".into());
@@ -549,13 +545,13 @@ impl HotsockSession {
             self.check_bearer(&claims)?;
             Ok(claims)
         });
-        let claims = claims.map_err(|text| named(Fault::new(Code::InvalidUmdToken, text)))?;
-        let denied = |text| named(Fault::new(Code::UmdUpdatePermissionDenied, text));
+        let claims = claims.map_err(|text| Fault::new(Code::InvalidUmdToken, text))?;
+        let denied = |text| Fault::new(Code::UmdUpdatePermissionDenied, text);
         let Some(sent) = sent else {
             if !claims.umd_update {
                 return Err(denied("the token does not say umdUpdate"));
             }
-            self.update_connection(origin, &claims, out);
+            self.update_connection(&claims, out);
             self.succeed(origin, 200, b"{}", out);
             return Ok(());
         };
@@ -565,7 +561,7 @@ impl HotsockSession {
             return Err(denied("the token does not say umdUpdate of this channel"));
         }
         let at = self.find(&real).ok().filter(|&at| self.subscriptions[at].is_standing());
-        let at = at.ok_or_else(|| not_subscribed().on(sent))?;
+        let at = at.ok_or_else(not_subscribed)?;
         let user = User::new(self.subscriptions[at].user.uid.clone(), claims.umd.clone());
         self.subscriptions[at].inherits = false;
         if names::is_presence(&real) {
@@ -577,10 +573,10 @@ impl HotsockSession {
         Ok(())
     }
 
-    fn update_connection(&mut self, origin: Origin, claims: &Claims, out: &mut Vec<Output>) {
+    fn update_connection(&mut self, claims: &Claims, out: &mut Vec<Output>) {
         let is_changed = match (&self.user.umd, &claims.umd) {
             (None, None) => false,
-            (Some(a), Some(b)) => a != b,
+            (Some(a), Some(b)) => !same_value(&a.0, &b.0),
             _ => true,
         };
         self.user = User::new(self.user.uid.clone(), claims.umd.clone());
@@ -600,7 +596,6 @@ impl HotsockSession {
                 }
             }
         }
-        let _ = origin;
         if is_changed {
             self.report_connection("hotsock.connectionUpdated", None, out);
         }
