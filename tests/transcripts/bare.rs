@@ -133,6 +133,13 @@ impl Sink for Done {
 
 impl Bare {
     pub fn new(config: &Config) -> Self {
+        let mut world = Self::cold(config);
+        world.settle();
+        world
+    }
+
+    /// Before the homes have asked the disk for anything.
+    fn cold(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::new(SHARDS, &dialects::NAMES));
         let dialects = dialects::all(config, metrics);
         let slots = Arc::new(Slots::new(SHARDS, [1, 2]));
@@ -327,6 +334,8 @@ impl Bare {
 
     /// Does what the homes ask of the disk, one after the other.
     fn ask_disk(&mut self) {
+        // As a shard does in every tick.
+        self.expire_homes();
         let passed = (self.now.steady - self.origin.steady).0 / 1_000_000;
         let clock = UnixMillis(self.origin.wall.0 + passed);
         for home in &mut self.homes {
@@ -337,6 +346,14 @@ impl Bare {
             }
             self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
         }
+    }
+
+    fn expire_homes(&mut self) {
+        let mut downs = Vec::new();
+        for home in &mut self.homes {
+            home.expire(self.now, &self.lanes, &mut downs);
+        }
+        self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
     }
 
     /// Hands a session what another says to it.
@@ -563,13 +580,7 @@ impl World for Bare {
                         _ => self.handle(id, Input::Timer(TimerKind(kind))),
                     }
                 }
-                None => {
-                    let mut downs = Vec::new();
-                    for home in &mut self.homes {
-                        home.expire(self.now, &self.lanes, &mut downs);
-                    }
-                    self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
-                }
+                None => self.expire_homes(),
             }
             self.settle();
         }

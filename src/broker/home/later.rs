@@ -24,13 +24,15 @@ use crate::broker::state::{Deferred, Schedule, Scheduled, SchedulesQuery};
 use crate::broker::{Command, Down, Meta, Refusal, Render, Reply};
 use crate::store::{Answer, Ask, Change, Fault, NEVER, Shelf};
 
+// The first bounds are low in tests, so that the model of them meets each.
+
 /// Schedules of one home that are being done, at most; those that are to be tried again among them.
-pub const DUE_AT_ONCE: usize = 256;
+pub const DUE_AT_ONCE: usize = if cfg!(test) { 4 } else { 256 };
 /// Schedules of one home in memory, at most: the first that are due. The others stay on disk and are loaded when
 /// half of these are done.
-const LOADED_MAX: usize = 262_144;
+const LOADED_MAX: usize = if cfg!(test) { 16 } else { 262_144 };
 /// Schedules in one page of the index ...
-const PAGE_SCHEDULES: u32 = 1_000;
+const PAGE_SCHEDULES: u32 = if cfg!(test) { 3 } else { 1_000 };
 /// ... and bytes of it.
 const PAGE_BYTES_MAX: u64 = 256 << 10;
 /// The wall clock is looked at again at least this often while anything waits for it.
@@ -41,6 +43,8 @@ const LATE: Millis = Millis(1_000);
 const RETRY: Millis = Millis(1_000);
 /// ... up to this.
 const RETRY_MAX: Millis = Millis(60_000);
+/// How long the mark of one that was done stays: much longer than it can take to find out about a write.
+const MARK_SPAN: Millis = Millis(3_600_000);
 /// Asks of peers about schedules and single uses that the store has not answered; a further one is refused.
 const ASKS_MAX: usize = 4_096;
 /// Asks with the same key that wait for the answer to the first.
@@ -628,7 +632,10 @@ impl Home {
         doing.is_late = now.wall.0 - due.0 > LATE.0;
         doing.is_publish = matches!(what, Deferred::Publish(_));
         let is_late = doing.is_late;
-        let changes = self.removal(app, due, id);
+        let mut changes = self.removal(app, due, id);
+        let expires = UnixMillis(self.clock(now).0.saturating_add(MARK_SPAN.0));
+        let mark = Change::Put { key: deferred::mark_key(id), value: Bytes::new(), expires };
+        changes.push((Shelf::Schedules, mark));
         // Whatever is written goes with the removal, or neither is done.
         let origin = Origin { asker: None, schedule: Some(id), changes };
         match what {

@@ -238,7 +238,7 @@ impl Home {
             self.remember_key(number, key, published, false, now);
         }
         let mut changes = std::mem::take(&mut origin.changes);
-        let mut check = Check::of_removal(&changes);
+        let mut check = Check::of_schedule(&changes);
         if let Some(keep) = publish.retain {
             let spot = Spot { mode: Mode::None, epoch: None, serial: Serial(0) };
             let event = self.event(number, publish.clone(), id, now.wall, spot);

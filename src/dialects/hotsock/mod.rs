@@ -15,11 +15,13 @@ mod faults;
 mod frames;
 mod http;
 mod ids;
+mod invoke;
 pub mod names;
 pub mod patterns;
 mod reads;
 mod reports;
 pub mod rights;
+mod server;
 mod session;
 #[cfg(test)]
 mod session_tests;
@@ -35,8 +37,8 @@ use self::http::refuse;
 use self::reports::About;
 use self::session::HotsockSession;
 use self::settings::Settings;
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Response, Session};
-use crate::auth::keyring::{KeySlot, Keyring};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Session};
+use crate::auth::keyring::Keyring;
 use crate::auth::{App, Apps, Seat};
 use crate::base::name::Channel;
 use crate::broker::{Event, Happening, Payload, Report};
@@ -96,7 +98,7 @@ impl Hotsock {
         let settings = Settings::of(config);
         Self(apps.with_id(&settings.app).cloned().map(|app| {
             Arc::new(Shared {
-                keyring: keyring(&settings),
+                keyring: settings.keyring().expect("the settings were checked at the start"),
                 ids: ids::Ids::new(seed),
                 body_bytes_max: config.http.body_bytes_max,
                 reports: false,
@@ -105,25 +107,6 @@ impl Hotsock {
             })
         }))
     }
-}
-
-/// The keys that tokens may be signed with. The settings refuse those that are none at the start.
-fn keyring(settings: &Settings) -> Keyring {
-    let slots: Vec<_> = settings
-        .keys
-        .iter()
-        .filter_map(|row| {
-            Some(KeySlot {
-                method: row.method,
-                id: (!row.id.is_empty()).then(|| row.id.clone()),
-                key_base64: row.key_base64.clone()?,
-            })
-        })
-        .collect();
-    let made = Keyring::new(&slots, &settings.audience, &settings.issuer, settings.leeway);
-    made.unwrap_or_else(|_| {
-        Keyring::new(&[], "", "", settings.leeway).expect("no key is wrong where there is none")
-    })
 }
 
 /// Lets a connection in whose token may open one, or says why not: while the handshake can still be refused, because
@@ -201,7 +184,7 @@ impl Dialect for Hotsock {
                 _ => upgrade_required(),
             }));
         }
-        http::open(shared, request, facts)
+        http::open(shared, request, facts).or_else(|| server::open(shared, request, facts))
     }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
@@ -230,6 +213,11 @@ impl Dialect for Hotsock {
 
     fn needs_store(&self) -> bool {
         self.0.is_some()
+    }
+
+    fn pane(&self) -> Option<Pane<'_>> {
+        let app = &*self.0.as_ref()?.app.settings.id;
+        Some(Pane { title: "Hotsock", app: Some(app), script: include_str!("pane.js") })
     }
 
     fn welcome(&self, host: &str) -> Option<String> {
