@@ -129,7 +129,7 @@ const AGENT_BYTES_MAX: usize = 1024;
 
 impl<'a> Call<'a> {
     /// One byte for the operation, then address, agent and secret with their lengths, then the body.
-    fn write(&self) -> Vec<u8> {
+    pub fn write(&self) -> Vec<u8> {
         let op = Op::ALL.iter().position(|(op, _)| *op == self.op);
         let mut out = vec![op.expect("every operation is in the list of them") as u8];
         let agent = self.agent.unwrap_or_default();
