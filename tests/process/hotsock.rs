@@ -148,7 +148,8 @@ fn stored_messages_and_values_survive_being_killed() {
 fn schedules_and_used_tokens_survive_being_killed() {
     let directory = Directory::new();
     let data = directory.0.join("data");
-    let claims = json!({ "uid": "u", "channels": { "room": { "subscribe": true, "historyStart": 0 } } });
+    let claims =
+        json!({ "uid": "u", "channels": { "room": { "subscribe": true, "historyStart": 0 } } });
     let once = json!({ "jti": "once", "singleUse": true, "channels": {} });
     let mut server = Server::on_data(SETTINGS, &data);
     Talker::open(&server, once.clone());
@@ -257,7 +258,9 @@ fn frames_that_are_wrong_keep_the_connection_and_store_nothing() {
         r#"{"event":"hotsock.umdUpdate","data":{"token":{}}}"#.into(),
         r#"{"event":"hotsock.subscribe","channel":"room","data":{"token":"a.b.c"}}"#.into(),
         format!(r#"{{"event":"e","channel":"room","data":"{long}"}}"#),
-        format!(r#"{{"event":"hotsock.channelStorageSet","channel":"room","key":"k","data":"{long}"}}"#),
+        format!(
+            r#"{{"event":"hotsock.channelStorageSet","channel":"room","key":"k","data":"{long}"}}"#
+        ),
         format!(r#"{{"event":"hotsock.subscribe","channel":"{long}"}}"#),
         deep,
     ];
@@ -355,8 +358,7 @@ fn credentials_of_others_are_of_no_use() {
                 let target = format!(
                     "/connection/getChannelInfo?connectionId={id}&connectionSecret=aaaaaaaaaaaaaaaaaaaa"
                 );
-                let answer =
-                    request(&mut server.connect(), "POST", &target, "", &body.to_string());
+                let answer = request(&mut server.connect(), "POST", &target, "", &body.to_string());
                 assert_eq!(answer.status, 401, "{}", answer.text());
             }
         }

@@ -118,8 +118,7 @@ impl Talker {
     pub fn call(&self, server: &Server, operation: &str, body: &Value) -> (u16, Value) {
         let id = self.id.replace('=', "%3D");
         let secret = &self.secret;
-        let target =
-            format!("/connection/{operation}?connectionId={id}&connectionSecret={secret}");
+        let target = format!("/connection/{operation}?connectionId={id}&connectionSecret={secret}");
         json_of(&request(&mut server.connect(), "POST", &target, "", &body.to_string()))
     }
 }

@@ -169,12 +169,15 @@ impl Universe {
                     Arc::clone(&slots),
                     home::Limits { channels_max: config.limits.channels_per_shard_max },
                 )
-                .keeping(home::Keeping::configured(
-                    &config,
-                    Rules::configured(&config),
-                    origin,
-                    seed ^ u64::from(id.0),
-                )),
+                .keeping(home::Keeping {
+                    shard: store.is_some().then_some(id),
+                    ..home::Keeping::configured(
+                        &config,
+                        Rules::configured(&config),
+                        origin,
+                        seed ^ u64::from(id.0),
+                    )
+                }),
                 edge: Edge::new(id, Arc::clone(&slots)),
                 config: Arc::clone(&config),
                 dialects: Arc::clone(&dialects),

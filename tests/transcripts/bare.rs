@@ -149,12 +149,10 @@ impl Bare {
         let rules = Rules::configured(config);
         let home = |shard: ShardId| {
             let seed = u64::from(shard.0) + 1;
-            Home::new(slots.clone(), limits).keeping(Keeping::configured(
-                config,
-                rules.clone(),
-                now,
-                seed,
-            ))
+            Home::new(slots.clone(), limits).keeping(Keeping {
+                shard: Some(shard),
+                ..Keeping::configured(config, rules.clone(), now, seed)
+            })
         };
         Self {
             lanes: Watched { lanes: Lanes::new(&dialects, config), reports: RefCell::default() },
@@ -200,8 +198,10 @@ impl Bare {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        let headers: Vec<_> =
+        let host = self.host();
+        let mut headers: Vec<_> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        headers.push(("Host", host.as_bytes()));
         let request = Request {
             method,
             path,

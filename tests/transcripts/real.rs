@@ -186,7 +186,12 @@ impl World for Real {
         }
         let mut head = String::from_utf8(head).expect("a head is text");
         if !head.starts_with("HTTP/1.1 101 ") {
-            stream.read_to_string(&mut head).expect("the connection closes after a refusal");
+            let length = answer_of(&head).headers.into_iter();
+            let length = length.rev().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let length = length.and_then(|(_, it)| it.parse().ok()).unwrap_or(0);
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("a whole answer comes");
+            head += std::str::from_utf8(&body).expect("answers are text");
             return Err(answer_of(&head));
         }
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");

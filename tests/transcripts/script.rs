@@ -370,7 +370,8 @@ impl Player<'_> {
             "closed" => {
                 let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
                 match self.next(peer) {
-                    Some(Heard::Closed(was, why)) if was.to_string() == code && is_as(&why, text) => {}
+                    Some(Heard::Closed(was, why))
+                        if was.to_string() == code && is_as(&why, text) => {}
                     other => return Err(format!("  was: {other:?}")),
                 }
             }
