@@ -398,6 +398,10 @@ impl Home {
             Pending::Expiries(after) => return self.expiries_read(&after, answer, now),
             Pending::Reports(reports) => return self.reported(reports, &answer, now),
         };
+        if self.channels.is_taken(number) && self.has_line(number) {
+            // The first in line may have waited for what was on its way.
+            self.advance(number, now, render, out);
+        }
         self.settle_if_held(number, now);
     }
 
@@ -532,7 +536,7 @@ impl Home {
         keep_last: Option<Millis>,
         key: Option<Arc<IdempotencyKey>>,
         mut changes: Vec<(Shelf, Change)>,
-        mut origin: Origin,
+        (mut origin, others): (Origin, Vec<Asker>),
         now: Now,
     ) {
         changes.append(&mut origin.changes);
@@ -571,7 +575,7 @@ impl Home {
                 expires,
                 key,
                 origin,
-                others: Vec::new(),
+                others,
                 bytes,
             });
         }
@@ -665,7 +669,15 @@ impl Home {
         self.bound_history(now);
     }
 
-    fn deliver_if_heard(
+    /// Whether no event of a channel is on its way to disk, or may turn out to be there.
+    pub(super) fn is_clear(&mut self, number: u32) -> bool {
+        self.durable(number).is_none_or(|durable| {
+            let is_known = matches!(durable.stage, Stage::Open | Stage::Closed(_));
+            durable.in_flight.is_empty() && is_known
+        })
+    }
+
+    pub(super) fn deliver_if_heard(
         &self,
         number: u32,
         event: &Event,

@@ -58,6 +58,8 @@ enum Stage {
     Reads,
     /// The new one is being written; what subscribers will be told, if it is another.
     Writes(Write, Option<Box<Event>>),
+    /// It is written, and waits for what is on its way in the channel's history.
+    Done(Option<Box<Event>>),
 }
 
 /// The value before and its key on disk.
@@ -183,30 +185,45 @@ impl Home {
                 let before = Before { key, stored };
                 self.write_value(place, it, before, now, render, out)
             }
+            (Stage::Done(told), _) => self.conclude_value(place, it, told, now, render, out),
             (Stage::Writes(write, told), answer) => match self.written(place, write, answer) {
                 Written::Open(write) => {
                     it.stage = Stage::Writes(write, told);
                     Some(Op::SetValue(it))
                 }
-                Written::Done => {
-                    let held = &self.channels[place.number];
-                    if let Some(event) = told
-                        && !held.interest.is_empty()
-                    {
-                        held.deliver(*event, None, render, out);
-                    }
-                    if let Some(expires) = it.told_when_over(self.clock(it.at)) {
-                        self.await_expiry(&key, expires);
-                    }
-                    self.conclude(it.origin, Ok(Reply::Done), now, out);
-                    None
-                }
+                Written::Done => self.conclude_value(place, it, told, now, render, out),
                 Written::Not(fault) => {
                     self.refuse_value(*it, &key, refusal_of(&fault), now, out);
                     None
                 }
             },
         }
+    }
+
+    /// It is on disk: whoever observes it is told, after what came before it.
+    fn conclude_value(
+        &mut self,
+        place: &Place,
+        mut it: Box<Setting>,
+        told: Option<Box<Event>>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) -> Option<Op> {
+        if !self.is_clear(place.number) {
+            it.stage = Stage::Done(told);
+            return Some(Op::SetValue(it));
+        }
+        if let Some(event) = told {
+            self.deliver_if_heard(place.number, &event, None, render, out);
+        }
+        if let Some(expires) = it.told_when_over(self.clock(it.at))
+            && let Some(prefix) = self.prefix(&it.set.channel)
+        {
+            self.await_expiry(&shelved::value_key(&prefix, &it.set.key), expires);
+        }
+        self.conclude(it.origin, Ok(Reply::Done), now, out);
+        None
     }
 
     fn refuse_value(
