@@ -304,7 +304,7 @@ impl Held {
         }
         let event = self.happened(happening, now);
         if is_reported && let Some(report) = render.report(&event, None) {
-            reports.take(report);
+            reports.take(report, event.at);
         }
         if !self.interest.is_empty() {
             self.deliver(event, None, render, out);

@@ -225,6 +225,8 @@ pub enum Shelf {
     Messages = 8,
     /// When the time of values is over whose end is to be told.
     Expiries = 9,
+    /// How far each receiver of what waits in the outbox is, and what could not be told.
+    Deliveries = 10,
 }
 
 /// What the store is asked.
@@ -301,7 +303,7 @@ pub enum Ask {
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 9] = [
+    pub const ALL: [Shelf; 10] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -311,6 +313,7 @@ impl Shelf {
         Self::Outbox,
         Self::Messages,
         Self::Expiries,
+        Self::Deliveries,
     ];
 
     /// What it is called where people read of it.
@@ -325,6 +328,7 @@ impl Shelf {
             Self::Outbox => "outbox",
             Self::Messages => "messages",
             Self::Expiries => "expiries",
+            Self::Deliveries => "deliveries",
         }
     }
 }

@@ -26,7 +26,7 @@ use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::record;
 use crate::broker::{
     Command, Down, Event, Gap, GapReason, IdempotencyKey, Mode, PageQuery, Position, Published,
-    Refusal, Render, Reply, Report, Start,
+    Refusal, Render, Reply, Start,
 };
 use crate::store::{self, Answer, Ask, Change, Clock, Fault, Head, KeyRecord, Record, Shelf};
 
@@ -103,7 +103,7 @@ pub(super) enum Pending {
     Line(Place),
     Retained(Box<RetainedRead>),
     Values(Box<ValuesRead>),
-    Reports(Vec<Report>),
+    Reports(Vec<super::state::Timed>),
     /// A page of the index of values whose time will be over, after this key.
     Expiries(Option<Bytes>),
     Later(Asked),

@@ -158,7 +158,7 @@ impl Home {
                 self.keep(number, Arc::new(event.clone()), spot.epoch.is_some(), keep_last, now);
             }
             if let Some(report) = about.and_then(|about| render.report(&event, Some(&about))) {
-                self.report(report);
+                self.report(report, event.at);
             }
             if is_heard {
                 self.channels[number].deliver(event, exclude, render, out);
