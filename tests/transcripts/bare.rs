@@ -297,7 +297,7 @@ impl Bare {
                 }
                 Output::Report(report) => {
                     self.lanes.reports.borrow_mut().push(report.clone());
-                    self.homes[id.shard.index()].report(report);
+                    self.homes[id.shard.index()].report(report, self.now.wall);
                 }
                 Output::ArmIdle(TimerKind(kind), after) => {
                     assert!(kind < dialects::TIMERS_MAX);

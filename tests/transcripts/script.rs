@@ -258,7 +258,11 @@ impl Player<'_> {
                     Some(Some(report))
                         if &*report.kind == kind && is_as(text_of(&report), body) => {}
                     Some(Some(report)) => {
-                        return Err(format!("  was: {} {}", report.kind, text_of(&report)));
+                        let mut told = format!("  was: {} {}", report.kind, text_of(&report));
+                        for next in &self.reports {
+                            told += &format!("\n then: {} {}", next.kind, text_of(next));
+                        }
+                        return Err(told);
                     }
                     Some(None) => return Err("  nothing was told".into()),
                 }

@@ -43,6 +43,7 @@ use crate::auth::{App, Apps, Seat};
 use crate::base::name::Channel;
 use crate::broker::{Event, Happening, Payload, Report};
 use crate::config::Config;
+use crate::config::webhooks::Webhooks;
 use crate::observe::CloseReason;
 use crate::wire::http::query;
 
@@ -101,7 +102,7 @@ impl Hotsock {
                 keyring: settings.keyring().expect("the settings were checked at the start"),
                 ids: ids::Ids::new(seed),
                 body_bytes_max: config.http.body_bytes_max,
-                reports: false,
+                reports: Webhooks::of(config).any_for(&app.settings.id),
                 app,
                 settings,
             })
