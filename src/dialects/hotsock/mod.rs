@@ -96,13 +96,13 @@ impl Hotsock {
 
     /// The same, with ids and secrets that follow from `seed`.
     fn with_seed(config: &Config, apps: &Apps, seed: &[u8; 32]) -> Self {
-        let settings = Settings::of(config);
+        let (settings, webhooks) = (Settings::of(config), Webhooks::of(config));
         Self(apps.with_id(&settings.app).cloned().map(|app| {
             Arc::new(Shared {
                 keyring: settings.keyring().expect("the settings were checked at the start"),
                 ids: ids::Ids::new(seed),
                 body_bytes_max: config.http.body_bytes_max,
-                reports: Webhooks::of(config).any_for(&app.settings.id),
+                reports: webhooks.any_for(&app.settings.id),
                 app,
                 settings,
             })
