@@ -3,7 +3,7 @@
 //! There are two keys for each on [`Shelf::Schedules`](crate::store::Shelf::Schedules). The *index* is in the order in
 //! which they are due: `d`, the time in milliseconds and the id, big end first, to app and channel, so that a home finds
 //! what is its own and reads nothing else. The *body* is found by name: `p`, the app's id behind its length, and the id, to
-//! all of it. What has no body is not done.
+//! all of it. What has no body is not done. For a while a *mark* stays of one that was: `x` and its id.
 //!
 //! Values begin with a byte for their layout. Parts are put behind their length in four bytes, little end first; what may
 //! be absent, behind a byte that says whether it is there.
@@ -31,6 +31,7 @@ const FOR: u8 = 2;
 /// What keys of the index begin with.
 pub(super) const INDEX: &[u8] = b"d";
 const BODY: u8 = b'p';
+const MARK: u8 = b'x';
 
 /// The key in the index.
 pub(super) fn index_key(at: UnixMillis, id: EventId) -> Bytes {
@@ -75,6 +76,11 @@ pub(super) fn body_prefix(app_id: &str) -> Bytes {
 /// The key of a body.
 pub(super) fn body_key(app_id: &str, id: EventId) -> Bytes {
     [&body_prefix(app_id)[..], &id.0.to_be_bytes()].concat().into()
+}
+
+/// The key of the mark of one that was done, by which that is known where a write failed so that nobody knows.
+pub(super) fn mark_key(id: EventId) -> Bytes {
+    [&[MARK][..], &id.0.to_be_bytes()].concat().into()
 }
 
 /// The id in a body's key.
@@ -454,5 +460,6 @@ mod tests {
             assert_eq!(id_of(&prefix, &body_key(other, id)), None, "{other}");
         }
         assert!(!body_key("app", id).starts_with(INDEX));
+        assert!(!mark_key(id).starts_with(INDEX) && !mark_key(id).starts_with(&[BODY]));
     }
 }

@@ -172,6 +172,7 @@ macro_rules! tell {
 }
 
 mod kept;
+mod later;
 
 struct Scene {
     seed: u64,

@@ -24,13 +24,15 @@ use crate::broker::state::{Deferred, Schedule, Scheduled, SchedulesQuery};
 use crate::broker::{Command, Down, Meta, Refusal, Render, Reply};
 use crate::store::{Answer, Ask, Change, Fault, NEVER, Shelf};
 
+// The first bounds are low in tests, so that the model of them meets each.
+
 /// Schedules of one home that are being done, at most; those that are to be tried again among them.
-pub const DUE_AT_ONCE: usize = 256;
+pub const DUE_AT_ONCE: usize = if cfg!(test) { 4 } else { 256 };
 /// Schedules of one home in memory, at most: the first that are due. The others stay on disk and are loaded when
 /// half of these are done.
-const LOADED_MAX: usize = 262_144;
+const LOADED_MAX: usize = if cfg!(test) { 16 } else { 262_144 };
 /// Schedules in one page of the index ...
-const PAGE_SCHEDULES: u32 = 1_000;
+const PAGE_SCHEDULES: u32 = if cfg!(test) { 3 } else { 1_000 };
 /// ... and bytes of it.
 const PAGE_BYTES_MAX: u64 = 256 << 10;
 /// The wall clock is looked at again at least this often while anything waits for it.
@@ -41,6 +43,8 @@ const LATE: Millis = Millis(1_000);
 const RETRY: Millis = Millis(1_000);
 /// ... up to this.
 const RETRY_MAX: Millis = Millis(60_000);
+/// How long the mark of one that was done stays: much longer than it can take to find out about a write.
+const MARK_SPAN: Millis = Millis(3_600_000);
 /// Asks of peers about schedules and single uses that the store has not answered; a further one is refused.
 const ASKS_MAX: usize = 4_096;
 /// Asks with the same key that wait for the answer to the first.
@@ -168,6 +172,7 @@ impl Later {
         let key = self.keys_until.first_key_value().map(|(&(at, _), _)| at);
         let load = match self.loading {
             Loading::Wanted(at) => Some(at),
+            Loading::Full if self.has_room() => Some(now.steady),
             _ => None,
         };
         self.look_at = [first, retry, key, load].into_iter().flatten().min();
@@ -181,6 +186,11 @@ impl Later {
         self.set_look(now);
     }
 
+    /// Whether it is time to load those that found no room.
+    fn has_room(&self) -> bool {
+        self.waiting.len() < LOADED_MAX / 2
+    }
+
     /// Forgets the last ones if there are more than may be in memory.
     fn bound(&mut self) {
         if self.waiting.len() <= LOADED_MAX {
@@ -189,9 +199,11 @@ impl Later {
         while self.waiting.len() > LOADED_MAX {
             self.waiting.pop_last();
         }
-        let last = self.waiting.last().expect("some may be in memory");
-        self.loaded_to = Some(deferred::index_key(last.due, last.id));
-        // A page that is on its way begins elsewhere, and is read once more.
+        let last = self.waiting.last().map(|last| deferred::index_key(last.due, last.id));
+        // What came anew may be behind what is not loaded yet.
+        let is_all_loaded = self.loading == Loading::Done;
+        self.loaded_to = if is_all_loaded { last } else { self.loaded_to.take().min(last) };
+        // A page that is on its way and begins elsewhere now is read once more.
         self.loading = Loading::Full;
     }
 }
@@ -527,7 +539,7 @@ impl Home {
             self.later.doing.insert(id, doing);
             self.read_due(id);
         }
-        if self.later.loading == Loading::Full && self.later.waiting.len() < LOADED_MAX / 2 {
+        if self.later.loading == Loading::Full && self.later.has_room() {
             self.load(now);
         }
         self.later.set_look(now);
@@ -628,7 +640,10 @@ impl Home {
         doing.is_late = now.wall.0 - due.0 > LATE.0;
         doing.is_publish = matches!(what, Deferred::Publish(_));
         let is_late = doing.is_late;
-        let changes = self.removal(app, due, id);
+        let mut changes = self.removal(app, due, id);
+        let expires = UnixMillis(self.clock(now).0.saturating_add(MARK_SPAN.0));
+        let mark = Change::Put { key: deferred::mark_key(id), value: Bytes::new(), expires };
+        changes.push((Shelf::Schedules, mark));
         // Whatever is written goes with the removal, or neither is done.
         let origin = Origin { asker: None, schedule: Some(id), changes };
         match what {

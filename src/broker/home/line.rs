@@ -71,11 +71,13 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// By what some changes remove, if anything that must be there.
-    pub(super) fn of_removal(changes: &[(Shelf, Change)]) -> Option<Self> {
+    /// By the mark among the changes that come with a schedule. That its body is gone tells nothing: it may have been
+    /// cancelled in the meantime.
+    pub(super) fn of_schedule(changes: &[(Shelf, Change)]) -> Option<Self> {
         changes.iter().find_map(|(shelf, change)| match change {
-            Change::RemoveKept { key } => {
-                Some(Self { shelf: *shelf, key: key.clone(), expected: None })
+            Change::Put { key, value, .. } if *shelf == Shelf::Schedules => {
+                let (key, expected) = (key.clone(), Some(value.clone()));
+                Some(Self { shelf: *shelf, key, expected })
             }
             _ => None,
         })

@@ -281,7 +281,7 @@ impl Home {
         let id = self.next_id_of(number, now);
         self.remember_lined(number, &publish, id, now);
         let mut changes = std::mem::take(&mut origin.changes);
-        let mut check = Check::of_removal(&changes);
+        let mut check = Check::of_schedule(&changes);
         if let Some(keep) = publish.retain {
             let spot = Spot { mode: Mode::None, epoch: None, serial: Serial(0) };
             let event = self.event(number, publish.clone(), id, now.wall, spot);

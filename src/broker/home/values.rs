@@ -252,7 +252,7 @@ impl Home {
     ) -> Option<Op> {
         let Before { key, stored } = before;
         let mut changes = std::mem::take(&mut it.origin.changes);
-        let mut check = Check::of_removal(&changes);
+        let of_schedule = Check::of_schedule(&changes);
         let clock = self.clock(now);
         let is_stored = stored.is_some();
         let stored = match stored {
@@ -296,9 +296,9 @@ impl Home {
             _ => None,
         });
         // Where nothing is cleared, that there is nothing tells nothing.
-        if expected.is_some() || is_stored {
-            check = Some(Check { shelf: Shelf::Storage, key, expected });
-        }
+        let has_written = expected.is_some() || is_stored;
+        let written = Check { shelf: Shelf::Storage, key, expected };
+        let check = of_schedule.or(has_written.then_some(written));
         self.ask_in_line(place, Ask::Change { changes });
         it.stage = Stage::Writes(Write::Asked(check), told);
         Some(Op::SetValue(it))

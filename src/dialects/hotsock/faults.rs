@@ -61,6 +61,8 @@ pub enum Code {
     ConnectPermissionDenied,
     /// Connection id and secret are nobody's.
     InvalidCredentials,
+    /// Not one of the server API's keys.
+    InvalidApiKey,
     /// Another method.
     MethodNotAllowed,
     /// No such operation.
@@ -108,6 +110,7 @@ impl Code {
             Self::InvalidConnectToken => ("INVALID_CONNECT_TOKEN", 401),
             Self::ConnectPermissionDenied => ("CONNECT_PERMISSION_DENIED", 403),
             Self::InvalidCredentials => ("INVALID_CONNECTION_CREDENTIALS", 401),
+            Self::InvalidApiKey => ("INVALID_API_KEY", 401),
             Self::MethodNotAllowed => ("METHOD_NOT_ALLOWED", 405),
             Self::NotFound => ("NOT_FOUND", 404),
             Self::UpgradeRequired => ("UPGRADE_REQUIRED", 400),

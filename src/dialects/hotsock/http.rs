@@ -107,7 +107,7 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
     if secret.len() != SECRET_CHARS {
         return Some(Opening::Respond(refuse(&unknown_credentials())));
     }
-    let ip = request.peer.ip().to_string();
+    let ip = request.peer.ip().to_canonical().to_string();
     let agent = request.header("user-agent");
     let head = Call { op, secret: secret.as_bytes(), ip: &ip, agent, body: &[] }.write();
     let session = Box::new(Forwarding { to, words: head, is_asked: false, is_answered: false });

@@ -9,10 +9,12 @@ use bytes::Bytes;
 
 use super::Shared;
 use super::faults::Fault;
+use super::http::{method_not_allowed, preflight, respond};
+use super::reports::Trigger;
 use super::server::message::{self, Message};
 use super::server::publishing::Publishing;
 use super::server::{self, Origin};
-use crate::auth::sigv4::{self, SigV4Error};
+use crate::auth::sigv4::{self, SignatureError};
 use crate::base::time::Now;
 use crate::dialects::{Facts, Input, Opening, Output, Request, Response, Session};
 use crate::wire::json;
@@ -59,8 +61,8 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
     }
     match request.method {
         "POST" => {}
-        "OPTIONS" => return Some(Opening::Respond(server::preflight(ALLOW))),
-        method => return Some(Opening::Respond(server::method_not_allowed(method, ALLOW))),
+        "OPTIONS" => return Some(Opening::Respond(preflight())),
+        _ => return Some(Opening::Respond(method_not_allowed(ALLOW))),
     }
     if facts.draining {
         return refuse(503, "ServiceException", "the server is about to stop: try again");
@@ -76,7 +78,7 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
         query: request.query.map(Into::into),
         headers: request.headers.iter().map(owned).collect(),
         kind,
-        origin: Origin { request_id, trigger: "server.lambda", source_ip: None, user_agent: None },
+        origin: Origin { request_id, trigger: Trigger::ServerLambda, about: None },
         state: State::Reading,
     };
     let body_bytes_max = server::BODY_BYTES_MAX.min(shared.body_bytes_max);
@@ -130,21 +132,18 @@ impl Invocation {
         }
     }
 
-    fn verify(&self, body: &[u8], now: Now) -> Result<(), SigV4Error> {
+    fn verify(&self, body: &[u8], now: Now) -> Result<(), SignatureError> {
         let headers: Vec<_> =
             self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         let request = sigv4::Request {
             method: "POST",
             path: &self.path,
-            query: self.query.as_deref().unwrap_or_default(),
+            query: self.query.as_deref(),
             headers: &headers,
             body,
         };
-        let secret = |id: &str| {
-            let key = self.shared.settings.access_keys.iter().find(|it| it.id == id)?;
-            key.secret.as_ref().map(|it| &*it.0)
-        };
-        sigv4::verify(&request, SERVICE, secret, now.wall)
+        let keys = &self.shared.settings.access_keys;
+        sigv4::verify(keys, SERVICE, &request, now.wall).map(|_| ())
     }
 
     fn publish(&mut self, message: Message, now: Now, out: &mut Vec<Output>) -> Option<Response> {
@@ -202,12 +201,14 @@ fn with_id(mut response: Response, request_id: String) -> Response {
 }
 
 fn empty(status: u16) -> Response {
-    Response { status, headers: Vec::new(), body: Bytes::new() }
+    let mut response = respond(status, Bytes::new());
+    response.headers.retain(|(name, _)| *name != "Content-Type");
+    response
 }
 
 /// The function ran.
 fn executed(body: Vec<u8>) -> Response {
-    let mut response = server::respond(200, body);
+    let mut response = respond(200, body);
     response.headers.push(("X-Amz-Executed-Version", "$LATEST".into()));
     response
 }
@@ -235,7 +236,7 @@ fn refused(status: u16, kind: &'static str, text: &str) -> Response {
     let whose: &[u8] =
         if status < 500 { b",\"Type\":\"User\"}" } else { b",\"Type\":\"Service\"}" };
     body.extend_from_slice(whose);
-    let mut response = server::respond(status, body);
+    let mut response = respond(status, body);
     response.headers.push(("x-amzn-ErrorType", kind.into()));
     if status == 503 {
         response.headers.push(("Retry-After", "1".into()));
@@ -243,20 +244,15 @@ fn refused(status: u16, kind: &'static str, text: &str) -> Response {
     response
 }
 
-/// The request is not signed as it must be.
-fn unsigned(error: SigV4Error) -> Response {
-    let (kind, text) = match error {
-        SigV4Error::Missing => {
-            ("MissingAuthenticationTokenException", "Missing Authentication Token")
+/// The request is not signed as it must be. Source: the Lambda API reference, "Common errors".
+fn unsigned(error: SignatureError) -> Response {
+    let kind = match error {
+        SignatureError::Missing { .. } => "MissingAuthenticationTokenException",
+        SignatureError::Malformed { .. } => "IncompleteSignatureException",
+        SignatureError::UnknownKey => "UnrecognizedClientException",
+        SignatureError::Expired { .. } | SignatureError::Body | SignatureError::Mismatch => {
+            "InvalidSignatureException"
         }
-        SigV4Error::UnknownKey => (
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.",
-        ),
-        SigV4Error::Signature => (
-            "InvalidSignatureException",
-            "The request signature we calculated does not match the signature you provided.",
-        ),
     };
-    refused(403, kind, text)
+    refused(403, kind, &error.to_string())
 }

@@ -15,11 +15,13 @@ mod faults;
 mod frames;
 mod http;
 mod ids;
+mod invoke;
 pub mod names;
 pub mod patterns;
 mod reads;
 mod reports;
 pub mod rights;
+mod server;
 mod session;
 #[cfg(test)]
 mod session_tests;
@@ -35,8 +37,8 @@ use self::http::refuse;
 use self::reports::About;
 use self::session::HotsockSession;
 use self::settings::Settings;
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Response, Session};
-use crate::auth::keyring::{KeySlot, Keyring};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Session};
+use crate::auth::keyring::Keyring;
 use crate::auth::{App, Apps, Seat};
 use crate::base::name::Channel;
 use crate::broker::{Event, Happening, Payload, Report};
@@ -97,7 +99,7 @@ impl Hotsock {
         let (settings, webhooks) = (Settings::of(config), Webhooks::of(config));
         Self(apps.with_id(&settings.app).cloned().map(|app| {
             Arc::new(Shared {
-                keyring: keyring(&settings),
+                keyring: settings.keyring().expect("the settings were checked at the start"),
                 ids: ids::Ids::new(seed),
                 body_bytes_max: config.http.body_bytes_max,
                 reports: webhooks.any_for(&app.settings.id),
@@ -106,25 +108,6 @@ impl Hotsock {
             })
         }))
     }
-}
-
-/// The keys that tokens may be signed with. The settings refuse those that are none at the start.
-fn keyring(settings: &Settings) -> Keyring {
-    let slots: Vec<_> = settings
-        .keys
-        .iter()
-        .filter_map(|row| {
-            Some(KeySlot {
-                method: row.method,
-                id: (!row.id.is_empty()).then(|| row.id.clone()),
-                key_base64: row.key_base64.clone()?,
-            })
-        })
-        .collect();
-    let made = Keyring::new(&slots, &settings.audience, &settings.issuer, settings.leeway);
-    made.unwrap_or_else(|_| {
-        Keyring::new(&[], "", "", settings.leeway).expect("no key is wrong where there is none")
-    })
 }
 
 /// Lets a connection in whose token may open one, or says why not: while the handshake can still be refused, because
@@ -152,9 +135,9 @@ fn connect(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -> Result
     }
     let seat = Seat::try_take(&shared.app)
         .ok_or_else(|| Fault::new(Code::Busy, "the app has as many connections as it may have"))?;
-    let about = shared
-        .reports
-        .then(|| About::new(&request.peer.ip().to_string(), request.header("user-agent")));
+    let about = shared.reports.then(|| {
+        About::new(&request.peer.ip().to_canonical().to_string(), request.header("user-agent"))
+    });
     let single_use = claims.single_use;
     let session: Box<dyn Session> =
         Box::new(HotsockSession::new(shared.clone(), seat, claims, about, facts));
@@ -202,7 +185,7 @@ impl Dialect for Hotsock {
                 _ => upgrade_required(),
             }));
         }
-        http::open(shared, request, facts)
+        http::open(shared, request, facts).or_else(|| server::open(shared, request, facts))
     }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
@@ -231,6 +214,11 @@ impl Dialect for Hotsock {
 
     fn needs_store(&self) -> bool {
         self.0.is_some()
+    }
+
+    fn pane(&self) -> Option<Pane<'_>> {
+        let app = &*self.0.as_ref()?.app.settings.id;
+        Some(Pane { title: "Hotsock", app: Some(app), script: include_str!("pane.js") })
     }
 
     fn welcome(&self, host: &str) -> Option<String> {

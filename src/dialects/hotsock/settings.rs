@@ -1,5 +1,7 @@
 //! What can be set of this protocol, and what is wrong although each setting is right.
 
+use crate::auth::keyring::{KeySlot, Keyring, METHODS};
+use crate::auth::sigv4::AccessKey;
 use crate::base::time::Millis;
 use crate::config::section::{Rows, SectionOf};
 use crate::config::table::{Setting, number};
@@ -10,12 +12,6 @@ use crate::config::{Config, DEVELOPMENT_ID, DEVELOPMENT_KEY, DEVELOPMENT_SECRET,
 const DEVELOPMENT_KEY_BASE64: &str = "YXBwLXNlY3JldA==";
 /// The shortest bearer key and the shortest secret of an access key: what is shorter can be guessed.
 pub const SECRET_BYTES_MIN: usize = 20;
-/// Algorithms by the names the settings have for them.
-const METHODS: &[&str] = &[
-    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
-    "ES384", "ES512", "EdDSA",
-];
-
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const SECOND: u64 = 1_000;
@@ -47,7 +43,7 @@ pub struct Settings {
     /// The bearer keys of the server API.
     pub api_keys: Vec<ApiKeyRow>,
     /// The key pairs of its invoke route.
-    pub access_keys: Vec<AccessKeyRow>,
+    pub access_keys: Vec<AccessKey>,
 }
 
 /// A key that tokens may be signed with.
@@ -68,32 +64,34 @@ pub struct ApiKeyRow {
     pub key: Option<Secret>,
 }
 
-/// A key pair of the invoke route.
-#[derive(Clone, Debug, Default)]
-pub struct AccessKeyRow {
-    /// Its public half.
-    pub id: String,
-    /// Its secret half.
-    pub secret: Option<Secret>,
-}
-
 impl Settings {
     /// The settings in force; in development, those of the development app and its keys.
     pub fn of(config: &Config) -> Self {
         let mut settings =
             config.sections.get::<Self>().cloned().unwrap_or_else(|| SECTION.blank());
         if config.development {
-            let secret = |text: &str| Some(Secret(text.to_owned()));
+            let secret = |text: &str| Secret(text.to_owned());
             if settings.app.is_empty() {
                 settings.app = DEVELOPMENT_ID.to_owned();
             }
-            let key_base64 = secret(DEVELOPMENT_KEY_BASE64);
+            let key_base64 = Some(secret(DEVELOPMENT_KEY_BASE64));
             settings.keys.push(KeyRow { method: "HS256", id: String::new(), key_base64 });
-            settings.api_keys.push(ApiKeyRow { key: secret(DEVELOPMENT_SECRET) });
+            settings.api_keys.push(ApiKeyRow { key: Some(secret(DEVELOPMENT_SECRET)) });
             let id = DEVELOPMENT_KEY.to_owned();
-            settings.access_keys.push(AccessKeyRow { id, secret: secret(DEVELOPMENT_SECRET) });
+            settings.access_keys.push(AccessKey { id, secret: secret(DEVELOPMENT_SECRET) });
         }
         settings
+    }
+
+    /// The keys that tokens may be signed with, or which of them is none and why.
+    pub fn keyring(&self) -> Result<Keyring, (usize, String)> {
+        let slot = |row: &KeyRow| KeySlot {
+            method: row.method,
+            id: (!row.id.is_empty()).then(|| row.id.clone()),
+            key_base64: row.key_base64.clone().unwrap_or(Secret(String::new())),
+        };
+        let slots: Vec<_> = self.keys.iter().map(slot).collect();
+        Keyring::new(&slots, &self.audience, &self.issuer, self.leeway)
     }
 }
 
@@ -113,6 +111,11 @@ fn check(settings: &Settings, config: &Config) -> Vec<(&'static str, String, Str
     if !app.is_empty() && settings.keys.is_empty() && !config.development {
         let allowed = "at least one [[hotsock.keys]]: without one no token is good".to_owned();
         faults.push(("hotsock.keys", "none".to_owned(), allowed));
+    }
+    if let Err((i, why)) = settings.keyring() {
+        let row = &settings.keys[i];
+        let value = format!("{} {}", row.method, row.id);
+        faults.push(("hotsock.keys", value.trim_end().to_owned(), why));
     }
     for (i, key) in settings.keys.iter().enumerate() {
         let before = settings.keys.iter().take(i);
@@ -139,7 +142,7 @@ fn check(settings: &Settings, config: &Config) -> Vec<(&'static str, String, Str
             let allowed = "an id of 1 to 128 letters, digits, `-`, `_`, `.`".to_owned();
             faults.push(("hotsock.access_keys", row.id.clone(), allowed));
         }
-        if row.secret.as_ref().is_none_or(|it| it.0.len() < SECRET_BYTES_MIN) {
+        if row.secret.0.len() < SECRET_BYTES_MIN {
             let allowed =
                 format!("for {}: a secret of at least {SECRET_BYTES_MIN} characters", row.id);
             faults.push(("hotsock.access_keys", "***".to_owned(), allowed));
@@ -167,15 +170,12 @@ macro_rules! text {
     };
 }
 
-/// A row with a secret: field, where it is, help.
+/// A row with a secret: where it is, where it goes, help.
 macro_rules! secret {
-    ($key:literal, $from:ident, $field:ident, $help:literal) => {
+    ($key:literal, $from:ident, $put:expr, $help:literal) => {
         Setting {
             key: $key,
-            kind: Kind::Secret {
-                from: SecretFrom::$from,
-                put: |it, text| it.$field = Some(Secret(text)),
-            },
+            kind: Kind::Secret { from: SecretFrom::$from, put: $put },
             applies: Applies::AtStart,
             help: $help,
         }
@@ -273,7 +273,7 @@ pub static SECTION: SectionOf<Settings> = SectionOf {
             about: "Key pairs of its invoke route, for AWS SDKs.",
             settings: ACCESS_KEY_ROWS,
             required: &["id", "secret"],
-            blank: AccessKeyRow::default,
+            blank: || AccessKey { id: String::new(), secret: Secret(String::new()) },
             push: |it: &mut Settings, row| it.access_keys.push(row),
         },
     ],
@@ -299,34 +299,54 @@ static KEY_ROWS: &[Setting<KeyRow>] = &[
     secret!(
         "key_base64",
         Text,
-        key_base64,
+        |it, text| it.key_base64 = Some(Secret(text)),
         "Base64 of the secret (HS methods) or of the public key as PEM; give it here or by one of the next two."
     ),
-    secret!("key_base64_file", File, key_base64, "A file that holds it."),
-    secret!("key_base64_env", Environment, key_base64, "An environment variable that holds it."),
+    secret!(
+        "key_base64_file",
+        File,
+        |it, text| it.key_base64 = Some(Secret(text)),
+        "A file that holds it."
+    ),
+    secret!(
+        "key_base64_env",
+        Environment,
+        |it, text| it.key_base64 = Some(Secret(text)),
+        "An environment variable that holds it."
+    ),
 ];
 
 static API_KEY_ROWS: &[Setting<ApiKeyRow>] = &[
     secret!(
         "key",
         Text,
-        key,
+        |it, text| it.key = Some(Secret(text)),
         "The key, at least 20 characters; give it here or by one of the next two."
     ),
-    secret!("key_file", File, key, "A file that holds it."),
-    secret!("key_env", Environment, key, "An environment variable that holds it."),
+    secret!("key_file", File, |it, text| it.key = Some(Secret(text)), "A file that holds it."),
+    secret!(
+        "key_env",
+        Environment,
+        |it, text| it.key = Some(Secret(text)),
+        "An environment variable that holds it."
+    ),
 ];
 
-static ACCESS_KEY_ROWS: &[Setting<AccessKeyRow>] = &[
+static ACCESS_KEY_ROWS: &[Setting<AccessKey>] = &[
     text!("id", id, "letters, digits, `-`, `_`, `.`", "Its access key id."),
     secret!(
         "secret",
         Text,
-        secret,
+        |it, text| it.secret = Secret(text),
         "Its secret access key, at least 20 characters; give it here or by one of the next two."
     ),
-    secret!("secret_file", File, secret, "A file that holds it."),
-    secret!("secret_env", Environment, secret, "An environment variable that holds it."),
+    secret!("secret_file", File, |it, text| it.secret = Secret(text), "A file that holds it."),
+    secret!(
+        "secret_env",
+        Environment,
+        |it, text| it.secret = Secret(text),
+        "An environment variable that holds it."
+    ),
 ];
 
 #[cfg(test)]
@@ -375,6 +395,14 @@ mod tests {
             ),
             (on("[[hotsock.keys]]\nmethod = \"HS256\""), &["hotsock.keys", "key_base64"]),
             (on("[[hotsock.keys]]\nkey_base64 = \"eA==\""), &["hotsock.keys", "method"]),
+            (
+                on("[[hotsock.keys]]\nmethod = \"ES256\"\nkey_base64 = \"!\""),
+                &["hotsock.keys", "ES256"],
+            ),
+            (
+                on("[[hotsock.keys]]\nmethod = \"RS256\"\nid = \"new\"\nkey_base64 = \"eA==\""),
+                &["hotsock.keys", "RS256 new"],
+            ),
             (
                 on(&format!("{KEY}id = \"1\"\n{KEY}id = \"1\"")),
                 &["hotsock.keys", "\"1\"", "each id once"],
@@ -430,7 +458,7 @@ mod tests {
         assert_eq!(slot.key_base64.as_ref().unwrap().0, "c2VjcmV0");
         assert_eq!(settings.api_keys[0].key.as_ref().unwrap().0, key);
         let pair = &settings.access_keys[0];
-        assert_eq!((&*pair.id, &*pair.secret.as_ref().unwrap().0), ("i", &*secret));
+        assert_eq!((&*pair.id, &*pair.secret.0), ("i", &*secret));
     }
 
     #[test]

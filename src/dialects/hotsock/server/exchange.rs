@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use super::message;
-use super::publishing::{ARN_PREFIX, Publishing};
-use super::{Origin, Route, refuse, respond};
+use super::publishing::Publishing;
+use super::{Origin, Route};
 use crate::base::event_id::EventId;
 use crate::base::ids::Ticket;
 use crate::base::name::Name;
 use crate::base::time::Now;
-use crate::broker::state::{Deferred, Scheduled, SchedulesQuery, Value, ValuesQuery};
+use crate::broker::state::{Deferred, Scheduled, SchedulesQuery, ValuesQuery};
 use crate::broker::{Command, Member, Reply};
+use crate::dialects::hotsock::calls::SCHEDULE_ARN;
 use crate::dialects::hotsock::faults::{Code, Fault};
+use crate::dialects::hotsock::http::{refuse, respond};
+use crate::dialects::hotsock::reads::{KEYS_MAX, PAGE_BYTES_MAX, PAGE_ITEMS_MAX, described, items};
+use crate::dialects::hotsock::reports::About;
 use crate::dialects::hotsock::{Shared, frames, names};
 use crate::dialects::{Input, Output, Response, Session};
 use crate::wire::http::query;
@@ -19,11 +23,6 @@ use crate::wire::json::{self, Kind, Raw};
 
 /// Messages of one batch.
 const BATCH_MAX: usize = 100;
-/// Keys of one question for values, values of one answer, schedules of one answer.
-const PAGE_MAX: u32 = 100;
-/// The same, in bytes of values.
-const PAGE_BYTES_MAX: u64 = 1 << 20;
-
 /// The ticket of what a request asks alone, or first.
 const FIRST: Ticket = Ticket(0);
 /// The ticket of what it asks second.
@@ -76,7 +75,7 @@ impl Exchange {
             }
             Route::Channel(name) => {
                 let name = checked(name.as_deref())?;
-                let channel = message::channel(&self.shared, name);
+                let channel = self.shared.channel(name);
                 let is_presence = names::is_presence(name);
                 if is_presence {
                     out.push(Output::Ask(SECOND, Command::Members(channel.clone())));
@@ -85,7 +84,7 @@ impl Exchange {
                 (State::Describing { count: None, members }, Command::Describe(channel))
             }
             Route::Storage(name) => {
-                let channel = message::channel(&self.shared, checked(name.as_deref())?);
+                let channel = self.shared.channel(checked(name.as_deref())?);
                 let query = self.values_query()?;
                 (State::Waiting, Command::Values(channel, Box::new(query)))
             }
@@ -93,11 +92,11 @@ impl Exchange {
                 let after = self.value("after").filter(|it| !it.is_empty());
                 let after = after.map(|it| schedule_id(&it)).transpose()?;
                 let schedules_max = match self.value("limit") {
-                    None => PAGE_MAX,
+                    None => PAGE_ITEMS_MAX,
                     Some(limit) => limit
                         .parse()
                         .ok()
-                        .filter(|it| (1..=PAGE_MAX).contains(it))
+                        .filter(|it| (1..=PAGE_ITEMS_MAX).contains(it))
                         .ok_or_else(|| Fault::field("limit", "a whole number from 1 to 100"))?,
                 };
                 let query = SchedulesQuery { app, after, only: None, schedules_max };
@@ -150,8 +149,8 @@ impl Exchange {
         };
         let keys = match self.value("keys") {
             None => None,
-            Some(keys) if keys.split(',').nth(PAGE_MAX as usize).is_some() => {
-                return Err(Fault::field("keys", &format!("at most {PAGE_MAX} keys")));
+            Some(keys) if keys.split(',').nth(KEYS_MAX).is_some() => {
+                return Err(Fault::field("keys", &format!("at most {KEYS_MAX} keys")));
             }
             // No key at all is spelled like an empty one.
             Some(keys) if keys.is_empty() => Some(Vec::new()),
@@ -159,7 +158,7 @@ impl Exchange {
         };
         let after = self.value("after").filter(|it| !it.is_empty());
         let after = after.map(|it| checked(&it)).transpose()?;
-        let (values_max, bytes_max) = (PAGE_MAX, PAGE_BYTES_MAX);
+        let (values_max, bytes_max) = (PAGE_ITEMS_MAX, PAGE_BYTES_MAX as u64);
         Ok(ValuesQuery { keys, after, admit: None, values_max, bytes_max })
     }
 
@@ -182,14 +181,16 @@ impl Exchange {
                     _ => return None,
                 }
                 let (count, members) = (count.as_ref()?, members.as_ref()?);
-                Some(respond(200, described(&self.route, *count, members)))
+                let Route::Channel(Some(name)) = &self.route else { return None };
+                let shown = names::is_presence(name).then_some(&**members);
+                Some(respond(200, described("name", name, *count, shown)))
             }
             (State::Reading | State::Answered, _) => None,
             (State::Waiting, Reply::Refused(refusal)) => {
                 let is_gone = refusal == crate::broker::Refusal::NotFound;
                 Some(refuse(&if is_gone { no_schedule() } else { refusal.into() }))
             }
-            (State::Waiting, Reply::Values(values)) => Some(respond(200, listed(&values))),
+            (State::Waiting, Reply::Values(values)) => Some(respond(200, items(&values))),
             (State::Waiting, Reply::Schedules(found)) => Some(match (&self.route, &found[..]) {
                 (Route::Schedule(_), [it]) => {
                     let mut body = Vec::new();
@@ -243,6 +244,11 @@ impl Session for Exchange {
             out.push(Output::Respond(response));
         }
     }
+
+    fn held_bytes(&self) -> usize {
+        let about = self.origin.about.as_ref().map_or(0, About::held_bytes);
+        about + self.query.as_ref().map_or(0, |it| it.len())
+    }
 }
 
 fn checked(name: Option<&str>) -> Result<&str, Fault> {
@@ -253,41 +259,12 @@ fn checked(name: Option<&str>) -> Result<&str, Fault> {
 
 /// A schedule's id, alone or as the end of its ARN.
 fn schedule_id(text: &str) -> Result<EventId, Fault> {
-    let id = text.strip_prefix(ARN_PREFIX).unwrap_or(text);
+    let id = text.strip_prefix(SCHEDULE_ARN).unwrap_or(text);
     id.parse().map_err(|_| Fault::field("after", "the id of a schedule"))
 }
 
 fn no_schedule() -> Fault {
     Fault::new(Code::NotFound, "there is no such schedule, or not any more")
-}
-
-fn described(route: &Route, count: u64, members: &[Arc<Member>]) -> Vec<u8> {
-    let Route::Channel(Some(name)) = route else { return Vec::new() };
-    let mut body = b"{\"name\":".to_vec();
-    json::write_str(&mut body, name);
-    body.extend_from_slice(format!(",\"subscriptionsCount\":{count}").as_bytes());
-    if names::is_presence(name) {
-        body.extend_from_slice(b",\"members\":");
-        frames::write_members(&mut body, members);
-    }
-    body.push(b'}');
-    body
-}
-
-/// A page of values. Source: our reference, section 6.7.
-fn listed(values: &[Value]) -> Vec<u8> {
-    let mut body = b"{\"items\":[".to_vec();
-    for (i, value) in values.iter().enumerate() {
-        body.extend_from_slice(if i > 0 { b",{\"key\":" } else { b"{\"key\":" });
-        json::write_str(&mut body, &value.key);
-        body.extend_from_slice(b",\"data\":");
-        body.extend_from_slice(&value.data.0);
-        body.extend_from_slice(b",\"meta\":");
-        body.extend_from_slice(&value.meta.0);
-        body.push(b'}');
-    }
-    body.extend_from_slice(b"]}");
-    body
 }
 
 fn scheduled(schedules: &[Scheduled]) -> Vec<u8> {
@@ -303,7 +280,7 @@ fn scheduled(schedules: &[Scheduled]) -> Vec<u8> {
 fn write_scheduled(schedule: &Scheduled, body: &mut Vec<u8>) {
     let id = schedule.id;
     let head =
-        format!("{{\"id\":\"{id}\",\"scheduleArn\":\"{ARN_PREFIX}{id}\",\"scheduledFor\":\"");
+        format!("{{\"id\":\"{id}\",\"scheduleArn\":\"{SCHEDULE_ARN}{id}\",\"scheduledFor\":\"");
     body.extend_from_slice(head.as_bytes());
     frames::write_seconds(body, schedule.at);
     body.extend_from_slice(b"\",\"channel\":");

@@ -9,16 +9,19 @@ pub(super) mod publishing;
 
 #[cfg(test)]
 mod exchange_tests;
+#[cfg(test)]
+mod invoke_tests;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use subtle::{Choice, ConstantTimeEq};
 
 use super::faults::{Code, Fault};
+use super::http::{draining, method_not_allowed, preflight, refuse};
+use super::reports::{About, Trigger};
 use super::{Shared, invoke};
 use crate::auth::source::digest;
-use crate::dialects::{Facts, Opening, Request, Response, api};
+use crate::dialects::{Facts, Opening, Request, Response};
 use crate::wire::http::query::{self, Plus};
 
 /// The largest body of one message: its data and everything else.
@@ -75,6 +78,16 @@ impl Route {
         }
     }
 
+    fn preflight(&self) -> Response {
+        let mut response = preflight();
+        if let Self::Schedule(_) = self {
+            let methods = ("Access-Control-Allow-Methods", "GET, DELETE, OPTIONS".into());
+            response.headers.retain(|(name, _)| *name != methods.0);
+            response.headers.push(methods);
+        }
+        response
+    }
+
     fn body_bytes_max(&self) -> usize {
         match self {
             Self::Batch => BATCH_BYTES_MAX,
@@ -84,27 +97,14 @@ impl Route {
 }
 
 /// Who asks, as far as reports tell it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Origin {
     /// What the request is called.
     pub request_id: String,
     /// By which way it came.
-    pub trigger: &'static str,
+    pub trigger: Trigger,
     /// From where, if that says anything.
-    pub source_ip: Option<String>,
-    /// With which program, if that says anything.
-    pub user_agent: Option<String>,
-}
-
-impl Origin {
-    fn new(shared: &Shared, request: &Request<'_>, facts: &Facts) -> Self {
-        Self {
-            request_id: request_id(shared, facts),
-            trigger: "server.http",
-            source_ip: Some(request.peer.ip().to_canonical().to_string()),
-            user_agent: request.header("user-agent").map(Into::into),
-        }
-    }
+    pub about: Option<About>,
 }
 
 /// What a request is called. The head of a connection's next request comes later than this one's.
@@ -125,9 +125,9 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
     };
     let allow = route.allow();
     Some(Opening::Respond(match request.method {
-        "OPTIONS" => preflight(allow),
-        method if !allow.split(", ").any(|it| it == method) => method_not_allowed(method, allow),
-        _ if facts.draining => refuse(&draining()),
+        "OPTIONS" => route.preflight(),
+        method if !allow.split(", ").any(|it| it == method) => method_not_allowed(allow),
+        _ if facts.draining => draining(),
         _ if !is_bearer(shared, request) => {
             let text = "Authorization must be Bearer with one of [[hotsock.api_keys]]";
             let mut response = refuse(&Fault::new(Code::InvalidApiKey, text));
@@ -137,7 +137,12 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
         _ if !shared.app.settings.enabled => refuse(&disabled()),
         _ => {
             let body_bytes_max = route.body_bytes_max().min(shared.body_bytes_max);
-            let origin = Origin::new(shared, request, facts);
+            let about = About::new(&request.peer.ip().to_string(), request.header("user-agent"));
+            let origin = Origin {
+                request_id: request_id(shared, facts),
+                trigger: Trigger::ServerHttp,
+                about: Some(about),
+            };
             let is_deleting = request.method == "DELETE";
             let query = request.query.map(Into::into);
             let session =
@@ -157,51 +162,7 @@ fn is_bearer(shared: &Shared, request: &Request<'_>) -> bool {
     bool::from(is_one) && scheme.eq_ignore_ascii_case("bearer")
 }
 
-/// The answer that tells a fault.
-pub(super) fn refuse(fault: &Fault) -> Response {
-    let (_, status) = fault.code.row();
-    let mut response = respond(status, fault.body());
-    if status == 503 {
-        response.headers.push(("Retry-After", "1".into()));
-    }
-    response
-}
-
-/// An answer in JSON.
-pub(super) fn respond(status: u16, body: Vec<u8>) -> Response {
-    api::respond(status, Bytes::from(body))
-}
-
-/// The answer to a browser that asks what it may ask. Source: our reference, section 6.2.
-pub(super) fn preflight(allow: &'static str) -> Response {
-    Response {
-        status: 204,
-        headers: vec![
-            ("Access-Control-Allow-Origin", "*".into()),
-            ("Access-Control-Allow-Methods", allow.into()),
-            // A browser does not take the star for the first of them.
-            ("Access-Control-Allow-Headers", "authorization, content-type, *".into()),
-            ("Access-Control-Max-Age", "86400".into()),
-            ("Allow", allow.into()),
-        ],
-        body: Bytes::new(),
-    }
-}
-
-/// The answer to a method that a path does not take.
-pub(super) fn method_not_allowed(method: &str, allow: &'static str) -> Response {
-    let method: String = method.chars().take(32).collect();
-    let text = format!("{method} is not allowed here; allowed: {allow}");
-    let mut response = refuse(&Fault::new(Code::MethodNotAllowed, text));
-    response.headers.push(("Allow", allow.into()));
-    response
-}
-
-pub(super) fn draining() -> Fault {
-    Fault::new(Code::Unavailable, "the server is about to stop: try again")
-}
-
-pub(super) fn disabled() -> Fault {
+fn disabled() -> Fault {
     Fault::new(Code::PublishPermissionDenied, "the app is disabled")
 }
 

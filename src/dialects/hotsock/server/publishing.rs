@@ -7,12 +7,8 @@ use crate::base::name::Name;
 use crate::base::time::{Now, UnixMillis};
 use crate::broker::{Command, Refusal, Reply};
 use crate::dialects::Output;
+use crate::dialects::hotsock::calls::accepted;
 use crate::dialects::hotsock::faults::Fault;
-use crate::wire::json;
-
-/// What a schedule's name starts with; the rest is its id. Source: our reference, section 8.
-pub(in super::super) const ARN_PREFIX: &str =
-    "arn:aws:scheduler:local:000000000000:schedule/default/";
 
 /// Some messages; the ticket of an ask is its message's place. They are asked in order, and what becomes of one
 /// changes nothing for the others.
@@ -129,26 +125,11 @@ impl Publishing {
     pub fn results(&self) -> impl Iterator<Item = Result<Vec<u8>, &Fault>> {
         self.items.iter().map(|item| match &item.step {
             Step::Failed(fault) => Err(fault),
-            step => Ok(item.answer(step)),
+            Step::Done { id, schedule } => {
+                let id = id.filter(|_| item.shows_id);
+                Ok(accepted(&item.channel, &item.event, id, *schedule))
+            }
+            _ => Ok(accepted(&item.channel, &item.event, None, None)),
         })
-    }
-}
-
-impl Item {
-    fn answer(&self, step: &Step) -> Vec<u8> {
-        let mut out = b"{\"channel\":".to_vec();
-        json::write_str(&mut out, &self.channel);
-        out.extend_from_slice(b",\"event\":");
-        json::write_str(&mut out, &self.event);
-        if let Step::Done { id, schedule } = step {
-            if let Some(id) = id.filter(|_| self.shows_id) {
-                out.extend_from_slice(format!(",\"id\":\"{id}\"").as_bytes());
-            }
-            if let Some(id) = schedule {
-                out.extend_from_slice(format!(",\"scheduleArn\":\"{ARN_PREFIX}{id}\"").as_bytes());
-            }
-        }
-        out.push(b'}');
-        out
     }
 }
