@@ -691,5 +691,4 @@ fn numbered(values: Vec<(Bytes, Bytes)>) -> impl Iterator<Item = (u64, Bytes)> {
 }
 
 #[cfg(test)]
-#[path = "hooks/tests.rs"]
 mod tests;
