@@ -8,8 +8,8 @@ mod listen;
 mod publish;
 mod settings;
 mod store;
-mod webhooks;
 mod token;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
