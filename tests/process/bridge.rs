@@ -33,7 +33,17 @@ enum Route {
     Bearer(&'static str),
 }
 
+/// Pusher's comes after Hotsock's, whose subscription its count would tell it.
 const SPEAKERS: &[Speaker] = &[
+    Speaker {
+        dialect: "hotsock",
+        path: "/v1?token=TOKEN",
+        says: &[("hotsock.connected", r#"{"event":"hotsock.subscribe","channel":"hello"}"#)],
+        ready: "hotsock.subscribed",
+        event: r#""channel":"hello""#,
+        route: Route::Bearer("/publish"),
+        body: r#"{"channel":"hello","event":"greeting","data":{"text":"TRACE"}}"#,
+    },
     Speaker {
         dialect: "pusher",
         path: "/app/app-key?protocol=7",
@@ -72,15 +82,6 @@ const SPEAKERS: &[Speaker] = &[
         event: r#""type":"accountevent""#,
         route: Route::Signed("authrequest/events"),
         body: r#"{"accountId":"dev","category":"channel","subCategory":"hello","eventName":"greeting","data":{"text":"TRACE"}}"#,
-    },
-    Speaker {
-        dialect: "hotsock",
-        path: "/v1?token=TOKEN",
-        says: &[("hotsock.connected", r#"{"event":"hotsock.subscribe","channel":"hello"}"#)],
-        ready: "hotsock.subscribed",
-        event: r#""channel":"hello""#,
-        route: Route::Bearer("/publish"),
-        body: r#"{"channel":"hello","event":"greeting","data":{"text":"TRACE"}}"#,
     },
 ];
 
