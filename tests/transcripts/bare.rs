@@ -68,6 +68,10 @@ impl Render for Watched {
         self.lanes.shows_members(lane)
     }
 
+    fn reports(&self) -> bool {
+        self.lanes.reports()
+    }
+
     fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
         let report = self.lanes.report(event, about);
         self.reports.borrow_mut().extend(report.clone());
