@@ -201,7 +201,7 @@ impl World {
             let before = peer.seen_ids.insert(id.clone(), *n);
             assert!(before.is_none_or(|it| it == *n), "an id is of one event");
         }
-        let is_bad = |n: u64| peer.refuses > 0 && n % peer.refuses == 0;
+        let is_bad = |n: u64| peer.refuses > 0 && n.is_multiple_of(peer.refuses);
         let outcome = match (peer.mood, self.chance.below(6)) {
             (Mood::Down, it) if it < 3 => Err(Silence::Unreachable),
             (Mood::Down, _) | (Mood::Moody, 1) => Err(Silence::Late),
