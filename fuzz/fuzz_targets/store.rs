@@ -25,4 +25,5 @@ fuzz_target!(|bytes: &[u8]| {
     let _ = format::decode_key(key, value);
     let _ = format::decode_state(key, value);
     let _ = format::decode_leftover(key, value);
+    let _ = format::parse_pushed_key(key);
 });

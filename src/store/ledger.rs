@@ -431,5 +431,7 @@ impl Ledger {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 #[path = "ledger_tests.rs"]
 mod tests;

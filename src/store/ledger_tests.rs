@@ -8,23 +8,23 @@ use crate::store::memory::{Memory, Outcome};
 use crate::store::{Bounds, Head, NEVER, Page, PageAsk, open};
 
 const STORE: u128 = 42;
-const FREE: fn(&StreamKey) -> Bounds = |_| Bounds { records_max: 0, bytes_max: 0 };
+pub(super) const FREE: fn(&StreamKey) -> Bounds = |_| Bounds { records_max: 0, bytes_max: 0 };
 
-fn stream(name: &str) -> StreamKey {
+pub(super) fn stream(name: &str) -> StreamKey {
     StreamKey { app: "app".into(), channel: name.into() }
 }
 
-fn ledger(memory: &Memory) -> Ledger {
+pub(super) fn ledger(memory: &Memory) -> Ledger {
     open::settle(memory, STORE).unwrap();
     Ledger::new(Arc::new(memory.clone()), STORE).unwrap()
 }
 
-fn first(name: &str) -> Epoch {
+pub(super) fn first(name: &str) -> Epoch {
     first_epoch(STORE, &stream(name))
 }
 
 /// A record of `bytes` bytes, ordered at its serial's second.
-fn record(serial: u64, expires: UnixMillis, bytes: usize) -> Record {
+pub(super) fn record(serial: u64, expires: UnixMillis, bytes: usize) -> Record {
     Record {
         serial: Serial(serial),
         id: EventId(u128::from(serial) << 80),
@@ -43,7 +43,7 @@ fn one(ledger: &mut Ledger, ask: Ask) -> Answer {
     at(ledger, ask, UnixMillis(0))
 }
 
-fn at(ledger: &mut Ledger, ask: Ask, clock: Clock) -> Answer {
+pub(super) fn at(ledger: &mut Ledger, ask: Ask, clock: Clock) -> Answer {
     let mut answers = ledger.answer([ask], clock);
     assert_eq!(answers.len(), 1);
     answers.remove(0)
@@ -53,7 +53,11 @@ fn whole(name: &str) -> Ask {
     Ask::Open { stream: stream(name), after: Serial(0), tail: 0, bytes_max: u64::MAX }
 }
 
-fn opened(ledger: &mut Ledger, name: &str, clock: Clock) -> (Head, Vec<Record>, Vec<KeyRecord>) {
+pub(super) fn opened(
+    ledger: &mut Ledger,
+    name: &str,
+    clock: Clock,
+) -> (Head, Vec<Record>, Vec<KeyRecord>) {
     match at(ledger, whole(name), clock) {
         Answer::Opened { head, tail, keys } => (head, tail, keys),
         other => panic!("{other:?}"),
@@ -67,7 +71,7 @@ fn page(ledger: &mut Ledger, name: &str, page: PageAsk, clock: Clock) -> Page {
     }
 }
 
-fn round(ledger: &mut Ledger, clock: Clock, bounds: Bounds) -> Vec<(StreamKey, Head)> {
+pub(super) fn round(ledger: &mut Ledger, clock: Clock, bounds: Bounds) -> Vec<(StreamKey, Head)> {
     let mut moved = Vec::new();
     for _ in 0..10_000 {
         let portion = ledger.sweep(clock, &|_| bounds).unwrap();
@@ -614,6 +618,3 @@ fn headers_that_were_forgotten_are_read_again() {
     assert!(same(&one(&mut ledger, append("a", first("a"), 3..=3)), &order()));
     assert!(matches!(one(&mut ledger, append("a", first("a"), 4..=4)), Answer::Appended { .. }));
 }
-
-#[path = "ledger_model.rs"]
-mod model;

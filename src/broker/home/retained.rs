@@ -19,8 +19,8 @@ use crate::store::{Answer, Ask, Shelf};
 
 /// Reads for who asks that the store has not answered, at most; a further one is refused.
 const READS_MAX: usize = 4096;
-/// Reactions that the store is asked for at once.
-const REACTIONS_PER_READ: u32 = 2048;
+/// Reactions that the store is asked for at once; few in tests, so that the model meets a second page.
+const REACTIONS_PER_READ: u32 = if cfg!(test) { 2 } else { 2048 };
 /// And bytes of them.
 const BYTES_PER_READ: u64 = 1 << 20;
 /// Reactions that are told with one page, at most; those of its last messages are missing if there are more.

@@ -20,8 +20,8 @@ use crate::wire::json::same_value;
 
 /// Bytes of keys and values that a subscription starts with, at most.
 pub(super) const OBSERVED_BYTES_MAX: u64 = 4 << 20;
-/// Values that the store is asked for at once.
-const VALUES_PER_READ: u32 = 512;
+/// Values that the store is asked for at once; few in tests, so that the model meets a second page.
+const VALUES_PER_READ: u32 = if cfg!(test) { 2 } else { 512 };
 /// And bytes of them.
 const BYTES_PER_READ: u64 = 1 << 20;
 /// Keys that one ask may name; further ones are not looked at.

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::broker::state::{
-    AdmitKey, Keys, React, Reaction, Retained, RetainedQuery, SetValue, Value, ValuesQuery,
+    AdmitKey, Keys, React, Reaction, Retained, RetainedQuery, SetValue, Value, ValueChange,
+    ValuesQuery,
 };
 use crate::broker::{Keep, Report, report};
 use crate::store::Shelf;
@@ -34,6 +35,14 @@ fn payload(text: &str) -> Payload {
 /// What is set as a value by the operation of a number.
 fn data_number(number: usize) -> String {
     (number + 1_000).to_string()
+}
+
+/// Whether a change is one.
+fn is_other(change: &ValueChange) -> bool {
+    match (&change.data, &change.previous) {
+        (Some(data), Some(previous)) => !same_value(&data.0, &previous.0),
+        (data, previous) => data != previous,
+    }
 }
 
 fn text(payload: &Payload) -> String {
@@ -383,7 +392,7 @@ impl Scene {
                 }
             }
             Happening::ValueChanged(change) => {
-                assert!(!change.is_expired);
+                assert!(!change.is_expired && is_other(change), "seed {seed}: {change:?}");
                 let known = self.clients[n].view.get(&*change.key).cloned();
                 let previous = change.previous.as_ref().map(text);
                 let is_over =

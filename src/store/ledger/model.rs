@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::tests::{FREE, at, first, ledger, opened, record, round, stream};
 use super::*;
+use crate::base::event_id::EventId;
 use crate::base::prng::Prng;
-use crate::store::tools;
+use crate::base::time::UnixMillis;
+use crate::store::memory::{Memory, Outcome};
+use crate::store::{Bounds, NEVER, tools};
 
 /// What a store should hold, plainly.
 #[derive(Clone, Debug, Default, PartialEq)]
