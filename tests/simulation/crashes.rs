@@ -11,10 +11,9 @@ use ringmain::config::Config;
 use ringmain::config::history::History;
 use ringmain::reactor::sim::{Faults, SimClient};
 use ringmain::store::memory::Memory;
-use ringmain::wire::websocket::encode::{Compression, masked_frame};
-use ringmain::wire::websocket::{Decoder, Opcode, Role, Step};
 use serde_json::{Value, json};
 
+use crate::link::Link;
 use crate::tell;
 use crate::universe::Universe;
 
@@ -35,16 +34,6 @@ struct Listener {
     heard: BTreeMap<u64, String>,
     replayed: u64,
     resumed: u64,
-}
-
-/// One WebSocket connection.
-struct Link {
-    socket: SimClient,
-    decoder: Decoder,
-    assembly: Vec<u8>,
-    head: Vec<u8>,
-    is_open: bool,
-    is_subscribed: bool,
 }
 
 /// One who publishes one event after the other, each until it is acknowledged.
@@ -292,20 +281,7 @@ impl Listener {
         if self.link.is_some() {
             return;
         }
-        let socket = universe.connect();
-        socket.send(
-            b"GET /app/app-key?protocol=2 HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\n\
-              Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
-              Sec-WebSocket-Version: 13\r\n\r\n",
-        );
-        self.link = Some(Link {
-            socket,
-            decoder: Decoder::new(Role::Client, 1 << 20, false),
-            assembly: Vec::new(),
-            head: Vec::new(),
-            is_open: false,
-            is_subscribed: false,
-        });
+        self.link = Some(Link::open(universe, "/app/app-key?protocol=2"));
     }
 
     fn cut(&mut self) {
@@ -377,34 +353,6 @@ impl Listener {
                 self.position = Some((stream, serial, id));
             }
             other => panic!("nobody sends {other}: {message}"),
-        }
-    }
-}
-
-impl Link {
-    fn say(&self, message: &Value) {
-        let text = message.to_string();
-        let frame = masked_frame(Opcode::Text, Compression::Plain, text.as_bytes(), [7; 4]);
-        self.socket.send(&frame);
-    }
-
-    fn messages(&mut self) -> Vec<Value> {
-        let mut bytes = self.socket.received();
-        if !self.is_open {
-            self.head.extend_from_slice(&bytes);
-            let end = self.head.windows(4).position(|it| it == b"\r\n\r\n");
-            let Some(end) = end else { return Vec::new() };
-            self.is_open = true;
-            bytes = self.head.split_off(end + 4);
-        }
-        let (mut input, mut messages) = (&mut bytes[..], Vec::new());
-        loop {
-            match self.decoder.next(&mut input, &mut self.assembly) {
-                Ok(Step::NeedMore) => return messages,
-                Ok(Step::Text(text)) => messages.push(serde_json::from_str(text).expect("JSON")),
-                Ok(Step::Ping(_)) => {}
-                other => panic!("nobody sends {other:?}"),
-            }
         }
     }
 }

@@ -9,7 +9,12 @@ mod back_end;
 mod broken;
 mod checks;
 mod crashes;
+mod hotsock;
 mod keep;
+mod link;
+#[allow(dead_code)]
+#[path = "../transcripts/mint.rs"]
+mod mint;
 mod peer;
 mod scene;
 mod universe;
