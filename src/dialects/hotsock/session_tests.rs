@@ -745,5 +745,4 @@ fn a_broadcast_needs_no_subscription_and_a_bridged_channel_is_the_others() {
     assert_eq!(short(&it.grant()), [".subscribed news"]);
 }
 
-#[path = "session_state_tests.rs"]
 mod state;
