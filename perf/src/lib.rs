@@ -6,11 +6,13 @@
 
 pub mod args;
 pub mod bare;
+mod bench;
 pub mod compare;
 pub mod curve;
 pub mod durable;
 pub mod fanout;
 pub mod histogram;
+mod lines;
 pub mod load;
 pub mod process;
 pub mod publish;
