@@ -7,6 +7,7 @@
 pub mod apps;
 pub mod identity;
 pub mod jwt;
+pub mod keyring;
 pub mod sign;
 pub mod source;
 

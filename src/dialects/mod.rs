@@ -6,6 +6,7 @@
 pub mod admin;
 mod api;
 pub mod authrequest;
+pub mod hotsock;
 pub mod hypothesis;
 pub mod lanes;
 pub mod list;

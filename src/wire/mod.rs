@@ -5,6 +5,7 @@
 //! error; errors know the status or close code that the peer is told. Read [`http::head`] first,
 //! then [`websocket::decode`].
 
+pub mod base64;
 pub mod http;
 pub mod json;
 pub mod sse;

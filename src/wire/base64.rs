@@ -1,0 +1,106 @@
+//! Base64 in both of its alphabets. Source: RFC 4648, sections 4 and 5.
+
+/// Which 64 characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alphabet {
+    /// With `+` and `/`.
+    Standard,
+    /// With `-` and `_`: for addresses and tokens.
+    Url,
+}
+
+impl Alphabet {
+    fn last(self) -> [u8; 2] {
+        match self {
+            Self::Standard => *b"+/",
+            Self::Url => *b"-_",
+        }
+    }
+
+    fn character(self, digit: u32) -> char {
+        let digit = (digit & 63) as u8;
+        char::from(match digit {
+            0..26 => b'A' + digit,
+            26..52 => b'a' + (digit - 26),
+            52..62 => b'0' + (digit - 52),
+            _ => self.last()[usize::from(digit - 62)],
+        })
+    }
+
+    fn digit(self, character: u8) -> Option<u32> {
+        let digit = match character {
+            b'A'..=b'Z' => character - b'A',
+            b'a'..=b'z' => character - b'a' + 26,
+            b'0'..=b'9' => character - b'0' + 52,
+            _ => 62 + self.last().iter().position(|it| *it == character)? as u8,
+        };
+        Some(u32::from(digit))
+    }
+}
+
+/// Appends bytes in Base64, without padding.
+pub fn encode(out: &mut String, bytes: &[u8], alphabet: Alphabet) {
+    out.reserve(bytes.len().div_ceil(3) * 4);
+    for group in bytes.chunks(3) {
+        let word = group.iter().fold(0, |word, &byte| word << 8 | u32::from(byte))
+            << (8 * (3 - group.len()));
+        for i in 0..=group.len() {
+            out.push(alphabet.character(word >> (18 - 6 * i)));
+        }
+    }
+}
+
+/// The bytes that a text without padding stands for. Nothing but its alphabet may be in it, and bits that belong to
+/// no byte are zero, so that each run of bytes has one spelling.
+pub fn decode(text: &[u8], alphabet: Alphabet) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
+    for group in text.chunks(4) {
+        if group.len() == 1 {
+            return None;
+        }
+        let mut word = 0;
+        for &character in group {
+            word = word << 6 | alphabet.digit(character)?;
+        }
+        word <<= 6 * (4 - group.len());
+        let [_, bytes @ ..] = word.to_be_bytes();
+        let (whole, rest) = bytes.split_at(group.len() - 1);
+        if rest.iter().any(|&byte| byte != 0) {
+            return None;
+        }
+        out.extend_from_slice(whole);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_decodes() {
+        for (bytes, standard, url) in [
+            (&b""[..], "", ""),
+            (b"f", "Zg", "Zg"),
+            (b"fo", "Zm8", "Zm8"),
+            (b"foo", "Zm9v", "Zm9v"),
+            (b"foob", "Zm9vYg", "Zm9vYg"),
+            (b"\xfb\xff\xfe", "+//+", "-__-"),
+        ] {
+            for (alphabet, text) in [(Alphabet::Standard, standard), (Alphabet::Url, url)] {
+                let mut out = String::new();
+                encode(&mut out, bytes, alphabet);
+                assert_eq!(out, text);
+                assert_eq!(decode(text.as_bytes(), alphabet).as_deref(), Some(bytes), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn each_run_of_bytes_has_one_spelling() {
+        for text in ["Z", "Zg==", "Zh", "Zm9", "Zm9vY", "Zm 9v", "Zm9v\n", "Zm9+", "Zm9.", "é"] {
+            assert_eq!(decode(text.as_bytes(), Alphabet::Url), None, "{text}");
+        }
+        assert_eq!(decode(b"-__-", Alphabet::Standard), None);
+    }
+}
