@@ -117,7 +117,7 @@ impl Bench {
         let (now, cpu) = (sys::now_ns(), process::by_thread(pid)?);
         let (counts, histograms) = (
             load.counts.clone(),
-            [load.answer.clone(), load.last.clone(), load.storm_answer.clone()],
+            [load.answer.clone(), load.each.clone(), load.last.clone(), load.storm_answer.clone()],
         );
         let Some((metrics_before, since, cpu_before)) = before else {
             return Err(io::Error::other(format!("stalled; last error: {:?}", load.last_error())));
@@ -132,13 +132,14 @@ impl Bench {
             let text = format!("{faults:?}; last error: {:?}", load.last_error());
             return Err(io::Error::other(text));
         }
-        let [answer, last, storm_answer] = histograms;
+        let [answer, each, last, storm_answer] = histograms;
         Ok(Window {
             seconds: (now - since) as f64 / 1e9,
             counts,
             cpu: cpu.since(cpu_before),
             metrics: after,
             answer,
+            each,
             last,
             storm_answer,
         })
@@ -153,6 +154,7 @@ pub(crate) struct Window {
     /// The server's own, as differences.
     pub metrics: BTreeMap<String, f64>,
     pub answer: Histogram,
+    pub each: Histogram,
     pub last: Histogram,
     pub storm_answer: Histogram,
 }

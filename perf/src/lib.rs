@@ -5,6 +5,7 @@
 //! disk can do. The comparison servers in `bin/` share `wire`.
 
 pub mod args;
+mod ask;
 pub mod bare;
 mod bench;
 pub mod compare;
@@ -12,6 +13,7 @@ pub mod curve;
 pub mod durable;
 pub mod fanout;
 pub mod histogram;
+pub mod hotsock;
 mod lines;
 pub mod load;
 pub mod process;
@@ -19,4 +21,5 @@ pub mod publish;
 pub mod report;
 pub mod scenarios;
 pub mod sys;
+pub mod token;
 pub mod wire;

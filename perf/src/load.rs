@@ -113,11 +113,14 @@ pub struct Script {
     /// What the server's first words have in them.
     pub greeting: &'static str,
     /// What a connection answers to them; with nothing it is live.
-    pub greeted: Box<dyn Fn(&[u8]) -> Vec<String>>,
+    pub greeted: Answering,
     /// What the answer to each of these has in it.
     pub answer: &'static str,
     pub publish: Publishing,
 }
+
+/// What is said to a text.
+pub type Answering = Box<dyn Fn(&[u8]) -> Vec<String>>;
 
 /// How a publish is spelt.
 pub type Spelling = Box<dyn Fn(&mut Vec<u8>, Marked, usize)>;
