@@ -325,3 +325,7 @@ fn public_pem(pem: &str) -> Result<Vec<u8>, &'static str> {
     let inside = inside.ok_or("the key is not PEM from BEGIN PUBLIC KEY to END PUBLIC KEY")?;
     loose_base64(inside.as_bytes()).ok_or("what the PEM holds is not Base64")
 }
+
+#[cfg(test)]
+#[path = "keyring_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod jwt;
 pub mod keyring;
 pub mod sign;
+pub mod sigv4;
 pub mod source;
 
 pub use apps::{App, Apps, Seat};

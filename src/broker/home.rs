@@ -5,8 +5,16 @@
 
 mod durable;
 mod keeping;
+mod later;
+mod line;
+mod once;
+mod publishing;
+mod reactions;
 mod replaying;
+mod retained;
 mod state;
+mod subscribing;
+mod values;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,15 +22,17 @@ use std::sync::Arc;
 use self::durable::{Durable, Pending};
 pub use self::keeping::Keeping;
 use self::keeping::Used;
+use self::later::Later;
+use self::line::Line;
+use self::state::{Origin, Reports};
 use super::history::Window;
 use super::interest::Interest;
 use super::members::Members;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
 use super::{
-    Channel, Command, Control, Delivery, Description, Down, Event, Gap, Happening, Member, Mode,
-    Presence, Publish, Published, Refusal, Render, Replay, Reply, Start, Subscribe, Subscribed,
-    Tags, Up,
+    Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Presence,
+    Refusal, Render, Reply, Tags, Up,
 };
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
@@ -83,10 +93,14 @@ pub struct Home {
     history_bytes: u64,
     /// The channel whose window was halved last to make room.
     hand: u32,
-    /// When each key's time is over, by then about: channel, key, and the event it was used for.
-    keys: VecDeque<(Nanos, u32, Name, EventId)>,
+    /// When each key's time is over: channel, key, and the event it was used for.
+    keys: BTreeSet<(Nanos, u32, Name, EventId)>,
     keys_used: usize,
     in_flight_bytes: u64,
+    /// Reads for who asks, beside history, that the store has not answered.
+    reads_open: usize,
+    reports: Reports,
+    later: Later,
     counts: Counts,
 }
 
@@ -103,6 +117,14 @@ pub struct Counts {
     pub replayed: u64,
     /// Positions that were refused.
     pub gaps: u64,
+    /// Reports to the world outside that found no room to wait for the store.
+    pub reports_lost: u64,
+    /// Schedules that were done ...
+    pub schedules_done: u64,
+    /// ... those that were late ...
+    pub schedules_late: u64,
+    /// ... and the publishes among them, which nobody else counts.
+    pub published: u64,
 }
 
 /// Who asked, and where the answer goes.
@@ -143,6 +165,8 @@ struct Rare {
     durable: Option<Box<Durable>>,
     /// Idempotency keys that were used.
     keys: HashMap<Name, Used>,
+    /// Operations on their way to disk; none: there are none.
+    line: Option<Box<Line>>,
     /// When this channel wants to be looked at; never later than something in it is due.
     timer: Option<Nanos>,
 }
@@ -192,6 +216,7 @@ impl Held {
         let is_kept = |rare: &Rare| {
             rare.kept.is_some()
                 || !rare.keys.is_empty()
+                || rare.line.is_some()
                 || match (&rare.durable, &rare.history) {
                     (Some(durable), _) => durable.idle_from().is_none_or(|it| it > now.steady),
                     (None, Some(window)) => {
@@ -261,38 +286,57 @@ impl Held {
         out.extend(self.interest.shards().map(|shard| (shard, Down::Deliver(delivery.clone()))));
     }
 
-    /// Tells an event of the channel's own, if anyone is there to hear it.
+    /// Tells an event of the channel's own to who is there to hear it, and to the world outside.
     fn tell(
         &self,
         happening: Happening,
         now: Now,
         render: &dyn Render,
+        reports: &mut Reports,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        let is_reported = render.reports();
+        if self.interest.is_empty() && !is_reported {
+            return;
+        }
+        let event = self.happened(happening, now);
+        if is_reported && let Some(report) = render.report(&event, None) {
+            reports.take(report);
+        }
         if !self.interest.is_empty() {
-            self.deliver(self.happened(happening, now), None, render, out);
+            self.deliver(event, None, render, out);
         }
     }
 
-    /// Tells who came, changed or left, with everyone present where some lane shows that.
+    /// Tells who came, changed or left, with everyone present where some lane or the world outside shows that.
     fn tell_members(
         &self,
         what: fn(Arc<Presence>) -> Happening,
-        member: Arc<Member>,
+        member: &Arc<Member>,
         now: Now,
         render: &dyn Render,
+        reports: &mut Reports,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        if self.interest.is_empty() {
+        let is_reported = render.reports();
+        if self.interest.is_empty() && !is_reported {
             return;
         }
-        let are_shown = self.interest.lanes().iter().any(|lane| render.shows_members(lane));
+        let shown = |lane| render.shows_members(lane);
+        let are_shown = is_reported || self.interest.lanes().iter().any(shown);
         let members = if are_shown { self.snapshot() } else { Vec::new() };
-        self.tell(what(Arc::new(Presence { member, members })), now, render, out);
+        let presence = Arc::new(Presence { member: member.clone(), members });
+        self.tell(what(presence), now, render, reports, out);
     }
 
     /// Tells the subscription count if it changed, or sees to it that it is told later.
-    fn tell_count(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
+    fn tell_count(
+        &mut self,
+        now: Now,
+        render: &dyn Render,
+        reports: &mut Reports,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
         let counted = self.counted;
         let Some(count) = self.rare.as_mut().and_then(|rare| rare.count.as_mut()) else { return };
         let free_at = count.told_at.map_or(now.steady, |at| at + COUNT_PERIOD);
@@ -302,7 +346,8 @@ impl Held {
             count.due = Some(free_at);
         } else {
             *count = Count { told: counted, told_at: Some(now.steady), due: None };
-            self.tell(Happening::SubscriptionCount(u64::from(counted)), now, render, out);
+            let happening = Happening::SubscriptionCount(u64::from(counted));
+            self.tell(happening, now, render, reports, out);
         }
     }
 }
@@ -331,9 +376,12 @@ impl Home {
             tag_next: 0,
             history_bytes: 0,
             hand: 0,
-            keys: VecDeque::new(),
+            keys: BTreeSet::new(),
             keys_used: 0,
             in_flight_bytes: 0,
+            reads_open: 0,
+            reports: Reports::default(),
+            later: Later::default(),
             counts: Counts::default(),
         }
     }
@@ -343,6 +391,9 @@ impl Home {
     pub fn keeping(mut self, keeping: Keeping) -> Self {
         self.prng = Prng::new(keeping.seed);
         self.has_durable = keeping.rules.any_durable();
+        if keeping.shard.is_some() {
+            self.later = Later::to_load();
+        }
         self.keeping = keeping;
         self
     }
@@ -397,7 +448,10 @@ impl Home {
             }
             // The edge's own affair; it never gets here.
             Command::Unsubscribe(_) | Command::Refilter(..) => return,
-            Command::Publish(publish) => return self.publish(asker, *publish, now, render, out),
+            Command::Publish(publish) => {
+                let origin = Origin::of(asker, publish.quiet);
+                return self.publish(origin, *publish, now, render, out);
+            }
             Command::Describe(channel) => {
                 let description =
                     self.find(&channel).map(|number| self.channels[number].describe(now));
@@ -424,7 +478,7 @@ impl Home {
             },
             Command::Reset(channel) => return self.purge(asker, &channel, None, now, out),
             Command::Purge(channel, to) => return self.purge(asker, &channel, Some(to), now, out),
-            command => return self.ask_state(asker, command, now, render, out),
+            command => return self.ask_later(asker, command, now, render, out),
         };
         asker.answer(reply, out);
     }
@@ -432,14 +486,17 @@ impl Home {
     /// When [`Home::expire`] has something to do next.
     pub fn next_due(&self) -> Option<Nanos> {
         let timer = self.timers.first().map(|&(due, _)| due);
-        let key = self.keys.front().map(|&(due, ..)| due);
-        timer.into_iter().chain(key).min()
+        let key = self.keys.first().map(|&(due, ..)| due);
+        let dues = [timer, key, self.reports_due(), self.later.next_due()];
+        dues.into_iter().flatten().min()
     }
 
     /// Does what is due: forgets kept events, history and keys, tells counts that waited. Looks at
     /// [`EXPIRE_MAX`] channels and keys at most; if more are due, [`Home::next_due`] stays in the past.
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
+        self.retry_reports(now);
+        self.look_later(now);
         for _ in 0..EXPIRE_MAX {
             let Some(&(due, number)) = self.timers.first() else { return };
             if due > now.steady {
@@ -451,7 +508,7 @@ impl Home {
             rare.timer = None;
             rare.kept.take_if(|kept| kept.until <= now.steady);
             if rare.count.is_some_and(|count| count.due.is_some()) {
-                held.tell_count(now, render, out);
+                held.tell_count(now, render, &mut self.reports, out);
             }
             let clock = self.clock(now);
             self.with_window(number, |window| window.expire(clock));
@@ -495,7 +552,8 @@ impl Home {
             let count_due = rare.count.and_then(|count| count.due);
             let kept_until = rare.kept.as_ref().map(|kept| kept.until);
             // What holds the channel for another reason ends by itself, and this is looked at again.
-            let is_held = is_heard || kept_until.is_some() || !rare.keys.is_empty();
+            let is_kept = kept_until.is_some() || rare.line.is_some() || !rare.keys.is_empty();
+            let is_held = is_heard || is_kept;
             let durable_due = rare.durable.as_ref().and_then(|durable| match is_held {
                 true => durable.retry_from().filter(|_| is_heard),
                 false => durable.idle_from(),
@@ -527,236 +585,6 @@ impl Home {
             }
             self.channels.remove(number);
         }
-    }
-
-    fn publish(
-        &mut self,
-        asker: Asker,
-        publish: Publish,
-        now: Now,
-        render: &dyn Render,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        let Publish { channel, name, data, sender, exclude, arrived, tags, meta, key, .. } =
-            publish;
-        let asker = (!publish.quiet).then_some(asker);
-        let keep_last = publish.keep_last.filter(|_| !publish.guarded);
-        let is_ephemeral = publish.ephemeral || publish.guarded;
-        let number = match self.find(&channel) {
-            Some(number) => number,
-            None => {
-                let is_kept = !is_ephemeral && self.keeping.rules.of(&channel).is_some();
-                if keep_last.is_none() && key.is_none() && !is_kept {
-                    // Nobody knows it: the event is the first and the last of its channel.
-                    let id = self.next_id(now);
-                    let published = Published { id, ..Published::unkept(Serial(1)) };
-                    return answer(asker, Reply::Published(published), out);
-                }
-                match self.find_or_hold(&channel, now) {
-                    Ok(number) => number,
-                    Err(refusal) => return answer(asker, Reply::Refused(refusal), out),
-                }
-            }
-        };
-        if let Some(key) = &key {
-            if self.repeated(number, key, asker, out) {
-                return;
-            }
-            let keys_max = self.keeping.keys_max;
-            if self.keys_used >= keys_max {
-                let due = self.keys.front().map_or(now.steady, |it| it.0);
-                let free_in = Millis(due.since(now.steady).as_millis() as u64);
-                answer(asker, Reply::Refused(Refusal::KeysFull { keys_max, free_in }), out);
-                return self.settle(number, now);
-            }
-        }
-        let window = self.window(number).filter(|_| !is_ephemeral);
-        let (mode, epoch) = match window {
-            Some(window) => (window.rule.mode, Some(window.epoch)),
-            None => (Mode::None, None),
-        };
-        let has_window = self.window(number).is_some();
-        if mode == Mode::Durable && !self.may_append(name.len() + data.0.len()) {
-            return answer(asker, Reply::Refused(Refusal::StoreBusy), out);
-        }
-        let id = match mode {
-            Mode::Durable => self.next_durable_id(number, now),
-            Mode::Memory | Mode::None => self.next_id(now),
-        };
-        let held = &mut self.channels[number];
-        // Only what is kept has a place in a history.
-        let is_placed = epoch.is_some() || !has_window;
-        held.serial += u64::from(is_placed);
-        let serial = Serial(if is_placed { held.serial } else { 0 });
-        let published = Published {
-            serial,
-            id,
-            mode,
-            epoch,
-            subscription_count: u64::from(held.counted),
-            user_count: held.user_count(),
-            is_repeated: false,
-        };
-        if let Some(key) = &key {
-            self.remember_key(number, key, published, mode != Mode::Durable, now);
-        }
-        let held = &mut self.channels[number];
-        let is_heard = !held.interest.is_empty();
-        if is_heard || keep_last.is_some() || epoch.is_some() {
-            let channel = held.channel.clone();
-            let at = now.wall;
-            let happening = Happening::Message { name, data, sender };
-            let guarded = publish.guarded;
-            let event =
-                Event { channel, serial, epoch, id, at, arrived, tags, meta, guarded, happening };
-            if mode == Mode::Durable {
-                return self.append(number, event, exclude, keep_last, key, asker, now);
-            }
-            if epoch.is_some() || keep_last.is_some() {
-                self.keep(number, Arc::new(event.clone()), epoch.is_some(), keep_last, now);
-            }
-            if is_heard {
-                self.channels[number].deliver(event, exclude, render, out);
-            }
-        }
-        answer(asker, Reply::Published(published), out);
-        if has_window || keep_last.is_some() || key.is_some() {
-            self.settle(number, now);
-            self.bound_history(now);
-        }
-    }
-
-    /// Keeps an event in memory: in the channel's history, as its last, or both.
-    fn keep(
-        &mut self,
-        number: u32,
-        event: Arc<Event>,
-        in_history: bool,
-        as_last: Option<Millis>,
-        now: Now,
-    ) {
-        if let Some(span) = as_last {
-            let kept = Kept { event: event.clone(), until: now.steady + span };
-            self.channels[number].rare.get_or_insert_default().kept = Some(kept);
-        }
-        if in_history {
-            self.counts.kept_memory += 1;
-            let clock = self.clock(now);
-            self.with_window(number, |window| {
-                let expires = window.expiry(clock);
-                window.push(event, expires, usize::MAX);
-            });
-        }
-    }
-
-    fn subscribe(
-        &mut self,
-        asker: Asker,
-        granted: Box<Subscribe>,
-        now: Now,
-        render: &dyn Render,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        if granted.start == Start::Now {
-            return self.attach(asker, granted, None, now, render, out);
-        }
-        match self.admit(&granted, now) {
-            Ok(number) => self.subscribe_from(number, asker, granted, now, render, out),
-            Err(refusal) => asker.answer(Reply::Refused(refusal), out),
-        }
-    }
-
-    /// Lets a subscription stand, behind what it begins with.
-    fn attach(
-        &mut self,
-        asker: Asker,
-        granted: Box<Subscribe>,
-        replay: Option<Box<Result<Replay, Gap>>>,
-        now: Now,
-        render: &dyn Render,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        let number = match self.admit(&granted, now) {
-            Ok(number) => number,
-            Err(refusal) => return asker.answer(Reply::Refused(refusal), out),
-        };
-        let position = self.position(number);
-        let held = &mut self.channels[number];
-        if let Some(member) = &granted.member
-            && held.rare.get_or_insert_default().members.join(member)
-        {
-            self.members += 1;
-            // Before the attach, so that nobody hears of themselves.
-            held.tell_members(Happening::MemberAdded, member.clone(), now, render, out);
-        }
-        held.interest.add(asker.shard, granted.lane);
-        if !granted.silent {
-            held.counted += 1;
-        }
-        let reply = Box::new(Subscribed {
-            channel: held.channel.clone(),
-            // On disk the newest may still be on their way.
-            after: position.map_or(Serial(held.serial), |position| position.serial),
-            description: held.describe(now),
-            members: held.snapshot(),
-            position,
-            replay,
-            values: Vec::new(),
-            has_more_values: false,
-        });
-        let announce = granted.announce_count;
-        let Asker { shard, to, ticket } = asker;
-        out.push((shard, Down::Attach { to, ticket, granted, reply }));
-        // After the attach, so that the new subscriber hears it too.
-        if announce {
-            held.rare.get_or_insert_default().count.get_or_insert_default();
-        }
-        held.tell_count(now, render, out);
-        self.settle(number, now);
-    }
-
-    /// Whether there is room for the channel and the user; the channel's number if so.
-    fn admit(&mut self, subscribe: &Subscribe, now: Now) -> Result<u32, Refusal> {
-        if let Some(member) = &subscribe.member {
-            let members_max = subscribe.members_max;
-            let members =
-                self.find(&subscribe.channel).and_then(|number| self.channels[number].members());
-            let present = members.map_or(0, Members::len);
-            let is_there = members.is_some_and(|members| members.contains(&member.user_id));
-            if !is_there && present >= members_max as usize {
-                return Err(Refusal::MembersFull { members_max });
-            }
-        }
-        self.find_or_hold(&subscribe.channel, now)
-    }
-
-    fn detach(
-        &mut self,
-        ended: &Subscribe,
-        from_shard: ShardId,
-        now: Now,
-        render: &dyn Render,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        let number = self.find(&ended.channel).expect("a subscribed channel is held");
-        let held = &mut self.channels[number];
-        held.interest.remove(from_shard, ended.lane);
-        if !ended.silent {
-            assert!(held.counted > 0, "more subscriptions ended than began");
-            held.counted -= 1;
-        }
-        if let Some(member) = &ended.member {
-            let rare = held.rare.as_mut().expect("a member's channel has members");
-            if rare.members.leave(&member.user_id) {
-                self.members -= 1;
-                held.tell_members(Happening::MemberRemoved, member.clone(), now, render, out);
-            }
-        }
-        held.tell_count(now, render, out);
-        if held.interest.is_empty() {
-            self.linger(number, now);
-        }
-        self.settle(number, now);
     }
 
     fn survey(&self, app: AppIndex, prefix: &str, from: u32) -> Reply {

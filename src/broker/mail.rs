@@ -19,6 +19,11 @@ pub trait Render {
         false
     }
 
+    /// Whether the world outside is told anything: [`Render::report`].
+    fn reports(&self) -> bool {
+        false
+    }
+
     /// What the world outside is told of an event; none: nothing. `about` is what the publisher wants to be told with
     /// it, none for what happened without one. Called for events of the channel's own, and for those with `about`.
     fn report(&self, _event: &Event, _about: Option<&Payload>) -> Option<Report> {

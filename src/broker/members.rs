@@ -11,11 +11,15 @@ use crate::broker::Member;
 /// everyone in it, so that an index would save the least part of the work. Most such channels have
 /// one member (a signed-in user's own channel), and there are as many as connections.
 #[derive(Debug, Default)]
-pub(crate) struct Members(Few<User>);
+pub(crate) struct Members {
+    users: Few<User>,
+    /// What all of them weigh: see [`Member::weight`].
+    bytes: u64,
+}
 
 #[derive(Debug)]
 struct User {
-    /// As their first connection introduced them.
+    /// As their first connection introduced them, or the last that renewed them.
     member: Arc<Member>,
     connections: u32,
     /// [`mark`] of the user id.
@@ -32,45 +36,73 @@ fn mark(user_id: &str) -> u32 {
 
 impl Members {
     pub(crate) fn len(&self) -> usize {
-        self.0.as_slice().len()
+        self.users.as_slice().len()
     }
 
-    pub(crate) fn contains(&self, user_id: &str) -> bool {
-        self.find(user_id).is_some()
+    /// Bytes of what they say of themselves, all together.
+    #[cfg(test)]
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The same if this were one of them, as told here.
+    pub(crate) fn bytes_with(&self, member: &Member) -> u64 {
+        let before = self.member(&member.user_id).map_or(0, |known| known.weight());
+        self.bytes - before + member.weight()
+    }
+
+    /// Whether a user is present and known as just this.
+    pub(crate) fn knows(&self, member: &Member) -> bool {
+        self.member(&member.user_id).is_some_and(|known| known.is_known_as(member))
+    }
+
+    pub(crate) fn member(&self, user_id: &str) -> Option<&Arc<Member>> {
+        self.find(user_id).map(|at| &self.users.as_slice()[at].member)
     }
 
     /// Counts one more connection of a user; true if it is their first.
     pub(crate) fn join(&mut self, member: &Arc<Member>) -> bool {
         if let Some(at) = self.find(&member.user_id) {
-            self.0.as_mut_slice()[at].connections += 1;
+            self.users.as_mut_slice()[at].connections += 1;
             return false;
         }
         let mark = mark(&member.user_id);
-        self.0.push(User { member: member.clone(), connections: 1, mark });
+        self.bytes += member.weight();
+        self.users.push(User { member: member.clone(), connections: 1, mark });
         true
     }
 
-    /// Counts one connection less of a user who is present; true if it was their last.
-    pub(crate) fn leave(&mut self, user_id: &str) -> bool {
+    /// Lets others know something else about a user who is present.
+    pub(crate) fn renew(&mut self, member: &Arc<Member>) {
+        let at = self.find(&member.user_id).expect("who is renewed has joined");
+        let user = &mut self.users.as_mut_slice()[at];
+        self.bytes = self.bytes - user.member.weight() + member.weight();
+        user.member = member.clone();
+    }
+
+    /// Counts one connection less of a user who is present; who they were if it was their last.
+    pub(crate) fn leave(&mut self, user_id: &str) -> Option<Arc<Member>> {
         let at = self.find(user_id).expect("who leaves has joined");
-        let user = &mut self.0.as_mut_slice()[at];
+        let user = &mut self.users.as_mut_slice()[at];
         user.connections -= 1;
         if user.connections > 0 {
-            return false;
+            return None;
         }
-        self.0.remove(at);
-        true
+        let gone = user.member.clone();
+        self.bytes -= gone.weight();
+        self.users.remove(at);
+        Some(gone)
     }
 
     /// Everyone present, in the order they joined.
     pub(crate) fn snapshot(&self) -> Vec<Arc<Member>> {
-        self.0.as_slice().iter().map(|user| user.member.clone()).collect()
+        self.users.as_slice().iter().map(|user| user.member.clone()).collect()
     }
 
     fn find(&self, user_id: &str) -> Option<usize> {
         let mark = mark(user_id);
         let is_it = |user: &User| user.mark == mark && *user.member.user_id == *user_id;
-        self.0.as_slice().iter().position(is_it)
+        self.users.as_slice().iter().position(is_it)
     }
 }
 
@@ -93,12 +125,20 @@ mod tests {
             (true, "b", true, &["a", "c", "b"]),
             (false, "c", true, &["a", "b"]),
         ] {
-            let changed = if joins { members.join(&member(who)) } else { members.leave(who) };
+            let changed =
+                if joins { members.join(&member(who)) } else { members.leave(who).is_some() };
             assert_eq!(changed, changes);
             assert!(
                 members.snapshot().iter().map(|member| &*member.user_id).eq(after.iter().copied())
             );
-            assert_eq!((members.contains(who), members.len()), (after.contains(&who), after.len()));
+            assert_eq!(
+                (members.member(who).is_some(), members.len()),
+                (after.contains(&who), after.len())
+            );
+            assert_eq!(
+                members.bytes(),
+                members.snapshot().iter().map(|it| it.weight()).sum::<u64>()
+            );
         }
     }
 
@@ -111,6 +151,24 @@ mod tests {
         for id in pair {
             assert!(members.join(&Arc::new(Member { user_id: id.into(), info: None })));
         }
-        assert!(members.leave(pair[1]) && members.contains(pair[0]) && !members.contains(pair[1]));
+        assert_eq!(members.leave(pair[1]).expect("the last").user_id, pair[1].into());
+        assert!(members.member(pair[0]).is_some() && members.member(pair[1]).is_none());
+    }
+
+    #[test]
+    fn who_is_renewed_keeps_their_place_and_what_they_said_last() {
+        let member = |id: &str, info: &'static str| {
+            let info = Some(crate::broker::Payload(bytes::Bytes::from_static(info.as_bytes())));
+            Arc::new(Member { user_id: id.into(), info })
+        };
+        let mut members = Members::default();
+        assert!(members.join(&member("a", "1")) && members.join(&member("b", "2")));
+        assert!(!members.join(&member("a", "333")));
+        members.renew(&member("a", "333"));
+        assert_eq!(members.snapshot(), [member("a", "333"), member("b", "2")]);
+        assert_eq!(members.bytes(), member("a", "333").weight() + member("b", "2").weight());
+        assert_eq!(members.leave("a"), None);
+        assert_eq!(members.leave("a"), Some(member("a", "333")));
+        assert_eq!(members.bytes(), member("b", "2").weight());
     }
 }

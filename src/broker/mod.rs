@@ -5,6 +5,7 @@
 //! is the whole vocabulary between them; dialects see no more of the broker than this. Read it first,
 //! then [`home`].
 
+mod deferred;
 pub mod edge;
 mod few;
 mod filtered;
@@ -20,7 +21,9 @@ mod record;
 #[cfg(test)]
 mod recovery;
 mod refusal;
+pub mod report;
 pub mod rules;
+mod shelved;
 pub mod slots;
 pub mod state;
 mod table;
@@ -38,6 +41,7 @@ use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ConnectionId, Epoch, LANES_MAX, LaneId, Serial, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, UnixMillis};
+use crate::wire::json::same_value;
 
 /// A set of lanes, one bit each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -166,6 +170,16 @@ impl Member {
     pub fn weight(&self) -> u64 {
         let info = self.info.as_ref().map_or("null".len(), |it| it.0.len());
         (r#"{"uid":"","umd":}"#.len() + self.user_id.len() + info) as u64
+    }
+
+    /// Whether others know the same about both: nothing is the same as `null`.
+    pub fn is_known_as(&self, other: &Member) -> bool {
+        let text =
+            |it: &Member| it.info.as_ref().map_or(Bytes::from_static(b"null"), |it| it.0.clone());
+        match (&self.info, &other.info) {
+            (None, None) => true,
+            _ => same_value(&text(self), &text(other)),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::{Event, Happening, Meta, Payload, Sender, Tag, Tags};
 use crate::base::ids::{ConnectionId, Epoch, ShardId};
 use crate::base::name::{Channel, Name};
-use crate::base::time::Nanos;
+use crate::base::time::{Nanos, UnixMillis};
 use crate::store::Record;
 
 const LAYOUT: u8 = 1;
@@ -20,6 +20,8 @@ const HAS_USER: u8 = 1 << 1;
 const HAS_MESSAGE_ID: u8 = 1 << 2;
 const HAS_EXTRAS: u8 = 1 << 3;
 const HAS_TAGS: u8 = 1 << 4;
+const HAS_PUBLISHER: u8 = 1 << 5;
+const HAS_WAS_DUE: u8 = 1 << 6;
 
 /// Bytes that are no message, or of a layout this version does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,8 @@ pub(super) fn encode(event: &Event) -> Bytes {
     let user = sender.as_ref().and_then(|it| it.user_id.as_ref());
     let message_id = event.meta.as_ref().and_then(|it| it.message_id.as_ref());
     let extras = event.meta.as_ref().and_then(|it| it.extras.as_ref());
+    let publisher = event.meta.as_ref().and_then(|it| it.publisher.as_ref());
+    let was_due = event.meta.as_ref().and_then(|it| it.was_due);
     let tags = event.tags.as_slice();
     let mut flags = 0;
     for (is_there, flag) in [
@@ -39,6 +43,8 @@ pub(super) fn encode(event: &Event) -> Bytes {
         (message_id.is_some(), HAS_MESSAGE_ID),
         (extras.is_some(), HAS_EXTRAS),
         (!tags.is_empty(), HAS_TAGS),
+        (publisher.is_some(), HAS_PUBLISHER),
+        (was_due.is_some(), HAS_WAS_DUE),
     ] {
         flags |= if is_there { flag } else { 0 };
     }
@@ -54,6 +60,8 @@ pub(super) fn encode(event: &Event) -> Bytes {
     user.iter().for_each(|it| part(it.as_bytes()));
     message_id.iter().for_each(|it| part(it.as_bytes()));
     extras.iter().for_each(|it| part(&it.0));
+    publisher.iter().for_each(|it| part(&it.0));
+    was_due.iter().for_each(|it| part(&it.0.to_le_bytes()));
     for tag in tags {
         part(tag.name.as_bytes());
         part(tag.value.as_bytes());
@@ -85,6 +93,8 @@ pub(super) fn decode(
     let user_id = optional(HAS_USER)?.map(|it| text(&it)).transpose()?;
     let message_id = optional(HAS_MESSAGE_ID)?.map(|it| text(&it)).transpose()?;
     let extras = optional(HAS_EXTRAS)?.map(Payload);
+    let publisher = optional(HAS_PUBLISHER)?.map(Payload);
+    let was_due = optional(HAS_WAS_DUE)?.map(|it| time(&it)).transpose()?;
     let mut tags = Vec::new();
     if flags & HAS_TAGS != 0 {
         while let Ok(name) = part() {
@@ -96,7 +106,7 @@ pub(super) fn decode(
     }
     let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
     let sender = (flags & HAS_SENDER != 0).then_some(Sender { connection: nobody, user_id });
-    let meta = Meta { message_id, extras, ..Meta::default() };
+    let meta = Meta { message_id, extras, publisher, was_due };
     Ok(Event {
         channel: channel.clone(),
         serial: record.serial,
@@ -111,6 +121,10 @@ pub(super) fn decode(
     })
 }
 
+fn time(bytes: &[u8]) -> Result<UnixMillis, NotARecord> {
+    bytes.try_into().map(|it| UnixMillis(u64::from_le_bytes(it))).map_err(|_| NotARecord)
+}
+
 fn text(bytes: &[u8]) -> Result<Name, NotARecord> {
     std::str::from_utf8(bytes).map(Name::from).map_err(|_| NotARecord)
 }
@@ -120,7 +134,6 @@ mod tests {
     use super::*;
     use crate::base::event_id::EventId;
     use crate::base::ids::{AppIndex, Serial};
-    use crate::base::time::UnixMillis;
     use crate::store::NEVER;
 
     fn every_kind() -> Vec<Event> {
@@ -141,6 +154,14 @@ mod tests {
                     message_id: Some("é".into()),
                     extras: Some(json("{}")),
                     ..Meta::default()
+                }),
+                Some(Meta { publisher: Some(json("{\"uid\":1}")), ..Meta::default() }),
+                Some(Meta { was_due: Some(UnixMillis(0)), ..Meta::default() }),
+                Some(Meta {
+                    message_id: Some("".into()),
+                    extras: Some(json("1")),
+                    publisher: Some(json("null")),
+                    was_due: Some(UnixMillis(u64::MAX)),
                 }),
             ] {
                 for tags in [vec![], vec![tag("a", ""), tag("", "b"), tag("a", "c")]] {
@@ -176,6 +197,19 @@ mod tests {
             let record = record(encode(&event));
             assert_eq!(decode(&record, &event.channel, Epoch(5)), Ok(event));
         }
+    }
+
+    #[test]
+    fn what_earlier_versions_wrote_is_read() {
+        // The layout before there were publishers and due times: name, data, a user, a message id, extras, one tag.
+        let body = b"\x01\x1f\x01\0\0\0n\x01\0\0\x001\x01\0\0\0u\x01\0\0\0m\x02\0\0\0{}\x01\0\0\0a\x01\0\0\0b";
+        let channel = Channel { app: AppIndex(3), name: "c".into() };
+        let event =
+            decode(&record(Bytes::from_static(body)), &channel, Epoch(5)).expect("a message");
+        assert_eq!(encode(&event), &body[..]);
+        assert_eq!(event.tags.value("a"), Some(&"b".into()));
+        let meta = event.meta.expect("it has");
+        assert_eq!((meta.publisher.as_ref(), meta.was_due), (None, None));
     }
 
     #[test]

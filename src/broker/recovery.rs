@@ -171,6 +171,8 @@ macro_rules! tell {
     };
 }
 
+mod later;
+
 struct Scene {
     seed: u64,
     chance: Prng,

@@ -81,6 +81,11 @@ impl Rules {
         Some(Channel { app: AppIndex(app as u16), name: stream.channel.clone() })
     }
 
+    /// The id of an app: its name in the store.
+    pub fn app_id(&self, app: AppIndex) -> Option<&Name> {
+        Some(&self.0.get(usize::from(app.0))?.id)
+    }
+
     /// Whether any channel is kept on disk.
     pub fn any_durable(&self) -> bool {
         self.0.iter().flat_map(|app| &app.rules).any(|(_, rule)| rule.mode == Mode::Durable)
@@ -132,6 +137,7 @@ mod tests {
             if app < 2 {
                 let key = rules.stream_key(&channel);
                 assert_eq!(rules.of_stream(&key).map(|rule| rule.mode), mode, "{key:?}");
+                assert_eq!(rules.app_id(channel.app), Some(&key.app));
                 assert_eq!(rules.channel(&key), Some(channel));
             }
         }

@@ -44,6 +44,11 @@ impl<T: Keyed> Table<T> {
         Self { slots, buckets: HashTable::new(), pool: Pool::new() }
     }
 
+    /// Where channels are at home.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.pool.len()
     }

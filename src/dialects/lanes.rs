@@ -71,6 +71,10 @@ impl Render for Lanes {
         lane.is_some_and(|lane| lane.dialect.shows_members(lane.number))
     }
 
+    fn reports(&self) -> bool {
+        !self.reporters.is_empty()
+    }
+
     fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
         self.reporters.iter().find_map(|dialect| dialect.report(event, about))
     }

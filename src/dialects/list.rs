@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Dialect;
 use super::admin::Admin;
 use super::authrequest::{self, AuthRequest};
+use super::hotsock::{self, Hotsock};
 use super::hypothesis::{self, Hypothesis};
 use super::pusher::Pusher;
 use crate::auth::Apps;
@@ -12,21 +13,26 @@ use crate::config::{Config, Section, history};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
-pub const NAMES: [&str; 4] = ["authrequest", "hypothesis", "pusher", "admin"];
+pub const NAMES: [&str; 5] = ["hotsock", "authrequest", "hypothesis", "pusher", "admin"];
 
 /// What is declared of settings in sections: that of history, and what the dialects declare.
-pub const SECTIONS: &[&dyn Section] =
-    &[&history::SECTION, &authrequest::SECTION, &hypothesis::settings::SECTION];
+pub const SECTIONS: &[&dyn Section] = &[
+    &history::SECTION,
+    &hotsock::settings::SECTION,
+    &authrequest::SECTION,
+    &hypothesis::settings::SECTION,
+];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
-/// else wants.
+/// else wants. Hotsock comes before authrequest, whose root it shares: there it takes only WebSockets with a `token`.
 pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let apps = Arc::new(Apps::new(&config.apps));
+    let hotsock = Hotsock::new(config, apps.clone());
     let authrequest = AuthRequest::new(config, apps.clone());
     let hypothesis = Hypothesis::new(config, apps.clone());
     let pusher = Pusher::new(config, apps.clone());
     let mut dialects: Vec<Arc<dyn Dialect>> =
-        vec![Arc::new(authrequest), Arc::new(hypothesis), Arc::new(pusher)];
+        vec![Arc::new(hotsock), Arc::new(authrequest), Arc::new(hypothesis), Arc::new(pusher)];
     dialects.push(Arc::new(Admin::new(config, apps, metrics, dialects.clone())));
     dialects
 }

@@ -110,6 +110,8 @@ catalog! {
     "ringmain_idempotent_repeats_total", "Publishes that were answered with the result of an earlier one.", { IdempotentRepeats }
     "ringmain_replayed_events_total", "Events of the past that subscribers were sent.", { EventsReplayed }
     "ringmain_gaps_total", "Positions that could not be continued, and were refused.", { Gaps }
+    "ringmain_schedules_done_total", "Schedules that were done when they were due.", { SchedulesDone }
+    "ringmain_schedules_late_total", "Of them those that were done more than a second late.", { SchedulesLate }
     "ringmain_store_batches_total", "Groups that the store committed, with one sync each.", { StoreBatches }
     "ringmain_store_asks_total", "Asks in these groups.", { StoreAsks }
     "ringmain_store_records_total", "Events that the store took.", { StoreRecords }

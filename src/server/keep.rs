@@ -1,4 +1,4 @@
-//! The store, if some channel is durable: opened before anyone listens, closed after the last shard is gone.
+//! The store, if a channel or a dialect needs it: opened before anyone listens, closed after the last shard is gone.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -24,26 +24,36 @@ pub fn path(data: &Path) -> PathBuf {
 /// How long opening may take without a word.
 const QUIET: Millis = Millis(500);
 
-/// The store and one end of it for each shard.
+/// Wakes the back shard when the store has something for it; set by whoever starts that shard.
+pub type BackBell = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
+
+/// The store, one end of it for each shard, and one for the back shard.
 pub(super) struct Kept {
     /// None: nothing is durable.
     pub store: Option<Store>,
     pub keepers: Vec<Box<dyn Keeper>>,
+    /// The back shard's end; none: there is no store.
+    pub back: Option<Box<dyn Keeper>>,
+    /// Called from the store's threads whenever there is something to take at that end.
+    pub back_ready: BackBell,
 }
 
-/// Opens the store and starts its threads, if some channel is durable. Shards are woken by `doorbells` once these
-/// are there.
+/// Opens the store and starts its threads, if some channel is durable or `is_needed` anyway. Shards are woken by
+/// `doorbells` once these are there.
 pub(super) fn open(
     config: &Config,
     rules: &Arc<Rules>,
+    is_needed: bool,
     origin: Now,
     doorbells: &Arc<OnceLock<Arc<Vec<Doorbell>>>>,
 ) -> Result<Kept, RunError> {
-    let ports = usize::from(config.shards);
-    if !rules.any_durable() {
-        let keepers = (0..ports).map(|_| Box::new(NoStore::default()) as Box<dyn Keeper>);
-        return Ok(Kept { store: None, keepers: keepers.collect() });
+    let shards = usize::from(config.shards);
+    let back_ready = BackBell::default();
+    if !rules.any_durable() && !is_needed {
+        let keepers = (0..shards).map(|_| Box::new(NoStore::default()) as Box<dyn Keeper>);
+        return Ok(Kept { store: None, keepers: keepers.collect(), back: None, back_ready });
     }
+    let back_bell = Arc::clone(&back_ready);
     let (rules, doorbells) = (Arc::clone(rules), Arc::clone(doorbells));
     let bounds_of = move |stream: &StreamKey| {
         // What is durable no more is kept until it expires: a rule may come back.
@@ -64,9 +74,14 @@ pub(super) fn open(
             let passed = machine::now().steady - origin.steady;
             UnixMillis(origin.wall.0 + passed.0 / 1_000_000)
         }),
-        ports,
+        // The last is the back shard's.
+        ports: shards + 1,
         notify: Arc::new(move |port| {
-            if let Some(doorbell) = doorbells.get().and_then(|it| it.get(port))
+            if port == shards {
+                if let Some(wake) = back_bell.get() {
+                    wake();
+                }
+            } else if let Some(doorbell) = doorbells.get().and_then(|it| it.get(port))
                 && doorbell.parking.should_wake()
             {
                 doorbell.waker.wake();
@@ -90,8 +105,10 @@ pub(super) fn open(
     };
     let (store, ports) = thread::start(options, &mut progress)
         .map_err(|error| RunError::Machine(error.to_string()))?;
-    let keepers = ports.into_iter().map(|port| Box::new(port) as Box<dyn Keeper>).collect();
-    Ok(Kept { store: Some(store), keepers })
+    let mut keepers: Vec<_> =
+        ports.into_iter().map(|port| Box::new(port) as Box<dyn Keeper>).collect();
+    let back = keepers.pop();
+    Ok(Kept { store: Some(store), keepers, back, back_ready })
 }
 
 fn note(note: Note) {

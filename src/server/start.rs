@@ -103,7 +103,11 @@ pub fn start(
     let seed = random_seed();
     let (rules, origin) = (Rules::configured(&config), machine::now());
     let bell = Arc::new(OnceLock::new());
-    let Kept { store, keepers } = keep::open(&config, &rules, origin, &bell)?;
+    let is_needed = dialects.iter().any(|dialect| dialect.needs_store());
+    let Kept { store, keepers, back: back_keeper, back_ready } =
+        keep::open(&config, &rules, is_needed, origin, &bell)?;
+    // The back shard takes nothing from the store yet.
+    drop((back_keeper, back_ready));
     let health = store.as_ref().map(Store::health);
     let common = Arc::new(Common {
         rules,
@@ -217,12 +221,16 @@ fn run_shard(
             Arc::clone(&common.slots),
             home::Limits { channels_max: config.limits.channels_per_shard_max },
         )
-        .keeping(home::Keeping::configured(
-            config,
-            Arc::clone(&common.rules),
-            common.origin,
-            common.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        )),
+        .keeping(home::Keeping {
+            // Without a store there is nothing to be done later.
+            shard: common.health.as_ref().map(|_| id),
+            ..home::Keeping::configured(
+                config,
+                Arc::clone(&common.rules),
+                common.origin,
+                common.seed ^ u64::from(id.0).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            )
+        }),
         edge: Edge::new(id, Arc::clone(&common.slots)),
         config: Arc::clone(config),
         dialects: Arc::clone(&common.dialects),

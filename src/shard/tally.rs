@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::base::ids::LaneId;
 use crate::base::time::{Millis, Nanos};
-use crate::broker::{Event, Render};
+use crate::broker::{Event, Payload, Render, Report};
 use crate::dialects::lanes::Lanes;
 use crate::observe::{Counter, Gauge, Histogram, log};
 use crate::reactor::DriverStats;
@@ -78,6 +78,18 @@ impl Render for CountedLanes {
         self.bytes.set(self.bytes.get() + frame.len() as u64);
         Some(frame)
     }
+
+    fn shows_members(&self, lane: LaneId) -> bool {
+        self.lanes.shows_members(lane)
+    }
+
+    fn reports(&self) -> bool {
+        self.lanes.reports()
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
+        self.lanes.report(event, about)
+    }
 }
 
 impl Shard {
@@ -136,6 +148,9 @@ impl Shard {
         metrics.add(Counter::IdempotentRepeats, counts.repeats);
         metrics.add(Counter::EventsReplayed, counts.replayed);
         metrics.add(Counter::Gaps, counts.gaps);
+        metrics.add(Counter::SchedulesDone, counts.schedules_done);
+        metrics.add(Counter::SchedulesLate, counts.schedules_late);
+        metrics.add(Counter::EventsPublished, counts.published);
         metrics.set(Gauge::HistoryBytes, self.home.history_bytes());
         metrics.set(Gauge::StoreAsks, self.home.store_asks_open() as u64);
         let Tally { health: Some(health), store: told, .. } = &mut self.tally else { return };

@@ -55,6 +55,12 @@ impl Batch {
         self.writes.insert((space, key), None);
     }
 
+    /// What it does to a key, if it is in it; `Some(None)` removes.
+    pub fn write_of(&self, space: Space, key: &[u8]) -> Option<Option<&Bytes>> {
+        // A map of pairs is not asked with a borrowed key; the copy is less than a look at the disk.
+        self.writes.get(&(space, key.to_vec())).map(Option::as_ref)
+    }
+
     /// True if it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()

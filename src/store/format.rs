@@ -88,6 +88,8 @@ pub const META_ID: &[u8] = b"id";
 pub const META_NEXT: &[u8] = b"next";
 /// What keys of [`Leftover`]s in `meta` begin with.
 pub const META_LEFTOVER: &[u8] = b"leftover/";
+/// What keys of the counters of [`Change::Push`](super::Change::Push) in `meta` begin with; the shelf's number follows.
+pub const META_PUSHED: &[u8] = b"pushed/";
 
 /// A stream as it is kept: its number and what makes up its head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,6 +274,20 @@ pub fn leftover_key(number: u64) -> Vec<u8> {
     [META_LEFTOVER, &number.to_be_bytes()].concat()
 }
 
+/// The key of the last number that was given on a shelf.
+pub fn pushed_key(shelf: u8) -> Vec<u8> {
+    [META_PUSHED, &[shelf]].concat()
+}
+
+/// Reads what [`pushed_key`] wrote: the shelf's number.
+pub fn parse_pushed_key(key: &[u8]) -> Result<u8, Damage> {
+    let tail = key.strip_prefix(META_PUSHED).unwrap_or_default();
+    let mut fields = Fields::new(Space::Meta, key, tail);
+    let [shelf] = fields.take()?;
+    fields.end()?;
+    Ok(shelf)
+}
+
 fn join(head: &[u8], tail: &[u8]) -> Result<Vec<u8>, NotAKey> {
     if tail.len() > KEY_BYTES_MAX {
         return Err(NotAKey);
@@ -423,7 +439,7 @@ pub fn decode_leftover(key: &[u8], value: &[u8]) -> Result<Leftover, Damage> {
     Ok(Leftover { number, from, to, has_keys: has_keys != 0 })
 }
 
-/// A number in `meta`, as it is: layout, id and next stream number.
+/// A number in `meta`, as it is: layout, id, next stream number and last numbers of shelves.
 pub fn decode_number<const N: usize>(key: &[u8], value: &[u8]) -> Result<[u8; N], Damage> {
     let mut fields = Fields::new(Space::Meta, key, value);
     let bytes = fields.take()?;

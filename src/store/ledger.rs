@@ -13,16 +13,15 @@ use std::sync::Arc;
 
 use crate::base::ids::{Epoch, Serial};
 
+use super::changes::put_expiry;
 use super::database::{Batch, Database, DatabaseError, Direction, KeyRange, Look};
 use super::format::{
-    Header, Leftover, META_LEFTOVER, META_NEXT, Space, decode_leftover, decode_number,
-    encode_event, encode_header, encode_key, encode_leftover, encode_state, event_key, expiry_key,
-    first_epoch, key_key, leftover_key, state_key, stream_key,
+    Header, Leftover, META_LEFTOVER, META_NEXT, META_PUSHED, Space, decode_leftover, decode_number,
+    encode_event, encode_header, encode_key, encode_leftover, event_key, first_epoch, key_key,
+    leftover_key, parse_pushed_key, stream_key,
 };
 use super::reads::{self, ReadError, Reader};
-use super::{
-    Answer, Ask, Change, Clock, Fault, KeyRecord, NEVER, PurgeTo, Record, Shelf, StreamKey,
-};
+use super::{Answer, Ask, Change, Clock, Fault, KeyRecord, PurgeTo, Record, Shelf, StreamKey};
 
 /// Records deleted in one batch on behalf of one ask or one portion of a sweep. An append may have to wait for
 /// that batch: 4096 took 16 ms on the mean (two shared cores, development build), so it is a quarter of that.
@@ -41,6 +40,8 @@ pub struct Ledger {
     next_number: u64,
     /// Of streams touched lately, as of the batch in the making; `None`: never written.
     headers: HashMap<StreamKey, Option<Header>>,
+    /// The last key given on each shelf by [`Change::Push`], as of the batch in the making.
+    pub(super) pushed: BTreeMap<u8, u64>,
     /// What is to be deleted, by number.
     pub(super) leftovers: BTreeMap<u64, Leftover>,
     /// Where the sweep goes on in the streams; `None`: at the first.
@@ -52,8 +53,10 @@ pub struct Ledger {
 
 /// A group in the making.
 #[derive(Default)]
-struct Group {
-    batch: Batch,
+pub(super) struct Group {
+    pub(super) batch: Batch,
+    /// What was on disk before the batch, for conditions; made when it is first needed.
+    pub(super) look: Option<Box<dyn Look>>,
     /// Streams whose header goes with the batch.
     touched: HashSet<StreamKey>,
     has_new_number: bool,
@@ -77,10 +80,18 @@ impl Ledger {
             leftovers.insert(leftover.number, leftover);
             Ok(ControlFlow::Continue(()))
         })?;
+        let mut pushed = BTreeMap::new();
+        let range = KeyRange::prefix(META_PUSHED);
+        look.walk(Space::Meta, range, Direction::Forwards, &mut |key, value| {
+            let last = u64::from_le_bytes(decode_number(key, value)?);
+            pushed.insert(parse_pushed_key(key)?, last);
+            Ok(ControlFlow::Continue(()))
+        })?;
         drop(look);
         Ok(Self {
             database,
             store,
+            pushed,
             next_number: next.map_or(1, u64::from_le_bytes),
             headers: HashMap::new(),
             leftovers,
@@ -124,12 +135,18 @@ impl Ledger {
 
     fn one(&mut self, group: &mut Group, ask: Ask, clock: Clock) -> Result<Answer, ReadError> {
         match ask {
-            Ask::Append { stream, epoch, records, keys, .. } => {
-                self.append(group, stream, epoch, &records, &keys)
+            Ask::Append { stream, epoch, records, keys, changes } => {
+                self.append(group, stream, epoch, (&records, &keys, &changes), clock)
             }
             Ask::Purge { stream, to } => self.purge(group, stream, to, clock),
             Ask::Reset { stream, epoch } => self.reset(group, stream, epoch, clock),
-            Ask::Change { changes } => change(&mut group.batch, &changes),
+            Ask::Change { changes } => Ok(match self.stage(group, &changes, clock)? {
+                Ok(staged) => {
+                    self.put_staged(&mut group.batch, staged);
+                    Answer::Changed
+                }
+                Err(fault) => Answer::Fault(fault),
+            }),
             ask => {
                 // Whoever asks sees what was done before.
                 self.commit(group, clock);
@@ -160,8 +177,8 @@ impl Ledger {
         group: &mut Group,
         stream: StreamKey,
         epoch: Epoch,
-        records: &[Record],
-        keys: &[KeyRecord],
+        (records, keys, changes): (&[Record], &[KeyRecord], &[(Shelf, Change)]),
+        clock: Clock,
     ) -> Result<Answer, ReadError> {
         let known = self.header(&stream)?;
         let mut header = known.unwrap_or_else(|| Header::new(0, first_epoch(self.store, &stream)));
@@ -173,6 +190,10 @@ impl Ledger {
         let number = if known.is_some() { header.number } else { self.next_number };
         let named =
             keys.iter().map(|key| key_key(number, &key.key)).collect::<Result<Vec<_>, _>>()?;
+        let staged = match self.stage(group, changes, clock)? {
+            Ok(staged) => staged,
+            Err(fault) => return Ok(Answer::Fault(fault)),
+        };
         if known.is_none() {
             header.number = self.take_number(group);
         }
@@ -193,6 +214,7 @@ impl Ledger {
             put_expiry(&mut group.batch, key.expires, Space::Keys, &name);
             group.batch.put(Space::Keys, name, encode_key(key));
         }
+        self.put_staged(&mut group.batch, staged);
         let answer = Answer::Appended { head: header.head() };
         self.touch(group, stream, header);
         Ok(answer)
@@ -350,6 +372,7 @@ impl Ledger {
 
     fn commit(&mut self, group: &mut Group, clock: Clock) {
         let mut batch = std::mem::take(&mut group.batch);
+        group.look = None;
         for stream in group.touched.drain() {
             let header = self.headers.get(&stream).copied().flatten();
             let header = header.expect("a stream that was touched has a header");
@@ -405,36 +428,6 @@ impl Ledger {
             *known = Some(header);
         }
     }
-}
-
-/// Says in a batch when something expires, if ever.
-fn put_expiry(batch: &mut Batch, expires: Clock, space: Space, key: &[u8]) {
-    if expires != NEVER {
-        batch.put(Space::Expiry, expiry_key(expires, space, key), bytes::Bytes::new());
-    }
-}
-
-fn change(batch: &mut Batch, changes: &[(Shelf, Change)]) -> Result<Answer, ReadError> {
-    let key_of = |(shelf, change): &(Shelf, Change)| match change {
-        Change::Put { key, .. }
-        | Change::PutNew { key, .. }
-        | Change::Remove { key }
-        | Change::RemoveKept { key } => state_key(*shelf, key),
-        Change::Push { .. } => state_key(*shelf, &[]),
-    };
-    let keys = changes.iter().map(key_of).collect::<Result<Vec<_>, _>>()?;
-    for ((_, change), key) in changes.iter().zip(keys) {
-        match change {
-            Change::Push { .. } => {}
-            Change::Put { value, expires, .. } | Change::PutNew { value, expires, .. } => {
-                // An expiry of an earlier value stays behind; the sweep sees that it is not meant any more.
-                put_expiry(batch, *expires, Space::State, &key);
-                batch.put(Space::State, key, encode_state(value, *expires));
-            }
-            Change::Remove { .. } | Change::RemoveKept { .. } => batch.remove(Space::State, key),
-        }
-    }
-    Ok(Answer::Changed)
 }
 
 #[cfg(test)]

@@ -1,14 +1,11 @@
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 
 use super::*;
 use crate::base::event_id::EventId;
-use crate::base::prng::Prng;
 use crate::base::time::UnixMillis;
 use crate::store::format::{SPACES, encode_event};
 use crate::store::memory::{Memory, Outcome};
-use crate::store::{Bounds, Head, Page, PageAsk, open, tools};
+use crate::store::{Bounds, Head, NEVER, Page, PageAsk, open};
 
 const STORE: u128 = 42;
 const FREE: fn(&StreamKey) -> Bounds = |_| Bounds { records_max: 0, bytes_max: 0 };
@@ -462,6 +459,60 @@ fn a_read_is_bounded_by_prefix_position_and_number() {
 }
 
 #[test]
+fn a_read_goes_either_way_between_keys_and_says_whether_there_is_more() {
+    let mut ledger = ledger(&Memory::default());
+    let put = |name: &str, expires| Change::Put {
+        key: Bytes::copy_from_slice(name.as_bytes()),
+        value: Bytes::from_static(b"12345678"),
+        expires,
+    };
+    let mut changes = ["a", "b1", "b3", "b4", "c"].map(|name| put(name, NEVER)).to_vec();
+    changes.push(put("b2", UnixMillis(5)));
+    changes.push(put("b5", UnixMillis(5)));
+    one(&mut ledger, Ask::change(Shelf::Storage, changes));
+    one(&mut ledger, Ask::change(Shelf::Schedules, vec![put("b", NEVER)]));
+    let no = (None, None);
+    for (prefix, (after, before), is_last_first, (values_max, bytes_max), expected, has_more) in [
+        ("b", no, false, (9, 999), vec!["b1", "b3", "b4"], false),
+        ("b", no, true, (9, 999), vec!["b4", "b3", "b1"], false),
+        ("b", no, false, (3, 999), vec!["b1", "b3", "b4"], false),
+        ("b", no, false, (2, 999), vec!["b1", "b3"], true),
+        ("b", no, true, (2, 999), vec!["b4", "b3"], true),
+        ("b", no, false, (9, 20), vec!["b1", "b3"], true),
+        ("b", no, false, (9, 19), vec!["b1"], true),
+        ("b", no, true, (9, 0), vec!["b4"], true),
+        ("b", (Some("b1"), None), true, (9, 999), vec!["b4", "b3"], false),
+        ("b", (None, Some("b4")), false, (9, 999), vec!["b1", "b3"], false),
+        ("b", (None, Some("b4")), true, (1, 999), vec!["b3"], true),
+        ("b", (Some("b1"), Some("b4")), true, (9, 999), vec!["b3"], false),
+        ("b", (Some("a"), Some("c")), true, (9, 999), vec!["b4", "b3", "b1"], false),
+        ("b", (None, Some("a")), true, (9, 999), vec![], false),
+        ("b", (Some("b4"), Some("b1")), false, (9, 999), vec![], false),
+        ("", (None, Some("b")), true, (9, 999), vec!["a"], false),
+        ("", no, true, (1, 999), vec!["c"], true),
+        ("", no, false, (0, 999), vec![], true),
+        ("d", no, false, (0, 999), vec![], false),
+    ] {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let ask = Ask::Read {
+            shelf: Shelf::Storage,
+            prefix: bytes(prefix),
+            after: after.map(bytes),
+            before: before.map(bytes),
+            is_last_first,
+            values_max,
+            bytes_max,
+        };
+        let what = format!("{ask:?}");
+        let Answer::Values { values, has_more: more } = at(&mut ledger, ask, UnixMillis(5)) else {
+            panic!("reads")
+        };
+        let found: Vec<_> = values.into_iter().map(|(key, _)| key).collect();
+        assert_eq!((found, more), (expected.into_iter().map(bytes).collect(), has_more), "{what}");
+    }
+}
+
+#[test]
 fn a_purge_takes_the_oldest_and_counts_them() {
     for (to, gone) in [
         (PurgeTo::All, 10),
@@ -564,266 +615,5 @@ fn headers_that_were_forgotten_are_read_again() {
     assert!(matches!(one(&mut ledger, append("a", first("a"), 4..=4)), Answer::Appended { .. }));
 }
 
-/// What a store should hold, plainly.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Model {
-    streams: BTreeMap<&'static str, ModelStream>,
-    state: BTreeMap<Vec<u8>, (Bytes, UnixMillis)>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct ModelStream {
-    epoch: Epoch,
-    newest: u64,
-    kept: Vec<Record>,
-    keys: BTreeMap<String, KeyRecord>,
-}
-
-const NAMES: [&str; 3] = ["a", "b", "c"];
-
-impl Model {
-    fn stream(&mut self, name: &'static str) -> &mut ModelStream {
-        self.streams.entry(name).or_insert_with(|| ModelStream {
-            epoch: first(name),
-            newest: 0,
-            kept: Vec::new(),
-            keys: BTreeMap::new(),
-        })
-    }
-
-    fn apply(&mut self, name: &'static str, ask: &Ask) {
-        match ask {
-            Ask::Append { epoch, records, keys, .. } => {
-                let it = self.stream(name);
-                if *epoch == it.epoch && records[0].serial.0 == it.newest + 1 {
-                    it.newest += records.len() as u64;
-                    it.kept.extend(records.iter().cloned());
-                    it.keys.extend(keys.iter().map(|key| (key.key.to_string(), key.clone())));
-                }
-            }
-            Ask::Purge { to, .. } => {
-                let it = self.stream(name);
-                let first = match to {
-                    PurgeTo::All => it.kept.len(),
-                    PurgeTo::Serial(to) => it.kept.iter().take_while(|it| it.serial < *to).count(),
-                    PurgeTo::At(to) => it.kept.iter().take_while(|it| it.at < *to).count(),
-                };
-                it.kept.drain(..first);
-            }
-            Ask::Reset { epoch, .. } => {
-                let it = self.stream(name);
-                *it = ModelStream {
-                    epoch: *epoch,
-                    newest: 0,
-                    kept: Vec::new(),
-                    keys: BTreeMap::new(),
-                };
-            }
-            Ask::Change { changes, .. } => {
-                for (_, change) in changes {
-                    match change {
-                        Change::Put { key, value, expires } => {
-                            self.state.insert(key.to_vec(), (value.clone(), *expires));
-                        }
-                        Change::Remove { key } => {
-                            self.state.remove(&key[..]);
-                        }
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// What is seen of it at a time.
-    fn shown(mut self, clock: Clock) -> Self {
-        for name in NAMES {
-            let it = self.stream(name);
-            let first = it.kept.iter().take_while(|it| it.expires <= clock).count();
-            it.kept.drain(..first);
-            it.keys.retain(|_, key| key.expires > clock);
-        }
-        self.state.retain(|_, (_, expires)| *expires > clock);
-        for (_, expires) in self.state.values_mut() {
-            // A read does not tell it.
-            *expires = NEVER;
-        }
-        self
-    }
-
-    fn seen(ledger: &mut Ledger, clock: Clock) -> Self {
-        let mut model = Self::default();
-        for name in NAMES {
-            let (head, kept, keys) = opened(ledger, name, clock);
-            assert_eq!(head.bytes, kept.iter().map(|it| it.body.len() as u64).sum::<u64>());
-            assert_eq!(head.records(), kept.len() as u64);
-            let keys = keys.into_iter().map(|key| (key.key.to_string(), key)).collect();
-            let it = ModelStream { epoch: head.epoch, newest: head.newest.0, kept, keys };
-            model.streams.insert(name, it);
-        }
-        let ask = Ask::read(Shelf::Storage, Bytes::new(), None, 999);
-        let Answer::Values { values, .. } = at(ledger, ask, clock) else { panic!("reads") };
-        model.state.extend(values.into_iter().map(|(key, value)| (key.to_vec(), (value, NEVER))));
-        model
-    }
-}
-
-/// An ask that is mostly right, given what the model has.
-fn draw(prng: &mut Prng, model: &mut Model, clock: Clock) -> (&'static str, Ask) {
-    let name = NAMES[prng.below(3) as usize];
-    let soon = |prng: &mut Prng| match prng.below(4) {
-        0 => NEVER,
-        _ => UnixMillis(clock.0 + prng.below(30)),
-    };
-    let it = model.stream(name).clone();
-    let of = stream(name);
-    let ask = match prng.below(12) {
-        0 => {
-            let kept = it.kept.first().map_or(it.newest, |it| it.serial.0);
-            let to = match prng.below(3) {
-                0 => PurgeTo::All,
-                1 => PurgeTo::Serial(Serial(kept + prng.below(5))),
-                _ => PurgeTo::At(UnixMillis(prng.below(50) * 1000)),
-            };
-            Ask::Purge { stream: of, to }
-        }
-        1 => Ask::Reset { stream: of, epoch: Epoch(u128::from(prng.next_u64())) },
-        2..5 => {
-            let changes = (0..=prng.below(3)).map(|_| {
-                let key = Bytes::from(vec![b'a' + prng.below(4) as u8]);
-                if prng.chance(1, 4) {
-                    return Change::Remove { key };
-                }
-                let value = Bytes::from(prng.next_u32().to_string());
-                Change::Put { key, value, expires: soon(prng) }
-            });
-            Ask::change(Shelf::Storage, changes.collect())
-        }
-        _ => {
-            let from = it.newest + 1 + u64::from(prng.chance(1, 8));
-            let records = (0..=prng.below(3)).map(|n| {
-                let bytes = prng.below(20) as usize;
-                record(from + n, soon(prng), bytes)
-            });
-            let records: Vec<_> = records.collect();
-            let mut keys = Vec::new();
-            if prng.chance(1, 3) {
-                keys.push(KeyRecord {
-                    key: prng.below(5).to_string().as_str().into(),
-                    fingerprint: [prng.below(9) as u8; 16],
-                    serial: Serial(from),
-                    id: EventId(u128::from(prng.next_u64())),
-                    expires: soon(prng),
-                });
-            }
-            let epoch = if prng.chance(1, 9) { Epoch(3) } else { it.epoch };
-            Ask::Append { stream: of, epoch, records, keys, changes: Vec::new() }
-        }
-    };
-    (name, ask)
-}
-
-#[test]
-fn a_plain_model_agrees_through_failures_and_crashes() {
-    for seed in 0..60 {
-        let mut prng = Prng::new(seed);
-        let memory = Memory::default();
-        let mut writing = ledger(&memory);
-        let (mut model, mut clock) = (Model::default(), UnixMillis(1));
-        NAMES.iter().for_each(|name| _ = model.stream(name));
-        for step in 0..120 {
-            let what = format!("seed {seed}, step {step}");
-            clock.0 += prng.below(4);
-            if prng.chance(1, 6) {
-                memory
-                    .expect([[Outcome::FailsBefore, Outcome::FailsAfter][prng.below(2) as usize]]);
-            }
-            // The model after each ask of the group: what is on disk must be one of them.
-            let mut after = vec![model.clone()];
-            let mut asks = Vec::new();
-            for _ in 0..=prng.below(5) {
-                let (name, ask) = draw(&mut prng, &mut model, clock);
-                model.apply(name, &ask);
-                after.push(model.clone());
-                asks.push(ask);
-            }
-            let refused: Vec<_> = after.windows(2).map(|pair| pair[0] == pair[1]).collect();
-            let appends: Vec<_> =
-                asks.iter().map(|ask| matches!(ask, Ask::Append { .. })).collect();
-            let answers = writing.answer(asks, clock);
-            let known = answers.iter().position(|it| matches!(it, Answer::Fault(Fault::Failed(_))));
-            for (n, answer) in answers.iter().enumerate().take(known.unwrap_or(answers.len())) {
-                assert_eq!(same(answer, &order()), appends[n] && refused[n], "{what}: {answer:?}");
-            }
-            if writing.is_broken() || prng.chance(1, 10) {
-                memory.reopen();
-                writing = ledger(&memory);
-            }
-            let seen = Model::seen(&mut writing, clock);
-            let from = known.unwrap_or(answers.len());
-            let found = after[from..].iter().find(|it| (*it).clone().shown(clock) == seen);
-            let Some(found) = found else {
-                panic!("{what}: {seen:#?}\nnot in {:#?}", &after[from..])
-            };
-            model = found.clone();
-            match prng.below(8) {
-                0 => {
-                    let bounds = Bounds { records_max: 6, bytes_max: 40 };
-                    memory.reopen();
-                    let mut quiet = ledger(&memory);
-                    // A commit that was to fail may fail here.
-                    let mut portions = (0..100).map(|_| quiet.sweep(clock, &|_| bounds));
-                    let is_over = portions.any(|it| it.is_ok_and(|it| it.is_round_over));
-                    if quiet.is_broken() || !is_over {
-                        memory.reopen();
-                        let mut quiet = ledger(&memory);
-                        round(&mut quiet, clock, bounds);
-                    }
-                    for name in NAMES {
-                        let it = model.stream(name);
-                        let first = it.kept.iter().take_while(|it| it.expires <= clock).count();
-                        it.kept.drain(..first);
-                        while it.kept.len() > 6
-                            || it.kept.iter().map(|it| it.body.len()).sum::<usize>() > 40
-                        {
-                            it.kept.remove(0);
-                        }
-                    }
-                    writing = ledger(&memory);
-                    assert_eq!(
-                        Model::seen(&mut writing, clock),
-                        model.clone().shown(clock),
-                        "{what}"
-                    );
-                }
-                1 | 2 => {
-                    let _ = writing.sweep(clock, &FREE);
-                    if writing.is_broken() {
-                        memory.reopen();
-                        writing = ledger(&memory);
-                    }
-                    assert_eq!(
-                        Model::seen(&mut writing, clock),
-                        model.clone().shown(clock),
-                        "{what}"
-                    );
-                }
-                _ => {}
-            }
-            let report = tools::check_database(&*memory.look()).unwrap();
-            assert_eq!(report.faults, [""; 0], "{what}");
-        }
-        memory.reopen();
-        let mut last = ledger(&memory);
-        // Outcomes that were not used up would end the last sweep.
-        while last.sweep(UnixMillis(1 << 40), &|_| Bounds { records_max: 1, bytes_max: 0 }).is_err()
-        {
-            memory.reopen();
-            last = ledger(&memory);
-        }
-        round(&mut last, UnixMillis(1 << 40), Bounds { records_max: 1, bytes_max: 0 });
-        assert!(memory.keys(Space::Events) <= NAMES.len(), "seed {seed}");
-        assert_eq!(memory.keys(Space::Expiry), 0, "seed {seed}");
-    }
-}
+#[path = "ledger_model.rs"]
+mod model;

@@ -11,9 +11,12 @@
 //!   of power, whole and once.
 //! - Appends of one stream are taken in order and without a hole, or refused with [`Fault::Order`]: a stream's
 //!   records have consecutive serials, always.
+//! - What an ask changes is changed whole or not at all, records and state together. Conditions ([`Change::PutNew`],
+//!   [`Change::RemoveKept`]) see everything that was asked before.
 //! - After [`Fault::Failed`] it is not known whether what was asked is on disk; [`Ask::Open`] tells.
 //! - A record is not removed before it expires, its stream's bounds are passed, or someone asks.
 
+mod changes;
 pub mod database;
 #[cfg(test)]
 mod directory;
@@ -182,8 +185,8 @@ pub enum Change {
         /// As with `Put`.
         expires: UnixMillis,
     },
-    /// Writes a value under the key after the shelf's last: eight bytes, big-endian, from 1. For good even if the last is
-    /// removed.
+    /// Writes a value under the key after the last that was given so on its shelf: eight bytes, big-endian, from 1. A key
+    /// is given once, though its value is removed.
     Push {
         /// The value.
         value: Bytes,
@@ -200,7 +203,7 @@ pub enum Change {
     },
 }
 
-/// A part of the key-value state; each has its own keys.
+/// A part of the key-value state; each has its own keys. Its number is on disk: it never means another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Shelf {
@@ -218,6 +221,8 @@ pub enum Shelf {
     Push = 6,
     /// What is to be told to the world outside.
     Outbox = 7,
+    /// Messages under their ids.
+    Messages = 8,
 }
 
 /// What the store is asked.
@@ -290,6 +295,34 @@ pub enum Ask {
         /// ... and so many bytes of keys and values; one comes even if it is larger.
         bytes_max: u64,
     },
+}
+
+impl Shelf {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Shelf; 8] = [
+        Self::Versions,
+        Self::Annotations,
+        Self::Storage,
+        Self::Schedules,
+        Self::UsedTokens,
+        Self::Push,
+        Self::Outbox,
+        Self::Messages,
+    ];
+
+    /// What it is called where people read of it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Versions => "versions",
+            Self::Annotations => "annotations",
+            Self::Storage => "storage",
+            Self::Schedules => "schedules",
+            Self::UsedTokens => "used tokens",
+            Self::Push => "push",
+            Self::Outbox => "outbox",
+            Self::Messages => "messages",
+        }
+    }
 }
 
 impl Ask {

@@ -165,9 +165,11 @@ impl Reader {
             Ask::Page { stream, page } => {
                 self.page(look, store, stream, page, clock).map(Answer::Page)
             }
-            Ask::Read { shelf, prefix, after, values_max, .. } => {
-                let values = values(look, *shelf, (prefix, after.as_deref()), *values_max, clock);
-                values.map(|values| Answer::Values { values, has_more: false })
+            Ask::Read { shelf, prefix, after, before, is_last_first, values_max, bytes_max } => {
+                let direction =
+                    if *is_last_first { Direction::Backwards } else { Direction::Forwards };
+                let range = value_range(*shelf, prefix, (after.as_deref(), before.as_deref()));
+                range.and_then(|it| values(look, it, direction, (*values_max, *bytes_max), clock))
             }
             _ => return None,
         };
@@ -292,13 +294,12 @@ fn keys(look: &dyn Look, number: u64, clock: Clock) -> Result<Vec<KeyRecord>, Da
     Ok(found)
 }
 
-fn values(
-    look: &dyn Look,
+/// The keys that a read is about.
+fn value_range(
     shelf: Shelf,
-    (prefix, after): (&[u8], Option<&[u8]>),
-    values_max: u32,
-    clock: Clock,
-) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+    prefix: &[u8],
+    (after, before): (Option<&[u8]>, Option<&[u8]>),
+) -> Result<KeyRange, ReadError> {
     let prefix = state_key(shelf, prefix)?;
     let mut range = KeyRange::prefix(&prefix);
     if let Some(after) = after {
@@ -308,17 +309,40 @@ fn values(
             range = range.after(&after);
         }
     }
-    let mut found = Vec::new();
-    if values_max == 0 {
-        return Ok(found);
-    }
-    look.walk(Space::State, range, Direction::Forwards, &mut |key, value| {
-        let (expires, content) = decode_state(key, value)?;
-        if expires > clock {
-            found.push((Bytes::copy_from_slice(&key[1..]), Bytes::copy_from_slice(content)));
+    if let Some(before) = before {
+        let before = state_key(shelf, before)?;
+        // And one behind all of them would let it end among others.
+        let is_within = match &range.to {
+            Bound::Included(to) | Bound::Excluded(to) => before < *to,
+            Bound::Unbounded => true,
+        };
+        if is_within {
+            range.to = Bound::Excluded(before);
         }
-        let is_full = found.len() >= values_max as usize;
-        Ok(if is_full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+    Ok(range)
+}
+
+fn values(
+    look: &dyn Look,
+    range: KeyRange,
+    direction: Direction,
+    (values_max, bytes_max): (u32, u64),
+    clock: Clock,
+) -> Result<Answer, ReadError> {
+    let (mut found, mut bytes, mut has_more) = (Vec::new(), 0, false);
+    look.walk(Space::State, range, direction, &mut |key, value| {
+        let (expires, content) = decode_state(key, value)?;
+        if expires <= clock {
+            return Ok(ControlFlow::Continue(()));
+        }
+        bytes += (key.len() - 1 + content.len()) as u64;
+        if found.len() >= values_max as usize || !found.is_empty() && bytes > bytes_max {
+            has_more = true;
+            return Ok(ControlFlow::Break(()));
+        }
+        found.push((Bytes::copy_from_slice(&key[1..]), Bytes::copy_from_slice(content)));
+        Ok(ControlFlow::Continue(()))
     })?;
-    Ok(found)
+    Ok(Answer::Values { values: found, has_more })
 }

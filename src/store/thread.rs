@@ -8,7 +8,7 @@
 //! A failed commit ends the database: it is dropped, with everything remembered of it, and opened again until
 //! that succeeds. Meanwhile every ask is answered [`Fault::Unavailable`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
@@ -29,7 +29,7 @@ use super::tools::{self, CheckReport, Follow, StatsReport, ToolError};
 use super::writer::Writer;
 use super::{Answer, Ask, Bounds, Clock, Fault, Head, StreamKey};
 
-/// Streams of which is known which port opened them; past it, all ports are told of all streams.
+/// Streams of which is known which port opened them; past it, all ports that opened any are told of all streams.
 const OWNERS_MAX: usize = 1 << 20;
 /// Mail to one thread beside the asks: to stop.
 const MAIL_EXTRA: usize = 16;
@@ -111,9 +111,9 @@ pub struct Options {
     pub bounds_of: Box<dyn Fn(&StreamKey) -> Bounds + Send>,
     /// The clock of retention.
     pub clock: Arc<dyn Fn() -> Clock + Send + Sync>,
-    /// How many shards there are.
+    /// How many ask: the shards, and whoever else.
     pub ports: usize,
-    /// Wakes a shard that has something to take; called from the store's threads.
+    /// Wakes whoever has something to take at this port; called from the store's threads.
     pub notify: Arc<dyn Fn(usize) + Send + Sync>,
     /// Hears what a person may want to know; called from the store's threads.
     pub note: Arc<dyn Fn(Note) + Send + Sync>,
@@ -146,6 +146,8 @@ pub(super) struct Shared {
 #[derive(Default)]
 struct Owners {
     ports: HashMap<StreamKey, usize>,
+    /// Ports that opened any: the others take no notices.
+    all: BTreeSet<usize>,
     has_overflowed: bool,
 }
 
@@ -179,6 +181,7 @@ impl Shared {
         if owners.ports.get(stream) == Some(&port) {
             return;
         }
+        owners.all.insert(port);
         if owners.ports.len() >= OWNERS_MAX {
             owners.has_overflowed = true;
             owners.ports.clear();
@@ -191,7 +194,7 @@ impl Shared {
         let owners = lock(&self.owners);
         match owners.ports.get(stream) {
             Some(&port) => vec![port],
-            None if owners.has_overflowed => (0..self.ways.len()).collect(),
+            None if owners.has_overflowed => owners.all.iter().copied().collect(),
             None => Vec::new(),
         }
     }
@@ -214,7 +217,7 @@ impl Shared {
     }
 }
 
-/// Opens the store and starts its threads; gives one port for each shard. `progress` hears what opening does.
+/// Opens the store and starts its threads; gives [`Options::ports`] ports. `progress` hears what opening does.
 pub fn start(
     options: Options,
     progress: &mut dyn FnMut(&str),

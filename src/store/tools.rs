@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::StreamKey;
 use super::database::{
     Batch, Database, DatabaseError, Direction, DiskUse, KeyRange, Look, Visitor,
 };
 use super::format::{
-    Damage, Header, META_ID, META_LAYOUT, META_LEFTOVER, META_NEXT, SPACES, Space, decode_event,
-    decode_header, decode_key, decode_leftover, decode_number, decode_state, parse_event_key,
-    parse_expiry_key, parse_stream_key,
+    Damage, Header, META_ID, META_LAYOUT, META_LEFTOVER, META_NEXT, META_PUSHED, SPACES, Space,
+    decode_event, decode_header, decode_key, decode_leftover, decode_number, decode_state,
+    parse_event_key, parse_expiry_key, parse_pushed_key, parse_stream_key,
 };
 use super::journal::Cut;
 use super::open::{self, OpenError};
+use super::{Shelf, StreamKey};
 
 /// Faults a check names, at most; further ones are counted.
 const FAULTS_MAX: usize = 1000;
@@ -146,6 +146,8 @@ pub struct StatsReport {
     pub records: u64,
     /// Bytes of their bodies.
     pub bytes: u64,
+    /// What each part of the state keeps: values, and bytes of keys and values; those that keep none are left out.
+    pub shelves: Vec<(Shelf, u64, u64)>,
     /// What it all takes on disk.
     pub disk: DiskUse,
     /// The streams that keep most bytes, the largest first.
@@ -156,6 +158,9 @@ impl fmt::Display for StatsReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "streams {}", self.streams)?;
         writeln!(f, "events {} of {} bytes", self.records, self.bytes)?;
+        for (shelf, values, bytes) in &self.shelves {
+            writeln!(f, "{} {values} of {bytes} bytes", shelf.as_str())?;
+        }
         let DiskUse { bytes, journal_bytes, journals } = self.disk;
         writeln!(f, "on disk {bytes} bytes, of these {journal_bytes} in {journals} journals")?;
         for (stream, header) in &self.largest {
@@ -198,6 +203,23 @@ pub fn stats_open(
     let look = Followed::new(database, follow);
     look.walk(Space::Streams, KeyRange::all(), Direction::Forwards, walk)?;
     keep_largest(&mut report.largest);
+    for shelf in Shelf::ALL {
+        let (mut values, mut bytes) = (0, 0);
+        look.walk(
+            Space::State,
+            KeyRange::prefix(&[shelf as u8]),
+            Direction::Forwards,
+            &mut |key, value| {
+                let (_, content) = decode_state(key, value)?;
+                values += 1;
+                bytes += (key.len() - 1 + content.len()) as u64;
+                Ok(ControlFlow::Continue(()))
+            },
+        )?;
+        if values > 0 {
+            report.shelves.push((shelf, values, bytes));
+        }
+    }
     Ok(report)
 }
 
@@ -354,6 +376,9 @@ fn check_meta(look: &dyn Look, report: &mut CheckReport) -> Result<(), DatabaseE
         META_ID => decode_number::<16>(key, value).map(|_| ()),
         META_NEXT => decode_number::<8>(key, value).map(|_| ()),
         _ if key.starts_with(META_LEFTOVER) => decode_leftover(key, value).map(|_| ()),
+        _ if key.starts_with(META_PUSHED) => {
+            parse_pushed_key(key).and_then(|_| decode_number::<8>(key, value)).map(|_| ())
+        }
         _ => Err(Damage { space: Space::Meta, key: key.to_vec(), what: "is of no known kind" }),
     })
 }

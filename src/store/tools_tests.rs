@@ -9,7 +9,7 @@ use crate::store::directory::Directory;
 use crate::store::format::{encode_header, event_key, first_epoch, stream_key};
 use crate::store::ledger::Ledger;
 use crate::store::memory::Memory;
-use crate::store::{Answer, Ask, Change, KeyRecord, NEVER, Record, Shelf};
+use crate::store::{Answer, Ask, Change, KeyRecord, Record, Shelf};
 
 /// Puts something into every space.
 fn fill(database: Arc<dyn Database>, store: u128, streams: u64) {
@@ -41,7 +41,8 @@ fn fill(database: Arc<dyn Database>, store: u128, streams: u64) {
         expires,
     };
     asks.push(Ask::Change { changes: vec![(Shelf::Push, put(UnixMillis(9)))] });
-    asks.push(Ask::Change { changes: vec![(Shelf::Outbox, put(NEVER))] });
+    let pushed = Change::Push { value: Bytes::from_static(b"v") };
+    asks.push(Ask::Change { changes: vec![(Shelf::Outbox, pushed)] });
     let gone = StreamKey { app: "app".into(), channel: "c0".into() };
     asks.push(Ask::Reset { stream: gone, epoch: Epoch(5) });
     let answers = ledger.answer(asks, UnixMillis(0));
@@ -129,6 +130,8 @@ fn a_sound_store_has_no_faults_and_is_counted() {
     let report = stats(&directory.0, &quiet).unwrap();
     assert_eq!((report.streams, report.records, report.bytes), (3, 6, 3 * (11 + 12)));
     assert_eq!(&*report.largest[0].0.channel, "c2");
+    assert_eq!(report.shelves, [(Shelf::Push, 1, 2), (Shelf::Outbox, 1, 9)]);
+    assert!(report.to_string().contains("\noutbox 1 of 9 bytes\n"));
 }
 
 #[test]

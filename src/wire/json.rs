@@ -4,6 +4,10 @@
 //! skipping over text that is known to be good. Start with [`parse`] or, for an envelope of which
 //! only some members matter, [`read_object`]. Source: RFC 8259.
 
+mod same;
+
+pub use self::same::same_value;
+
 use std::borrow::Cow;
 
 /// How deep arrays and objects may nest.

@@ -9,7 +9,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::keeping::Used;
+use super::later::Asked;
+use super::line::Place;
 use super::replaying::Reading;
+use super::retained::RetainedRead;
+use super::state::Origin;
+use super::subscribing::Beginning;
+use super::values::ValuesRead;
 use super::{Asker, Home, Kept};
 use crate::base::event_id::EventId;
 use crate::base::ids::{ConnectionId, Epoch, Serial, ShardId};
@@ -18,9 +24,9 @@ use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::record;
 use crate::broker::{
     Command, Down, Event, Gap, GapReason, IdempotencyKey, Mode, PageQuery, Position, Published,
-    Refusal, Render, Reply, Start,
+    Refusal, Render, Reply, Report, Start,
 };
-use crate::store::{self, Answer, Ask, Clock, Fault, Head, KeyRecord, Record};
+use crate::store::{self, Answer, Ask, Change, Clock, Fault, Head, KeyRecord, Record, Shelf};
 
 /// Asks of one channel that wait for the store to say what it holds of it; a further one is refused.
 const WAITING_MAX: usize = 4096;
@@ -77,8 +83,9 @@ struct InFlight {
     keep_last: Option<Millis>,
     expires: Clock,
     key: Option<Arc<IdempotencyKey>>,
-    /// Who is to be answered: the publisher, unless it does not care, and those who repeated it.
-    pub(super) askers: Vec<Asker>,
+    origin: Origin,
+    /// Those who repeated it.
+    pub(super) others: Vec<Asker>,
     bytes: u64,
 }
 
@@ -90,6 +97,12 @@ pub(super) enum Pending {
     Page(u32, Asker, PageQuery),
     Read(u32, Box<Reading>),
     Purge(u32, Asker, Epoch, bool),
+    /// What an operation in a line asked.
+    Line(Place),
+    Retained(Box<RetainedRead>),
+    Values(Box<ValuesRead>),
+    Reports(Vec<Report>),
+    Later(Asked),
 }
 
 impl Durable {
@@ -113,7 +126,7 @@ impl Durable {
     /// Answers one more with what becomes of an event that is on its way.
     pub fn answer_too(&mut self, serial: Serial, asker: Asker) {
         if let Some(it) = self.in_flight.iter_mut().find(|it| it.event.serial == serial) {
-            it.askers.push(asker);
+            it.others.push(asker);
         }
     }
 
@@ -166,6 +179,8 @@ pub(super) fn refusal_of(fault: &Fault) -> Refusal {
 fn of_history(command: &Command) -> Option<&Channel> {
     match command {
         Command::Publish(publish) => Some(&publish.channel),
+        // What tells of it has an id, which comes after all the channel had.
+        Command::React(react) => Some(&react.channel),
         Command::Subscribe(subscribe) => Some(&subscribe.channel),
         Command::History(channel, _)
         | Command::Replay(channel, _)
@@ -251,12 +266,17 @@ impl Home {
             |asked| Box::new(Err(Gap { reason: GapReason::Unavailable, asked, stream: None }));
         match command {
             Command::Subscribe(subscribe) => {
+                if subscribe.values.is_some() {
+                    let refusal = Refusal::StoreBusy;
+                    return asker.answer(Reply::Refused(refusal), out);
+                }
                 let replay = match subscribe.start {
                     Start::Now => None,
                     Start::After(position) => Some(gap(position)),
                     Start::Events(_) | Start::Since(_) => Some(gap(Position::default())),
                 };
-                self.attach(asker, subscribe, replay, now, render, out);
+                let beginning = Beginning { replay, ..Beginning::default() };
+                self.attach(asker, subscribe, beginning, now, render, out);
             }
             Command::Replay(_, position) => asker.answer(Reply::Replayed(gap(position)), out),
             command => self.refuse(asker, &command, Refusal::StoreBusy, out),
@@ -288,6 +308,12 @@ impl Home {
     }
 
     pub(super) fn ask_store(&mut self, pending: Pending, ask: Ask) {
+        // What happened before is told before, in the store's order too.
+        self.flush_reports();
+        self.ask_now(pending, ask);
+    }
+
+    pub(super) fn ask_now(&mut self, pending: Pending, ask: Ask) {
         let tag = self.tag_next;
         self.tag_next += 1;
         self.pending.insert(tag, pending);
@@ -296,6 +322,9 @@ impl Home {
 
     /// The next that the store is to be asked, with the tag of its answer.
     pub fn next_ask(&mut self) -> Option<(u64, Ask)> {
+        if self.asks.is_empty() {
+            self.flush_reports();
+        }
         self.asks.pop_front()
     }
 
@@ -306,6 +335,7 @@ impl Home {
 
     /// What was done since this was last asked.
     pub fn take_counts(&mut self) -> super::Counts {
+        self.counts.reports_lost += std::mem::take(&mut self.reports.lost);
         std::mem::take(&mut self.counts)
     }
 
@@ -328,6 +358,7 @@ impl Home {
         }
         let Some(pending) = self.pending.remove(&tag) else { return };
         let number = match pending {
+            Pending::Later(asked) => return self.later_stored(asked, answer, now, render, out),
             Pending::Append(number, serial) => {
                 self.appended(number, serial, answer, now, render, out);
                 number
@@ -351,6 +382,16 @@ impl Home {
                 self.purged(number, asker, before, is_reset, answer, now, render, out);
                 number
             }
+            Pending::Line(place) => return self.lined(&place, answer, now, render, out),
+            Pending::Retained(read) => {
+                self.reads_open -= 1;
+                return self.retained_read(read, answer, out);
+            }
+            Pending::Values(read) => {
+                self.reads_open -= 1;
+                return self.values_read(read, answer, now, out);
+            }
+            Pending::Reports(reports) => return self.reported(reports, &answer, now),
         };
         self.settle_if_held(number, now);
     }
@@ -485,9 +526,11 @@ impl Home {
         exclude: Option<ConnectionId>,
         keep_last: Option<Millis>,
         key: Option<Arc<IdempotencyKey>>,
-        asker: Option<Asker>,
+        mut changes: Vec<(Shelf, Change)>,
+        mut origin: Origin,
         now: Now,
     ) {
+        changes.append(&mut origin.changes);
         let clock = self.clock(now);
         let expires = self.window(number).map_or(store::NEVER, |window| window.expiry(clock));
         let body = record::encode(&event);
@@ -498,7 +541,7 @@ impl Home {
             fingerprint: key.fingerprint,
             serial: event.serial,
             id: event.id,
-            expires: UnixMillis(clock.0 + self.keeping.key_span.0),
+            expires: UnixMillis(clock.0.saturating_add(self.span_of(key).0)),
         });
         let ask = Ask::Append {
             stream: self.keeping.rules.stream_key(&event.channel),
@@ -511,7 +554,7 @@ impl Home {
                 body,
             }],
             keys: keys.collect(),
-            changes: Vec::new(),
+            changes,
         };
         let serial = event.serial.0;
         if let Some(durable) = self.durable(number) {
@@ -522,11 +565,18 @@ impl Home {
                 keep_last,
                 expires,
                 key,
-                askers: asker.into_iter().collect(),
+                origin,
+                others: Vec::new(),
                 bytes,
             });
         }
         self.ask_store(Pending::Append(number, serial), ask);
+    }
+
+    /// Whether a channel's stream is open; if it was closed long enough, it is opened for the next who asks.
+    pub(super) fn is_ready(&mut self, number: u32, now: Now) -> bool {
+        self.retry_store(number, now);
+        self.durable(number).is_some_and(|durable| durable.stage == Stage::Open)
     }
 
     /// Whether more may be on its way to disk: one event alone may, however large.
@@ -562,7 +612,7 @@ impl Home {
                 self.learn(number, head);
                 self.commit(number, in_flight.expect("it is the first"), now, render, out);
             }
-            Answer::Fault(fault) if is_first => self.fail(number, &fault, out),
+            Answer::Fault(fault) if is_first => self.fail(number, &fault, now, out),
             _ => {}
         }
         let Some(durable) = self.durable(number) else { return };
@@ -580,7 +630,7 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let InFlight { event, exclude, keep_last, expires, key, askers, bytes } = in_flight;
+        let InFlight { event, exclude, keep_last, expires, key, origin, others, bytes } = in_flight;
         self.in_flight_bytes -= bytes;
         self.counts.kept_durable += 1;
         let window_events = self.keeping.window_events;
@@ -606,10 +656,7 @@ impl Home {
             used.is_on_disk = true;
         }
         self.deliver_if_heard(number, &event, exclude, render, out);
-        for (nth, asker) in askers.into_iter().enumerate() {
-            let is_repeated = nth > 0;
-            asker.answer(Reply::Published(Published { is_repeated, ..published }), out);
-        }
+        self.conclude_publish(origin, others, Ok(published), now, out);
         self.bound_history(now);
     }
 
@@ -628,7 +675,7 @@ impl Home {
     }
 
     /// An append failed: all that is on its way in this channel is refused, and the channel opened again.
-    fn fail(&mut self, number: u32, fault: &Fault, out: &mut Vec<(ShardId, Down)>) {
+    fn fail(&mut self, number: u32, fault: &Fault, now: Now, out: &mut Vec<(ShardId, Down)>) {
         let Some(durable) = self.durable(number) else { return };
         durable.stage = Stage::Opening;
         let refusal = refusal_of(fault);
@@ -647,9 +694,7 @@ impl Home {
             } else {
                 Refusal::StoreFailed
             };
-            for asker in gone.askers {
-                asker.answer(Reply::Refused(refusal), out);
-            }
+            self.conclude_publish(gone.origin, gone.others, Err(refusal), now, out);
         }
     }
 

@@ -23,6 +23,8 @@ use crate::store::{Answer, Ask, Clock, Fault, Head, PageAsk, PurgeTo};
 pub struct Keeping {
     /// Which channels keep what.
     pub rules: Arc<Rules>,
+    /// Which shard's home this is, if it does what is to be done later: there is a store then.
+    pub shard: Option<ShardId>,
     /// When the clock of retention started; the store's starts at the same moment.
     pub origin: Now,
     /// Makes epochs and ids; differs from process to process and from shard to shard.
@@ -67,6 +69,7 @@ impl Default for Keeping {
     fn default() -> Self {
         Self {
             rules: Arc::default(),
+            shard: None,
             origin: Now::default(),
             seed: 0,
             bytes_max: 64 << 20,
@@ -115,6 +118,14 @@ impl Home {
         let chance = self.chance();
         self.last_id = EventId::next(self.last_id, now.wall, chance);
         self.last_id
+    }
+
+    /// A name for the next event of a channel, wherever it is kept.
+    pub(super) fn next_id_of(&mut self, number: u32, now: Now) -> EventId {
+        match self.durable(number) {
+            Some(_) => self.next_durable_id(number, now),
+            None => self.next_id(now),
+        }
     }
 
     /// A window for a new channel, and what its stream on disk needs.
@@ -182,9 +193,13 @@ impl Home {
             Reply::Published(Published { is_repeated: true, ..used.published })
         } else {
             // Answered with the first, when that is on disk.
-            let serial = used.published.serial;
-            if let (Some(durable), Some(asker)) = (rare.durable.as_mut(), asker) {
-                durable.answer_too(serial, asker);
+            let Published { serial, id, .. } = used.published;
+            match (rare.durable.as_mut(), asker) {
+                (_, None) => {}
+                (Some(durable), Some(asker)) if serial > Serial(0) => {
+                    durable.answer_too(serial, asker);
+                }
+                (_, Some(asker)) => self.answer_in_line_too(number, id, asker),
             }
             return true;
         };
@@ -204,7 +219,12 @@ impl Home {
         now: Now,
     ) {
         let used = Used { fingerprint: key.fingerprint, published, is_on_disk };
-        self.remember(number, key.name.clone(), used, self.keeping.key_span, now);
+        self.remember(number, key.name.clone(), used, self.span_of(key), now);
+    }
+
+    /// For how long a key is remembered.
+    pub(super) fn span_of(&self, key: &IdempotencyKey) -> Millis {
+        key.span.unwrap_or(self.keeping.key_span)
     }
 
     pub(super) fn remember(&mut self, number: u32, name: Name, used: Used, span: Millis, now: Now) {
@@ -213,7 +233,7 @@ impl Home {
             self.keys_used += 1;
         }
         let id = rare.keys[&*name].published.id;
-        self.keys.push_back((now.steady + span, number, name, id));
+        self.keys.insert((now.steady + span, number, name, id));
     }
 
     /// Lets a channel that is kept in memory stay for a while.
@@ -252,10 +272,10 @@ impl Home {
     /// Forgets keys whose time is over; a bounded number of them.
     pub(super) fn expire_keys(&mut self, now: Now, most: usize) {
         for _ in 0..most {
-            if self.keys.front().is_none_or(|(until, ..)| *until > now.steady) {
+            if self.keys.first().is_none_or(|(until, ..)| *until > now.steady) {
                 return;
             }
-            let Some((_, number, name, id)) = self.keys.pop_front() else { return };
+            let Some((_, number, name, id)) = self.keys.pop_first() else { return };
             // A key that was given up may have left its number to another channel.
             if !self.channels.is_taken(number) {
                 continue;

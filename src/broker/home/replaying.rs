@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::durable::Pending;
+use super::subscribing::Beginning;
 use super::{Asker, Home};
 use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::name::Channel;
@@ -337,7 +338,8 @@ impl Home {
             Wanted::Reply => reading.asker.answer(Reply::Replayed(Box::new(result)), out),
             Wanted::Subscription(subscribe) => {
                 let replay = Some(Box::new(result));
-                self.attach(reading.asker, subscribe, replay, now, render, out);
+                let beginning = Beginning { replay, ..Beginning::default() };
+                self.attach(reading.asker, subscribe, beginning, now, render, out);
             }
         }
         self.settle_if_held(number, now);

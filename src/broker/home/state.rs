@@ -1,23 +1,182 @@
-//! What channels keep beside their history: messages under their ids, reactions to them, values under keys.
+//! What channels keep beside their history: who carries out which ask, and reports on their way to the world outside.
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::durable::Pending;
 use super::{Asker, Home};
-use crate::base::ids::ShardId;
-use crate::base::time::Now;
-use crate::broker::{Command, Down, Refusal, Render, Reply, Report};
+use crate::base::event_id::EventId;
+use crate::base::ids::{AppIndex, ShardId};
+use crate::base::name::{Channel, Name};
+use crate::base::time::{Millis, Nanos, Now};
+use crate::broker::{
+    Command, Down, Event, Keep, Payload, Refusal, Render, Reply, Report, report, shelved,
+};
+use crate::store::{Answer, Ask, Change, Clock, NEVER, Shelf};
+
+/// Reports that go to the store with one ask.
+const REPORTS_PER_ASK: usize = 256;
+/// Bytes of reports that wait for the store, at most; what does not fit any more is lost, and counted.
+const REPORTS_BYTES_MAX: u64 = 16 << 20;
+/// What a report counts for beside its body.
+const REPORT_BYTES: u64 = 256;
+/// How soon reports that the store did not take are tried again.
+const REPORTS_RETRY: Millis = Millis(1_000);
+
+/// Where an operation comes from, and what comes with it.
+#[derive(Debug, Default)]
+pub(super) struct Origin {
+    /// Who is told what became of it.
+    pub asker: Option<Asker>,
+    /// The schedule that it was, which [`Home::carried_out`] hears of.
+    pub schedule: Option<EventId>,
+    /// Changes of the store that are to be made together with it, or nothing is.
+    pub changes: Vec<(Shelf, Change)>,
+}
+
+impl Origin {
+    pub(super) fn of(asker: Asker, is_quiet: bool) -> Self {
+        Self { asker: (!is_quiet).then_some(asker), ..Self::default() }
+    }
+}
+
+/// Reports that are not on disk yet.
+#[derive(Debug, Default)]
+pub(super) struct Reports {
+    waiting: VecDeque<Report>,
+    /// Of those that wait, and those that the store was asked to keep.
+    bytes: u64,
+    /// The store did not take some: until then none are tried.
+    paused: Option<Nanos>,
+    pub(super) lost: u64,
+}
+
+fn weight(report: &Report) -> u64 {
+    report.body.0.len() as u64 + REPORT_BYTES
+}
+
+impl Reports {
+    pub(super) fn take(&mut self, report: Report) {
+        if self.bytes + weight(&report) > REPORTS_BYTES_MAX {
+            self.lost += 1;
+            return;
+        }
+        self.bytes += weight(&report);
+        self.waiting.push_back(report);
+    }
+}
 
 impl Home {
     /// Tells the world outside something, once it is on disk.
-    pub fn report(&mut self, _report: Report) {}
+    pub fn report(&mut self, report: Report) {
+        self.reports.take(report);
+    }
 
     /// Carries out an ask about what a channel keeps beside its history.
     pub(super) fn ask_state(
         &mut self,
         asker: Asker,
-        _command: Command,
-        _now: Now,
-        _render: &dyn Render,
+        command: Command,
+        now: Now,
+        render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        asker.answer(Reply::Refused(Refusal::StoreBusy), out);
+        let reply = match command {
+            Command::Renew(channel, renew) => self.renew(&channel, &renew, now, render, out),
+            Command::Retained(channel, query) => {
+                return self.read_retained(asker, channel, *query, out);
+            }
+            Command::FindRetained(channel, id) => {
+                return self.find_retained(asker, channel, id, out);
+            }
+            Command::React(react) => return self.react(asker, *react, now, render, out),
+            Command::SetValue(set) => {
+                let origin = Origin::of(asker, set.quiet);
+                return self.set_value(origin, *set, now, render, out);
+            }
+            Command::Values(channel, query) => {
+                return self.read_values(asker, channel, *query, out);
+            }
+            _ => Reply::Refused(Refusal::StoreBusy),
+        };
+        asker.answer(reply, out);
+    }
+
+    /// The id of an app, which names it in the store.
+    pub(super) fn app_id(&self, app: AppIndex) -> Option<&Name> {
+        self.keeping.rules.app_id(app)
+    }
+
+    /// What the keys of everything that a channel keeps begin with.
+    pub(super) fn prefix(&self, channel: &Channel) -> Option<Bytes> {
+        Some(shelved::prefix(self.app_id(channel.app)?, &channel.name))
+    }
+
+    /// When the time of something that is kept from now on is over.
+    pub(super) fn until(&self, keep: Keep, now: Now) -> Clock {
+        match keep {
+            Keep::Forever => NEVER,
+            Keep::For(span) => {
+                let clock = self.clock(now);
+                Clock::min(crate::base::time::UnixMillis(clock.0.saturating_add(span.0)), LAST)
+            }
+        }
+    }
+
+    /// The change that puts what the world outside is told of an event among what it is to be told.
+    pub(super) fn shelve_report(
+        &self,
+        event: &Event,
+        about: &Payload,
+        render: &dyn Render,
+    ) -> Option<(Shelf, Change)> {
+        let report = render.report(event, Some(about))?;
+        let app_id = self.app_id(report.app)?;
+        Some((Shelf::Outbox, Change::Push { value: report::encode(&report, app_id) }))
+    }
+
+    /// Sends reports that wait on their way to disk, before what is asked of the store next.
+    pub(super) fn flush_reports(&mut self) {
+        if self.reports.waiting.is_empty() || self.reports.paused.is_some() {
+            return;
+        }
+        let count = self.reports.waiting.len().min(REPORTS_PER_ASK);
+        let reports: Vec<_> = self.reports.waiting.drain(..count).collect();
+        let push = |report: &Report| {
+            let app_id = self.keeping.rules.app_id(report.app)?;
+            Some((Shelf::Outbox, Change::Push { value: report::encode(report, app_id) }))
+        };
+        let changes: Vec<_> = reports.iter().filter_map(push).collect();
+        if changes.is_empty() {
+            self.reports.bytes -= reports.iter().map(weight).sum::<u64>();
+            return;
+        }
+        self.ask_now(Pending::Reports(reports), Ask::Change { changes });
+    }
+
+    /// The store has taken reports, or not: then they are tried again, before those that came since.
+    pub(super) fn reported(&mut self, reports: Vec<Report>, answer: &Answer, now: Now) {
+        if matches!(answer, Answer::Changed) {
+            self.reports.bytes -= reports.iter().map(weight).sum::<u64>();
+            return;
+        }
+        for report in reports.into_iter().rev() {
+            self.reports.waiting.push_front(report);
+        }
+        self.reports.paused = Some(now.steady + REPORTS_RETRY);
+    }
+
+    /// When reports are to be tried again.
+    pub(super) fn reports_due(&self) -> Option<Nanos> {
+        self.reports.paused
+    }
+
+    /// Tries them, if it is time.
+    pub(super) fn retry_reports(&mut self, now: Now) {
+        self.reports.paused.take_if(|it| *it <= now.steady);
     }
 }
+
+/// The latest that something may expire.
+const LAST: Clock = crate::base::time::UnixMillis(NEVER.0 - 1);

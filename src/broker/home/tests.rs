@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::base::ids::LaneId;
 use crate::base::time::UnixMillis;
-use crate::broker::Payload;
+use crate::broker::{Payload, Publish, Published, Subscribe};
 
 /// Lanes below 8 show everything; the others only messages.
 struct Lanes;

@@ -560,3 +560,7 @@ fn react(value: Raw<'_>, at: At<'_>) -> Result<Option<React>, ClaimsError> {
     };
     typed(value, at, read, "must be true, false or an array of strings")
 }
+
+#[cfg(test)]
+#[path = "claims_tests.rs"]
+mod tests;

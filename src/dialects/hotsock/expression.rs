@@ -415,3 +415,7 @@ fn write_char(out: &mut String, c: char) {
         out.push(c);
     }
 }
+
+#[cfg(test)]
+#[path = "expression_tests.rs"]
+mod tests;

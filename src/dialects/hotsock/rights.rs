@@ -366,3 +366,7 @@ impl AdmitKey for Chosen {
         any(&self.granted) && !any(&self.denied)
     }
 }
+
+#[cfg(test)]
+#[path = "rights_tests.rs"]
+mod tests;

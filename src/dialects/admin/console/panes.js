@@ -8,6 +8,8 @@
 //                         state('connecting' | 'open' | 'listening' | 'closed: why'); returns { close() }
 //   publish(context, name, data)
 //                         returns { status, body }; context.post(path, value) signs and sends
+//   deeds?                what else can be tried: a list of { title, fields, run(context, ...texts) }, where a field is
+//                         { label, value }; run returns as publish does
 //   snippets(context)     a list of { title, language, text }
 
 import {
@@ -27,6 +29,7 @@ import { post } from './api.js'
 import { Round } from './round.js'
 
 const LOG_FRAMES_MAX = 100
+const ANSWER_CHARACTERS_MAX = 2000
 const RETRY_MS_FIRST = 2000
 const RETRY_MS_MAX = 30_000
 
@@ -70,6 +73,7 @@ export class Pane {
       make('p', { class: 'muted', text: this.module.about }),
       ...this.drawToken(id),
       this.drawForm(id),
+      ...this.drawDeeds(),
       this.counts,
       this.log,
       this.drawSnippets(),
@@ -112,6 +116,28 @@ export class Pane {
       button,
       answer,
     )
+  }
+
+  drawDeeds() {
+    const { deeds } = this.module
+    if (!deeds) return []
+    const forms = deeds.map(({ title, fields, run }) => {
+      const inputs = fields.map(({ value }) => make('input', { value, autocomplete: 'off', spellcheck: 'false' }))
+      const button = make('button', { type: 'submit', text: title })
+      const answer = make('pre', { class: 'answer', role: 'status' })
+      const submit = async (event) => {
+        event.preventDefault()
+        button.disabled = true
+        const texts = inputs.map((input) => input.value)
+        const { ok, text } = await this.attempt(() => run(this.context, ...texts))
+        button.disabled = false
+        answer.classList.toggle('bad', !ok)
+        write(answer, text)
+      }
+      const labels = fields.map(({ label }, n) => make('label', { text: label }, inputs[n]))
+      return make('form', { class: 'deed', onsubmit: submit, 'aria-label': title }, ...labels, button, answer)
+    })
+    return [make('details', {}, make('summary', { text: 'More to try' }), ...forms)]
   }
 
   drawSnippets() {
@@ -233,10 +259,14 @@ export class Pane {
   }
 
   // Publishes, and says how it went in one line.
-  async publish(name, data) {
+  publish(name, data) {
+    return this.attempt(() => this.module.publish(this.context, name, data), 200)
+  }
+
+  async attempt(ask, charactersMax = ANSWER_CHARACTERS_MAX) {
     try {
-      const { status, body } = await this.module.publish(this.context, name, data)
-      const detail = status === 401 ? 'the signature was refused' : body.slice(0, 200)
+      const { status, body } = await ask()
+      const detail = status === 401 ? 'the signature was refused' : body.slice(0, charactersMax)
       return { ok: status < 300, text: `${status}${status < 300 ? '' : ':'} ${detail}` }
     } catch (error) {
       return { ok: false, text: error.message }

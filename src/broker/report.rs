@@ -1,0 +1,114 @@
+//! A report as bytes for the store, and back: what waits on [`Shelf::Outbox`](crate::store::Shelf) until the world
+//! outside has heard it.
+//!
+//! A byte for the layout, then the parts, each behind its length in four bytes, little end first: app, kind, body,
+//! and for each field its name and its value.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::Report;
+use crate::base::name::Name;
+
+const LAYOUT: u8 = 1;
+
+/// A report, as it was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredReport {
+    /// The id of the app whose receivers hear it, as configured: it outlives the process, unlike an index.
+    pub app: Name,
+    /// What kind of thing happened; receivers choose by it.
+    pub kind: Name,
+    /// More for the head of the request: field names and values.
+    pub fields: Vec<(Name, Name)>,
+    /// One JSON value.
+    pub body: Bytes,
+}
+
+/// A report as it is stored; `app_id` is the id of its app.
+pub fn encode(report: &Report, app_id: &str) -> Bytes {
+    let Report { app: _, kind, fields, body } = report;
+    let of_fields: usize = fields.iter().map(|(name, value)| 8 + name.len() + value.len()).sum();
+    let bytes = 13 + app_id.len() + kind.len() + body.0.len() + of_fields;
+    let mut out = BytesMut::with_capacity(bytes);
+    out.put_u8(LAYOUT);
+    let mut part = |bytes: &[u8]| {
+        out.put_u32_le(bytes.len() as u32);
+        out.put_slice(bytes);
+    };
+    part(app_id.as_bytes());
+    part(kind.as_bytes());
+    part(&body.0);
+    for (name, value) in fields {
+        part(name.as_bytes());
+        part(value.as_bytes());
+    }
+    out.freeze()
+}
+
+/// The report that was stored so; none: these bytes are none, or of a layout this version does not know.
+pub fn decode(stored: &[u8]) -> Option<StoredReport> {
+    let (&layout, mut rest) = stored.split_first()?;
+    if layout != LAYOUT {
+        return None;
+    }
+    let app = text(part(&mut rest)?)?;
+    let kind = text(part(&mut rest)?)?;
+    let body = Bytes::copy_from_slice(part(&mut rest)?);
+    let mut fields = Vec::new();
+    while !rest.is_empty() {
+        fields.push((text(part(&mut rest)?)?, text(part(&mut rest)?)?));
+    }
+    Some(StoredReport { app, kind, fields, body })
+}
+
+fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, behind) = rest.split_first_chunk::<4>()?;
+    let (part, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *rest = behind;
+    Some(part)
+}
+
+fn text(bytes: &[u8]) -> Option<Name> {
+    std::str::from_utf8(bytes).ok().map(Name::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::AppIndex;
+    use crate::broker::Payload;
+
+    fn report(fields: &[(&'static str, &str)]) -> Report {
+        Report {
+            app: AppIndex(3),
+            kind: "a.kind".into(),
+            fields: fields.iter().map(|&(name, value)| (name, value.into())).collect(),
+            body: Payload(Bytes::from_static(b"{\"a\":1}")),
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        for fields in [&[][..], &[("x-channel", "r%20")], &[("a", ""), ("b", "é"), ("a", "c")]] {
+            let report = report(fields);
+            let stored = decode(&encode(&report, "app-id"));
+            let named = |it: &(&'static str, Box<str>)| (it.0.into(), (&*it.1).into());
+            let fields = report.fields.iter().map(named).collect();
+            let StoredReport { app, kind, body, .. } = stored.clone().expect("a report");
+            assert_eq!((&*app, &*kind, &body), ("app-id", "a.kind", &report.body.0));
+            assert_eq!(stored, Some(StoredReport { app, kind, fields, body }));
+        }
+    }
+
+    #[test]
+    fn a_cut_or_newer_one_is_no_report() {
+        let stored = encode(&report(&[("a", "b")]), "app-id");
+        let without_fields = encode(&report(&[]), "app-id").len();
+        for end in 0..stored.len() {
+            assert_eq!(decode(&stored[..end]).is_some(), end == without_fields, "{end}");
+        }
+        let newer = [&[LAYOUT + 1], &stored[1..]].concat();
+        assert_eq!(decode(&newer), None);
+        assert_eq!(decode(&[&stored[..], b"x"].concat()), None);
+    }
+}
