@@ -4,6 +4,7 @@
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
 mod durable;
+mod expiring;
 mod keeping;
 mod later;
 mod line;
@@ -20,6 +21,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use self::durable::{Durable, Pending};
+use self::expiring::Expiring;
 pub use self::keeping::Keeping;
 use self::keeping::Used;
 use self::later::Later;
@@ -100,6 +102,7 @@ pub struct Home {
     /// Reads for who asks, beside history, that the store has not answered.
     reads_open: usize,
     reports: Reports,
+    expiring: Expiring,
     later: Later,
     counts: Counts,
 }
@@ -301,7 +304,7 @@ impl Held {
         }
         let event = self.happened(happening, now);
         if is_reported && let Some(report) = render.report(&event, None) {
-            reports.take(report);
+            reports.take(report, event.at);
         }
         if !self.interest.is_empty() {
             self.deliver(event, None, render, out);
@@ -381,6 +384,7 @@ impl Home {
             in_flight_bytes: 0,
             reads_open: 0,
             reports: Reports::default(),
+            expiring: Expiring::default(),
             later: Later::default(),
             counts: Counts::default(),
         }
@@ -393,6 +397,7 @@ impl Home {
         self.has_durable = keeping.rules.any_durable();
         if keeping.shard.is_some() {
             self.later = Later::to_load();
+            self.expiring = Expiring::to_load();
         }
         self.keeping = keeping;
         self
@@ -487,7 +492,8 @@ impl Home {
     pub fn next_due(&self) -> Option<Nanos> {
         let timer = self.timers.first().map(|&(due, _)| due);
         let key = self.keys.first().map(|&(due, ..)| due);
-        let dues = [timer, key, self.reports_due(), self.later.next_due()];
+        let values = self.expiring_due();
+        let dues = [timer, key, values, self.reports_due(), self.later.next_due()];
         dues.into_iter().flatten().min()
     }
 
@@ -496,6 +502,7 @@ impl Home {
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
         self.retry_reports(now);
+        self.expire_values(EXPIRE_MAX, now, render, out);
         self.look_later(now);
         for _ in 0..EXPIRE_MAX {
             let Some(&(due, number)) = self.timers.first() else { return };

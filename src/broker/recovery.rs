@@ -171,6 +171,7 @@ macro_rules! tell {
     };
 }
 
+mod kept;
 mod later;
 
 struct Scene {

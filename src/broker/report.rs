@@ -1,19 +1,22 @@
 //! A report as bytes for the store, and back: what waits on [`Shelf::Outbox`](crate::store::Shelf) until the world
 //! outside has heard it.
 //!
-//! A byte for the layout, then the parts, each behind its length in four bytes, little end first: app, kind, body,
-//! and for each field its name and its value.
+//! A byte for the layout, eight for the time, then the parts, each behind its length in four bytes, little end first:
+//! app, kind, body, and for each field its name and its value.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Report;
 use crate::base::name::Name;
+use crate::base::time::UnixMillis;
 
 const LAYOUT: u8 = 1;
 
 /// A report, as it was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredReport {
+    /// When it happened: who is not told grows old with it.
+    pub at: UnixMillis,
     /// The id of the app whose receivers hear it, as configured: it outlives the process, unlike an index.
     pub app: Name,
     /// What kind of thing happened; receivers choose by it.
@@ -24,13 +27,14 @@ pub struct StoredReport {
     pub body: Bytes,
 }
 
-/// A report as it is stored; `app_id` is the id of its app.
-pub fn encode(report: &Report, app_id: &str) -> Bytes {
+/// A report as it is stored; `app_id` is the id of its app, `at` when it happened.
+pub fn encode(report: &Report, app_id: &str, at: UnixMillis) -> Bytes {
     let Report { app: _, kind, fields, body } = report;
     let of_fields: usize = fields.iter().map(|(name, value)| 8 + name.len() + value.len()).sum();
-    let bytes = 13 + app_id.len() + kind.len() + body.0.len() + of_fields;
+    let bytes = 21 + app_id.len() + kind.len() + body.0.len() + of_fields;
     let mut out = BytesMut::with_capacity(bytes);
     out.put_u8(LAYOUT);
+    out.put_u64_le(at.0);
     let mut part = |bytes: &[u8]| {
         out.put_u32_le(bytes.len() as u32);
         out.put_slice(bytes);
@@ -51,6 +55,9 @@ pub fn decode(stored: &[u8]) -> Option<StoredReport> {
     if layout != LAYOUT {
         return None;
     }
+    let (at, behind) = rest.split_first_chunk::<8>()?;
+    let at = UnixMillis(u64::from_le_bytes(*at));
+    rest = behind;
     let app = text(part(&mut rest)?)?;
     let kind = text(part(&mut rest)?)?;
     let body = Bytes::copy_from_slice(part(&mut rest)?);
@@ -58,7 +65,7 @@ pub fn decode(stored: &[u8]) -> Option<StoredReport> {
     while !rest.is_empty() {
         fields.push((text(part(&mut rest)?)?, text(part(&mut rest)?)?));
     }
-    Some(StoredReport { app, kind, fields, body })
+    Some(StoredReport { at, app, kind, fields, body })
 }
 
 fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
@@ -91,19 +98,20 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         for fields in [&[][..], &[("x-channel", "r%20")], &[("a", ""), ("b", "é"), ("a", "c")]] {
             let report = report(fields);
-            let stored = decode(&encode(&report, "app-id"));
+            let stored = decode(&encode(&report, "app-id", UnixMillis(1 << 40)));
             let named = |it: &(&'static str, Box<str>)| (it.0.into(), (&*it.1).into());
             let fields = report.fields.iter().map(named).collect();
-            let StoredReport { app, kind, body, .. } = stored.clone().expect("a report");
+            let StoredReport { at, app, kind, body, .. } = stored.clone().expect("a report");
+            assert_eq!(at, UnixMillis(1 << 40));
             assert_eq!((&*app, &*kind, &body), ("app-id", "a.kind", &report.body.0));
-            assert_eq!(stored, Some(StoredReport { app, kind, fields, body }));
+            assert_eq!(stored, Some(StoredReport { at, app, kind, fields, body }));
         }
     }
 
     #[test]
     fn a_cut_or_newer_one_is_no_report() {
-        let stored = encode(&report(&[("a", "b")]), "app-id");
-        let without_fields = encode(&report(&[]), "app-id").len();
+        let stored = encode(&report(&[("a", "b")]), "app-id", UnixMillis(7));
+        let without_fields = encode(&report(&[]), "app-id", UnixMillis(7)).len();
         for end in 0..stored.len() {
             assert_eq!(decode(&stored[..end]).is_some(), end == without_fields, "{end}");
         }

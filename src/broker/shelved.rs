@@ -12,7 +12,7 @@ use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial};
 use crate::base::name::{Channel, Name};
 use crate::base::time::UnixMillis;
-use crate::store::{Clock, NEVER, Record};
+use crate::store::{Clock, NEVER, Record, StreamKey};
 
 const LAYOUT: u8 = 1;
 
@@ -51,13 +51,7 @@ pub(super) fn reaction_key(message_key: &[u8], reaction: &str, user_id: &str) ->
 
 /// What was said and by whom, from the key of it behind its message's.
 pub(super) fn parse_reaction(mut rest: &[u8]) -> Option<(Name, Name)> {
-    let mut name = || {
-        let (length, behind) = rest.split_first_chunk::<4>()?;
-        let (name, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-        rest = behind;
-        Some(Name::from(std::str::from_utf8(name).ok()?))
-    };
-    let named = (name()?, name()?);
+    let named = (take_name(&mut rest)?, take_name(&mut rest)?);
     rest.is_empty().then_some(named)
 }
 
@@ -70,6 +64,27 @@ pub(super) fn value_key(prefix: &[u8], key: &str) -> Bytes {
 pub(super) fn parse_value_key(prefix: &[u8], stored: &[u8]) -> Option<Name> {
     let key = std::str::from_utf8(stored.strip_prefix(prefix)?).ok()?;
     Some(Name::from(key))
+}
+
+/// The key by which it is found when the time of the value under another key is over.
+pub(super) fn expiry_key(expires: Clock, value_key: &[u8]) -> Bytes {
+    [&expires.0.to_be_bytes(), value_key].concat().into()
+}
+
+/// When that time is over, in which channel, and the value's own key.
+pub(super) fn parse_expiry_key(key: &[u8]) -> Option<(Clock, StreamKey, Name)> {
+    let (expires, mut rest) = key.split_first_chunk::<8>()?;
+    let app = take_name(&mut rest)?;
+    let channel = take_name(&mut rest)?;
+    let key = Name::from(std::str::from_utf8(rest).ok()?);
+    Some((UnixMillis(u64::from_be_bytes(*expires)), StreamKey { app, channel }, key))
+}
+
+fn take_name(rest: &mut &[u8]) -> Option<Name> {
+    let (length, behind) = rest.split_first_chunk::<4>()?;
+    let (name, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    *rest = behind;
+    Some(Name::from(std::str::from_utf8(name).ok()?))
 }
 
 /// A value, as it is kept.
@@ -304,5 +319,10 @@ mod tests {
         let value = value_key(&prefix, "käse");
         assert_eq!(parse_value_key(&prefix, &value), Some("käse".into()));
         assert_eq!(parse_value_key(b"other", &value), None);
+        let index = expiry_key(UnixMillis(256), &value);
+        assert!(index > expiry_key(UnixMillis(255), &value));
+        let stream = StreamKey { app: "app".into(), channel: "c".into() };
+        assert_eq!(parse_expiry_key(&index), Some((UnixMillis(256), stream, "käse".into())));
+        assert_eq!(parse_expiry_key(&index[..12]), None);
     }
 }

@@ -8,6 +8,7 @@ mod listen;
 mod publish;
 mod settings;
 mod store;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         Some(("publish", matches)) => publish::run(matches),
         Some(("listen", matches)) => listen::run(matches),
         Some(("store", matches)) => store::run(matches),
+        Some(("webhooks", matches)) => webhooks::run(matches),
         Some(("settings", matches)) => print_settings(matches),
         Some((_, _)) => version(),
     };
@@ -79,6 +81,7 @@ Examples:
   ringmain listen --channel news               print what is published there
   ringmain publish --channel news --data hi    publish something
   ringmain store backup --to DIR               copy what is kept on disk, also while serving
+  ringmain webhooks                            how receivers of webhooks are, while serving
   ringmain settings                            list every setting
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration,
@@ -106,6 +109,7 @@ fn command() -> Command {
         .subcommand(publish::command())
         .subcommand(listen::command())
         .subcommand(store::command())
+        .subcommand(webhooks::command())
         .subcommand(
             Command::new("settings")
                 .about("List every setting: default, range, what it does")

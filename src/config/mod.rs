@@ -13,6 +13,7 @@ pub mod reference;
 pub mod section;
 pub mod table;
 pub mod value;
+pub mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

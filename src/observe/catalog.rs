@@ -118,6 +118,12 @@ catalog! {
     "ringmain_store_record_bytes_total", "Bytes of these events.", { StoreRecordBytes }
     "ringmain_store_failures_total", "Groups whose commit failed.", { StoreFailures }
     "ringmain_store_records_expired_total", "Events that retention took away from disk.", { StoreRecordsExpired }
+    "ringmain_webhook_events_delivered_total", "Events that receivers of webhooks took, one per receiver.", { WebhookDelivered }
+    "ringmain_webhook_requests_failed_total", "Requests to receivers of webhooks that failed or were refused.", { WebhookFailed }
+    "ringmain_webhook_events_dead_total", "Events that became dead letters, one per receiver, by why.", {
+        WebhookRefused = why: "refused", WebhookExpired = why: "expired", WebhookOverflow = why: "overflow"
+    }
+    "ringmain_webhook_dead_letters_dropped_total", "Dead letters that went because there was no room for more.", { WebhookDropped }
     "ringmain_mails_sent_total", "Mails to shards, one's own included, by direction.", {
         MailsUp = direction: "up", MailsDown = direction: "down"
     }
@@ -146,6 +152,10 @@ catalog! {
     "ringmain_store_free_bytes", "Bytes free on the disk of durable state.", { StoreFreeBytes }
     "ringmain_store_full", "1 while durable publishes are refused because the disk is at its bound.", { StoreFull }
     "ringmain_store_failed", "1 while the database is being opened again after a failure.", { StoreFailed }
+    "ringmain_webhook_events_waiting", "Events that wait for the receiver of webhooks that is furthest behind.", { WebhookWaiting }
+    "ringmain_webhook_oldest_seconds", "Age of the oldest event that waits for a receiver of webhooks.", { WebhookOldest }
+    "ringmain_webhook_dead_letters", "Dead letters kept.", { WebhookLetters }
+    "ringmain_webhook_receivers_failing", "Receivers of webhooks that take nothing.", { WebhookFailing }
     "ringmain_backlog_mails", "Mails that wait for room in a mailbox, by direction.", {
         BacklogUp = direction: "up", BacklogDown = direction: "down"
     }

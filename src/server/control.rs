@@ -2,8 +2,8 @@
 //!
 //! The server has its store's directory to itself, so `ringmain store` asks it, over a Unix domain socket in the data
 //! directory that only the server's own user may use. One thread takes one request after the other; a shard
-//! never hears of them. A request is a line, [`BACKUP`] with an absolute path, [`CHECK`] or [`STATS`]; the
-//! answer is lines, each a word and a text: any number of `PROGRESS` and `SAYS`, then `DONE` or `ERROR`.
+//! never hears of them. A request is a line, [`BACKUP`] with an absolute path, [`CHECK`], [`STATS`] or [`WEBHOOKS`]
+//! with an order; the answer is lines, each a word and a text: any number of `PROGRESS` and `SAYS`, then `DONE` or `ERROR`.
 //! Read `Control::start` first, then [`ask`] for the other end.
 
 use std::ffi::OsStr;
@@ -21,7 +21,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::observe::log;
+use crate::outbound::hooks::Order;
 use crate::reactor::machine;
+use crate::shard::back::Operator;
 use crate::store::thread::Store;
 
 /// Asks for a copy; its directory follows after a space.
@@ -30,6 +32,8 @@ pub const BACKUP: &str = "backup";
 pub const CHECK: &str = "check";
 /// Asks for figures.
 pub const STATS: &str = "stats";
+/// Asks about webhooks; what follows after a space, an order or nothing, is read by [`Order::parse`].
+pub const WEBHOOKS: &str = "webhooks";
 /// What is being done.
 const PROGRESS: &str = "progress";
 /// A line of the result.
@@ -67,13 +71,13 @@ pub(super) struct Control {
 impl Control {
     /// Serves the socket of this data directory; none if that cannot be, which is logged: the server does its work
     /// without.
-    pub(super) fn start(data: &Path, store: Arc<Store>) -> Option<Self> {
+    pub(super) fn start(data: &Path, store: Arc<Store>, operator: Operator) -> Option<Self> {
         let path = path(data);
         let started = listen(&path).and_then(|listener| {
             let is_stopping = Arc::<AtomicBool>::default();
             let stopping = Arc::clone(&is_stopping);
             let thread = std::thread::Builder::new().name("control".into());
-            let thread = thread.spawn(move || serve(&listener, &store, &stopping))?;
+            let thread = thread.spawn(move || serve(&listener, &store, &operator, &stopping))?;
             Ok(Self { path: path.clone(), is_stopping, thread })
         });
         match started {
@@ -121,7 +125,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-fn serve(listener: &UnixListener, store: &Store, is_stopping: &AtomicBool) {
+fn serve(listener: &UnixListener, store: &Store, operator: &Operator, is_stopping: &AtomicBool) {
     loop {
         let accepted = listener.accept();
         if is_stopping.load(Ordering::Relaxed) {
@@ -129,13 +133,18 @@ fn serve(listener: &UnixListener, store: &Store, is_stopping: &AtomicBool) {
         }
         match accepted {
             // A peer that is gone needs no answer.
-            Ok((stream, _)) => drop(answer(&stream, store, is_stopping)),
+            Ok((stream, _)) => drop(answer(&stream, store, operator, is_stopping)),
             Err(_) => std::thread::sleep(ACCEPT_PAUSE),
         }
     }
 }
 
-fn answer(stream: &UnixStream, store: &Store, is_stopping: &AtomicBool) -> io::Result<()> {
+fn answer(
+    stream: &UnixStream,
+    store: &Store,
+    operator: &Operator,
+    is_stopping: &AtomicBool,
+) -> io::Result<()> {
     stream.set_write_timeout(Some(SEND_MAX))?;
     let request = read_request(stream)?;
     let told = Pace::new();
@@ -175,6 +184,12 @@ fn answer(stream: &UnixStream, store: &Store, is_stopping: &AtomicBool) -> io::R
         (Ok(STATS), []) => match store.stats(&follow) {
             Ok(report) => Ok((report.to_string(), 0)),
             Err(error) => Err(error.to_string()),
+        },
+        (Ok(WEBHOOKS), rest) => match str::from_utf8(rest).ok().and_then(Order::parse) {
+            Some(order) => operator.order(order).map(|lines| (lines.join("\n"), 0)),
+            None => {
+                Err("the server does not know this order; use its own version's command".into())
+            }
         },
         _ => Err("the server does not know this request; use its own version's command".into()),
     };

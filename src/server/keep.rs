@@ -76,6 +76,7 @@ pub(super) fn open(
         }),
         // The last is the back shard's.
         ports: shards + 1,
+        pushes_wake: Some(shards),
         notify: Arc::new(move |port| {
             if port == shards {
                 if let Some(wake) = back_bell.get() {

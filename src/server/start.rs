@@ -15,11 +15,12 @@ use crate::broker::home::{self, Home};
 use crate::broker::rules::Rules;
 use crate::broker::slots::Slots;
 use crate::config::Config;
+use crate::config::webhooks::Webhooks;
 use crate::dialects::Dialect;
 use crate::dialects::lanes::Lanes;
 use crate::observe::Metrics;
 use crate::reactor::{self, Waker, machine};
-use crate::shard::back::{self, BackPort};
+use crate::shard::back::{self, Back, BackPort, Telling};
 use crate::shard::mesh::{self, Doorbell, Ports};
 use crate::shard::{Life, Parts, Shard, Shared};
 use crate::store::Keeper;
@@ -103,11 +104,12 @@ pub fn start(
     let seed = random_seed();
     let (rules, origin) = (Rules::configured(&config), machine::now());
     let bell = Arc::new(OnceLock::new());
-    let is_needed = dialects.iter().any(|dialect| dialect.needs_store());
+    let webhooks = Webhooks::of(&config);
+    let is_told = !webhooks.receivers.is_empty();
+    // What waited for a receiver when the process ended waits there, whoever reports now.
+    let is_needed = is_told || dialects.iter().any(|dialect| dialect.needs_store());
     let Kept { store, keepers, back: back_keeper, back_ready } =
         keep::open(&config, &rules, is_needed, origin, &bell)?;
-    // The back shard takes nothing from the store yet.
-    drop((back_keeper, back_ready));
     let health = store.as_ref().map(Store::health);
     let common = Arc::new(Common {
         rules,
@@ -153,8 +155,14 @@ pub fn start(
     let doorbells = Arc::new(doorbells);
     let _ = bell.set(Arc::clone(&doorbells));
     let ports = mesh::mesh(&doorbells, common.config.limits.mailbox_slots);
-    let back = back::start(doorbells)
+    let telling = back_keeper.zip(common.health.clone()).filter(|_| is_told);
+    let telling = telling.map(|(keeper, health)| {
+        let counts = Arc::clone(&common.shared.webhooks);
+        Telling { settings: webhooks, keeper, health, counts }
+    });
+    let Back { ports: back, ring, operator } = back::start(doorbells, telling)
         .map_err(|error| RunError::Machine(format!("the back shard cannot be started: {error}")))?;
+    let _ = back_ready.set(ring);
     let ends = ports.into_iter().zip(back).zip(keepers);
     for (go, ((ports, back), keeper)) in go.iter().zip(ends) {
         if go.send(Ends { ports, back, keeper }).is_err() {
@@ -163,7 +171,8 @@ pub fn start(
     }
     let store = store.map(Arc::new);
     let data = &common.config.data;
-    let control = store.as_ref().and_then(|store| Control::start(data, Arc::clone(store)));
+    let control =
+        store.as_ref().and_then(|store| Control::start(data, Arc::clone(store), operator));
     Ok(Started {
         config: Arc::clone(&common.config),
         addresses,

@@ -1,23 +1,39 @@
 //! The back shard: one thread beside the shards, for what needs the world outside. A shard hands it
-//! inquiries and takes findings; neither ever waits for the other.
+//! inquiries and takes findings; neither ever waits for the other. What is told to receivers of webhooks it reads
+//! from the store, where shards put it.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc as plain;
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc;
 
 use crate::auth::{Finding, Inquiry};
 use crate::base::ids::{ConnectionId, Ticket};
+use crate::base::time::{Nanos, Now};
+use crate::config::webhooks::Webhooks;
+use crate::observe::log;
 use crate::outbound::client::Client;
 use crate::outbound::desk::{Desk, HttpAnswer, Step};
+use crate::outbound::hooks::post::Heard;
+use crate::outbound::hooks::receiver::Turn;
+use crate::outbound::hooks::{self, Hooks, Note, Order};
 use crate::reactor::machine;
+use crate::store::Keeper;
+use crate::store::health::Health;
 
 use super::mesh::Doorbell;
 
 /// Inquiries of one shard that are not answered yet, at most; a further one is answered with
 /// [`Finding::Unavailable`] at once. As many findings fit the way back, so that none is ever lost.
 const INQUIRIES_MAX: usize = 4096;
+/// How long an operator's order may take.
+const ORDER_MAX: Duration = Duration::from_secs(30);
+/// How long the thread sleeps at most.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// Who answers a shard's inquiries: the back shard, or a test.
 pub trait Outside: Send {
@@ -59,6 +75,53 @@ struct Waiter {
 enum Mail {
     Inquiry(Waiter, Inquiry),
     Answered(u64, HttpAnswer),
+    Heard(u64, Heard),
+    Order(Order, plain::SyncSender<Told>),
+    /// The store has an answer, or something new for receivers.
+    Store,
+}
+
+/// What an operator is told: lines, or why not.
+type Told = Result<Vec<String>, String>;
+
+/// What telling receivers of webhooks takes.
+pub struct Telling {
+    /// Who is told.
+    pub settings: Webhooks,
+    /// An end of the way to the store.
+    pub keeper: Box<dyn Keeper>,
+    /// How the store is: it counts what is pushed there.
+    pub health: Arc<Health>,
+    /// Where it is counted.
+    pub counts: Arc<hooks::Counts>,
+}
+
+/// Gives an operator's orders to the back shard.
+#[derive(Clone)]
+pub struct Operator {
+    out: mpsc::Sender<Mail>,
+}
+
+impl Operator {
+    /// Has an order done, and waits for what came of it. Not for a shard's thread.
+    pub fn order(&self, order: Order) -> Told {
+        let (sender, told) = plain::sync_channel(1);
+        if self.out.try_send(Mail::Order(order, sender)).is_err() {
+            return Err("the server has too much to do now; ask again".to_owned());
+        }
+        told.recv_timeout(ORDER_MAX)
+            .unwrap_or_else(|_| Err("the server did not get to it in time".to_owned()))
+    }
+}
+
+/// The thread, from outside.
+pub struct Back {
+    /// One port for each shard, in the order of their doorbells.
+    pub ports: Vec<BackPort>,
+    /// Tells it that the store has something for it.
+    pub ring: Box<dyn Fn() + Send + Sync>,
+    /// Takes orders about webhooks.
+    pub operator: Operator,
 }
 
 type Findings = ArrayQueue<(ConnectionId, Ticket, Finding)>;
@@ -105,9 +168,8 @@ impl Outside for BackPort {
     }
 }
 
-/// Starts the thread; gives one port for each shard, in the order of their doorbells. It ends with the
-/// process.
-pub fn start(doorbells: Arc<Vec<Doorbell>>) -> std::io::Result<Vec<BackPort>> {
+/// Starts the thread, which ends with the process. Without `telling` nobody is told of events.
+pub fn start(doorbells: Arc<Vec<Doorbell>>, telling: Option<Telling>) -> std::io::Result<Back> {
     let shards = doorbells.len();
     // Room for what all shards may ask and for the answers to it.
     let (out, mail) = mpsc::channel(shards * INQUIRIES_MAX + 1024);
@@ -122,10 +184,21 @@ pub fn start(doorbells: Arc<Vec<Doorbell>>) -> std::io::Result<Vec<BackPort>> {
     let ports = ports.collect();
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let is_rung = Arc::<AtomicBool>::default();
+    let bell = (out.clone(), Arc::clone(&is_rung));
+    let ring = Box::new(move || {
+        let (out, is_rung) = &bell;
+        // A full mailbox does as well: the store is looked at after every mail.
+        if !is_rung.swap(true, Ordering::AcqRel) && out.try_send(Mail::Store).is_err() {
+            is_rung.store(false, Ordering::Release);
+        }
+    });
+    let operator = Operator { out: out.clone() };
     std::thread::Builder::new().name("back".into()).spawn(move || {
-        runtime.block_on(run(mail, &out, &ways, &doorbells));
+        let teller = telling.map(|it| Teller::new(it, is_rung, out.clone()));
+        runtime.block_on(run(mail, &out, &ways, &doorbells, teller));
     })?;
-    Ok(ports)
+    Ok(Back { ports, ring, operator })
 }
 
 async fn run(
@@ -133,6 +206,7 @@ async fn run(
     out: &mpsc::Sender<Mail>,
     ways: &[Arc<Findings>],
     doorbells: &[Doorbell],
+    mut teller: Option<Teller>,
 ) {
     let (mut desk, client) = (Desk::default(), Client::default());
     let mut steps = Vec::new();
@@ -142,15 +216,37 @@ async fn run(
         getrandom::fill(&mut bytes).expect("the kernel has a random source");
         u128::from_ne_bytes(bytes)
     };
-    while let Some(mail) = mail.recv().await {
+    if let Some(teller) = &mut teller {
+        teller.work(None, machine::now(), &client);
+    }
+    loop {
+        let wait = teller.as_ref().map_or(SLEEP_MAX, |it| it.wait(machine::now()));
+        // Either something came, or it is time to try something again.
+        let got = match tokio::time::timeout(wait, mail.recv()).await {
+            Ok(None) => return,
+            Ok(Some(mail)) => Some(mail),
+            Err(_) => None,
+        };
         let now = machine::now();
-        match mail {
-            Mail::Inquiry(waiter, inquiry) => {
+        if !matches!(got, Some(Mail::Inquiry(..) | Mail::Answered(..))) {
+            match (&mut teller, got) {
+                (Some(teller), got) => teller.work(got, now, &client),
+                (None, Some(Mail::Order(_, sender))) => {
+                    let _ = sender.send(Err(NO_RECEIVER.to_owned()));
+                }
+                (None, _) => {}
+            }
+            log::flush(now.wall);
+            continue;
+        }
+        match got {
+            Some(Mail::Inquiry(waiter, inquiry)) => {
                 desk.ask(waiter, inquiry, now, &mut random, &mut steps);
             }
-            Mail::Answered(number, answer) => {
+            Some(Mail::Answered(number, answer)) => {
                 desk.answered(number, answer, now, &mut random, &mut steps);
             }
+            _ => {}
         }
         for step in steps.drain(..) {
             match step {
@@ -172,6 +268,128 @@ async fn run(
                     });
                 }
             }
+        }
+    }
+}
+
+const NO_RECEIVER: &str =
+    "no receiver is configured; a [[webhooks.receivers]] table with a name and a url makes one";
+
+/// Tells receivers of webhooks: what [`Hooks`] decide, done.
+struct Teller {
+    hooks: Hooks,
+    keeper: Box<dyn Keeper>,
+    health: Arc<Health>,
+    /// Pushes that are known of.
+    pushes: u64,
+    is_rung: Arc<AtomicBool>,
+    out: mpsc::Sender<Mail>,
+    callers: HashMap<u64, plain::SyncSender<Told>>,
+    next_caller: u64,
+    steps: Vec<hooks::Step>,
+}
+
+impl Teller {
+    fn new(telling: Telling, is_rung: Arc<AtomicBool>, out: mpsc::Sender<Mail>) -> Self {
+        let Telling { settings, keeper, health, counts } = telling;
+        let mut seed = [0; 8];
+        // Jitter that others can guess is no harm.
+        let _ = getrandom::fill(&mut seed);
+        Self {
+            hooks: Hooks::new(settings, counts, u64::from_ne_bytes(seed)),
+            keeper,
+            health,
+            pushes: 0,
+            is_rung,
+            out,
+            callers: HashMap::new(),
+            next_caller: 0,
+            steps: Vec::new(),
+        }
+    }
+
+    /// How long nothing is to be done unless something comes.
+    fn wait(&self, now: Now) -> Duration {
+        let due = self.hooks.due(now).unwrap_or(Nanos(u64::MAX));
+        due.since(now.steady).min(SLEEP_MAX)
+    }
+
+    /// Takes what came, and does what follows. Nothing came: it is time for something.
+    fn work(&mut self, mail: Option<Mail>, now: Now, client: &Client) {
+        match mail {
+            Some(Mail::Heard(number, heard)) => {
+                self.hooks.heard(number, &heard, now, &mut self.steps);
+            }
+            Some(Mail::Order(order, sender)) => {
+                self.next_caller += 1;
+                self.callers.insert(self.next_caller, sender);
+                self.hooks.order(self.next_caller, order, now, &mut self.steps);
+            }
+            // Before the store is looked at: what comes after that rings again.
+            Some(Mail::Store) => self.is_rung.store(false, Ordering::Release),
+            _ => self.hooks.drive(now, &mut self.steps),
+        }
+        self.do_steps(now, client);
+        while let Some((tag, answer)) = self.keeper.take() {
+            self.hooks.answered(tag, answer, now, &mut self.steps);
+            self.do_steps(now, client);
+        }
+        let pushes = pushes(&self.health.pushes);
+        if pushes != self.pushes {
+            self.pushes = pushes;
+            self.hooks.nudged(now, &mut self.steps);
+            self.do_steps(now, client);
+        }
+    }
+
+    fn do_steps(&mut self, now: Now, client: &Client) {
+        for step in self.steps.drain(..) {
+            match step {
+                hooks::Step::Ask(tag, ask) => self.keeper.ask(tag, ask),
+                hooks::Step::Post(number, post) => {
+                    let (client, out) = (client.clone(), self.out.clone());
+                    tokio::spawn(async move {
+                        let heard = client.post(post).await;
+                        let _ = out.send(Mail::Heard(number, heard)).await;
+                    });
+                }
+                hooks::Step::Tell(caller, told) => {
+                    // Who asked may have gone.
+                    let _ = self.callers.remove(&caller).map(|it| it.try_send(told));
+                }
+                hooks::Step::Say(note) => say(&note, now),
+            }
+        }
+    }
+}
+
+fn pushes(count: &AtomicU64) -> u64 {
+    count.load(Ordering::Relaxed)
+}
+
+fn say(note: &Note, now: Now) {
+    match note {
+        Note::Turned(receiver, Turn::Failing, why, waiting) => {
+            let fields: [log::Field<'_>; 3] =
+                [("receiver", receiver), ("why", why), ("waiting", waiting)];
+            log::warn(now.wall, "webhook_failing", &fields);
+        }
+        Note::Turned(receiver, Turn::Recovered(after), _, waiting) => {
+            let seconds = after.0 / 1000;
+            let fields: [log::Field<'_>; 3] =
+                [("receiver", receiver), ("failed_s", &seconds), ("waiting", waiting)];
+            log::info(now.wall, "webhook_recovered", &fields);
+        }
+        Note::Died(receiver, why, events, status) => {
+            let fields: [log::Field<'_>; 4] =
+                [("receiver", receiver), ("why", why), ("events", events), ("status", status)];
+            log::warn(now.wall, "webhook_dead", &fields);
+        }
+        Note::Dropped(letters) => {
+            log::error(now.wall, "webhook_dead_letters_dropped", &[("letters", letters)]);
+        }
+        Note::Unreadable(number) => {
+            log::error(now.wall, "webhook_unreadable", &[("number", number)]);
         }
     }
 }

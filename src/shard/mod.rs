@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::dialects::lanes::Lanes;
 use crate::dialects::{Dialect, Input, Output, TimerKind};
 use crate::observe::{CloseReason, Counter, Gauge, Metrics, ShardMetrics};
+use crate::outbound::hooks;
 use crate::reactor::{Completion, Driver, ListenerId, SocketId, Wait};
 use crate::store::Keeper;
 use crate::store::health::Health;
@@ -65,6 +66,8 @@ pub struct Shared {
     pub draining: AtomicBool,
     /// The process stops now, drained or not.
     pub stopping: AtomicBool,
+    /// What webhooks came to.
+    pub webhooks: Arc<hooks::Counts>,
 }
 
 /// What a shard is made of.
@@ -487,7 +490,7 @@ impl Shard {
             }
             Output::Accept => self.accept_websocket(connection),
             Output::Return(caller, words) => self.give_back(caller, Reply::Returned(words)),
-            Output::Report(report) => self.home.report(report),
+            Output::Report(report) => self.home.report(report, self.now.wall),
             Output::Ping => {
                 let frame = Frame::from(encode::ping_frame(b""));
                 self.outboxes.push(connection.socket.slot, frame);

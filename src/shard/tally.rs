@@ -42,6 +42,8 @@ struct StoreTally {
     failures: u64,
     swept: u64,
     syncs: [u64; SYNC_STEPS.len() + 1],
+    /// Webhooks: delivered, failed, dead by why, dropped.
+    webhooks: [u64; 6],
 }
 
 /// How long what the store did may go untold.
@@ -188,6 +190,27 @@ impl Shard {
             }
             *told = is;
         }
+        let hooks = &self.shared.webhooks;
+        let [refused, expired, overflow] = &hooks.died;
+        let counted = [
+            (Counter::WebhookDelivered, &hooks.delivered),
+            (Counter::WebhookFailed, &hooks.failed),
+            (Counter::WebhookRefused, refused),
+            (Counter::WebhookExpired, expired),
+            (Counter::WebhookOverflow, overflow),
+            (Counter::WebhookDropped, &hooks.dropped),
+        ];
+        for ((counter, counted), told) in counted.into_iter().zip(&mut told.webhooks) {
+            let is = now_is(counted);
+            metrics.add(counter, is - *told);
+            *told = is;
+        }
+        let oldest = Some(now_is(&hooks.oldest_at)).filter(|at| *at > 0);
+        let age = oldest.map_or(0, |at| self.now.wall.0.saturating_sub(at) / 1000);
+        metrics.set(Gauge::WebhookOldest, age);
+        metrics.set(Gauge::WebhookWaiting, now_is(&hooks.waiting));
+        metrics.set(Gauge::WebhookLetters, now_is(&hooks.letters));
+        metrics.set(Gauge::WebhookFailing, now_is(&hooks.failing));
         metrics.set(Gauge::StoreBytes, now_is(&health.used_bytes));
         metrics.set(Gauge::StoreFreeBytes, now_is(&health.free_bytes));
     }

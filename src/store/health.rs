@@ -51,6 +51,8 @@ pub struct Health {
     pub records: AtomicU64,
     /// Bytes of their bodies.
     pub record_bytes: AtomicU64,
+    /// Asks that pushed something on a shelf, or tried to.
+    pub pushes: AtomicU64,
     /// Asks that only read.
     pub reads: AtomicU64,
     /// Asks refused because the store was full.

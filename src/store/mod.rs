@@ -223,6 +223,10 @@ pub enum Shelf {
     Outbox = 7,
     /// Messages under their ids.
     Messages = 8,
+    /// When the time of values is over whose end is to be told.
+    Expiries = 9,
+    /// How far each receiver of what waits in the outbox is, and what could not be told.
+    Deliveries = 10,
 }
 
 /// What the store is asked.
@@ -299,7 +303,7 @@ pub enum Ask {
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 8] = [
+    pub const ALL: [Shelf; 10] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -308,6 +312,8 @@ impl Shelf {
         Self::Push,
         Self::Outbox,
         Self::Messages,
+        Self::Expiries,
+        Self::Deliveries,
     ];
 
     /// What it is called where people read of it.
@@ -321,6 +327,8 @@ impl Shelf {
             Self::Push => "push",
             Self::Outbox => "outbox",
             Self::Messages => "messages",
+            Self::Expiries => "expiries",
+            Self::Deliveries => "deliveries",
         }
     }
 }

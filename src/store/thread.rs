@@ -113,6 +113,8 @@ pub struct Options {
     pub clock: Arc<dyn Fn() -> Clock + Send + Sync>,
     /// How many ask: the shards, and whoever else.
     pub ports: usize,
+    /// The port that is woken, too, when something was pushed on a shelf: whose owner reads there what others push.
+    pub pushes_wake: Option<usize>,
     /// Wakes whoever has something to take at this port; called from the store's threads.
     pub notify: Arc<dyn Fn(usize) + Send + Sync>,
     /// Hears what a person may want to know; called from the store's threads.

@@ -44,6 +44,7 @@ fn options(world: &Arc<World>, ports: usize, bytes_max: u64, bytes_free_min: u64
         bounds_of: Box::new(move |_| *lock(&for_bounds.bounds)),
         clock: Arc::new(move || UnixMillis(*lock(&for_clock.clock))),
         ports,
+        pushes_wake: Some(ports - 1),
         notify: Arc::new(move |port| {
             lock(&for_bell.rung).push(port);
             for_bell.bell.notify_all();
@@ -119,6 +120,22 @@ fn open_ask() -> Ask {
 fn put() -> Ask {
     let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(b"v"));
     Ask::Change { changes: vec![(Shelf::Push, Change::Put { key, value, expires: NEVER })] }
+}
+
+#[test]
+fn a_push_wakes_whoever_reads_them() {
+    let (world, memory) = (world(), Memory::default());
+    let (store, mut ports) = started(&memory, options(&world, 2, 0, 0));
+    ports[0].ask(1, put());
+    assert!(matches!(answer(&world, &mut ports[0], 1), Answer::Changed));
+    assert!(!lock(&world.rung).contains(&1));
+    ports[0].ask(2, Ask::change(Shelf::Outbox, vec![Change::Push { value: "v".into() }]));
+    assert!(matches!(answer(&world, &mut ports[0], 2), Answer::Changed));
+    wait(&world, "a wake", || lock(&world.rung).contains(&1).then_some(()));
+    assert_eq!(store.health().pushes.load(Ordering::Relaxed), 1);
+    ports[1].ask(3, Ask::read(Shelf::Outbox, Bytes::new(), None, 10));
+    let Answer::Values { values, .. } = answer(&world, &mut ports[1], 3) else { panic!("read") };
+    assert_eq!(values, [(Bytes::copy_from_slice(&1_u64.to_be_bytes()), Bytes::from("v"))]);
 }
 
 #[test]

@@ -61,6 +61,7 @@ pub(super) struct Writer {
     round_since: Option<Instant>,
     reopen_at: Instant,
     moved: HashMap<(usize, StreamKey), Head>,
+    pushes_wake: Option<usize>,
 }
 
 impl Writer {
@@ -90,6 +91,7 @@ impl Writer {
             round_since: None,
             reopen_at: now,
             moved: HashMap::new(),
+            pushes_wake: options.pushes_wake,
         }
     }
 
@@ -165,6 +167,10 @@ impl Writer {
         let (mut waiting, mut asks) =
             (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         let (mut records, mut bytes) = (0, 0);
+        let pushing = group.iter().filter(|it| pushes(&it.ask)).count() as u64;
+        if pushing > 0 {
+            woken.extend(self.pushes_wake);
+        }
         for Waiting { port, tag, bytes: held, ask } in group.drain(..) {
             woken.insert(port);
             let fault = if self.ledger.is_none() {
@@ -205,6 +211,7 @@ impl Writer {
             }
             add(&health.records, records);
             add(&health.record_bytes, bytes);
+            add(&health.pushes, pushing);
             if let Some(text) = ledger.broken().map(str::to_owned) {
                 self.close_failed(&text);
             }
@@ -341,6 +348,16 @@ impl Writer {
                 (self.shared.note)(Note::StillFailed(text));
             }
         }
+    }
+}
+
+/// True if an ask pushes something on a shelf.
+fn pushes(ask: &Ask) -> bool {
+    match ask {
+        Ask::Append { changes, .. } | Ask::Change { changes } => {
+            changes.iter().any(|(_, change)| matches!(change, super::Change::Push { .. }))
+        }
+        _ => false,
     }
 }
 

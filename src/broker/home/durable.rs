@@ -8,6 +8,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::keeping::Used;
 use super::later::Asked;
 use super::line::Place;
@@ -24,7 +26,7 @@ use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::record;
 use crate::broker::{
     Command, Down, Event, Gap, GapReason, IdempotencyKey, Mode, PageQuery, Position, Published,
-    Refusal, Render, Reply, Report, Start,
+    Refusal, Render, Reply, Start,
 };
 use crate::store::{self, Answer, Ask, Change, Clock, Fault, Head, KeyRecord, Record, Shelf};
 
@@ -101,7 +103,9 @@ pub(super) enum Pending {
     Line(Place),
     Retained(Box<RetainedRead>),
     Values(Box<ValuesRead>),
-    Reports(Vec<Report>),
+    Reports(Vec<super::state::Timed>),
+    /// A page of the index of values whose time will be over, after this key.
+    Expiries(Option<Bytes>),
     Later(Asked),
 }
 
@@ -391,8 +395,13 @@ impl Home {
                 self.reads_open -= 1;
                 return self.values_read(read, answer, now, out);
             }
+            Pending::Expiries(after) => return self.expiries_read(&after, answer, now),
             Pending::Reports(reports) => return self.reported(reports, &answer, now),
         };
+        if self.channels.is_taken(number) && self.has_line(number) {
+            // The first in line may have waited for what was on its way.
+            self.advance(number, now, render, out);
+        }
         self.settle_if_held(number, now);
     }
 
@@ -527,7 +536,7 @@ impl Home {
         keep_last: Option<Millis>,
         key: Option<Arc<IdempotencyKey>>,
         mut changes: Vec<(Shelf, Change)>,
-        mut origin: Origin,
+        (mut origin, others): (Origin, Vec<Asker>),
         now: Now,
     ) {
         changes.append(&mut origin.changes);
@@ -566,7 +575,7 @@ impl Home {
                 expires,
                 key,
                 origin,
-                others: Vec::new(),
+                others,
                 bytes,
             });
         }
@@ -660,7 +669,15 @@ impl Home {
         self.bound_history(now);
     }
 
-    fn deliver_if_heard(
+    /// Whether no event of a channel is on its way to disk, or may turn out to be there.
+    pub(super) fn is_clear(&mut self, number: u32) -> bool {
+        self.durable(number).is_none_or(|durable| {
+            let is_known = matches!(durable.stage, Stage::Open | Stage::Closed(_));
+            durable.in_flight.is_empty() && is_known
+        })
+    }
+
+    pub(super) fn deliver_if_heard(
         &self,
         number: u32,
         event: &Event,

@@ -118,7 +118,7 @@ pub(super) enum Write {
     Checked(Check),
 }
 
-/// What became of a write.
+/// What became of a write; of one that is done, subscribers hear after all that is on its way in the channel's history.
 #[derive(Debug)]
 pub(super) enum Written {
     /// Nobody knows yet.
@@ -190,7 +190,7 @@ impl Home {
     }
 
     /// Carries out what is first in line, and so on, until one has to wait for the store.
-    fn advance(
+    pub(super) fn advance(
         &mut self,
         number: u32,
         now: Now,

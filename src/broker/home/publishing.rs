@@ -12,7 +12,7 @@ use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::shelved;
 use crate::broker::{Down, Event, Happening, Mode, Publish, Published, Refusal, Render, Reply};
-use crate::store::{Answer, Ask, Change, Clock, Shelf};
+use crate::store::{Answer, Ask, Change, Clock, Fault, Shelf};
 
 /// A publish in a channel's line.
 #[derive(Debug)]
@@ -23,8 +23,22 @@ pub(super) struct Ordered {
     origin: Origin,
     /// Those who repeated it with its key meanwhile.
     pub others: Vec<Asker>,
-    /// None: nothing of it is on its way to disk.
-    write: Option<Write>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Nothing of it is on its way to disk.
+    Ready,
+    Writes(Write),
+    /// It is to be appended to a history that is on disk.
+    Appends,
+}
+
+impl Ordered {
+    fn new(publish: Publish, id: EventId, now: Now, origin: Origin, stage: Stage) -> Self {
+        Self { publish, id, at: now.wall, origin, others: Vec::new(), stage }
+    }
 }
 
 /// Its place in its channel's history.
@@ -144,7 +158,7 @@ impl Home {
                 self.keep(number, Arc::new(event.clone()), spot.epoch.is_some(), keep_last, now);
             }
             if let Some(report) = about.and_then(|about| render.report(&event, Some(&about))) {
-                self.report(report);
+                self.report(report, event.at);
             }
             if is_heard {
                 self.channels[number].deliver(event, exclude, render, out);
@@ -191,10 +205,34 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        if !self.is_ready(number, now) || !self.may_append(weight(&publish)) {
+        let bytes = weight(&publish);
+        let may_go = match self.has_line(number) {
+            true => self.may_line_up(number, bytes),
+            false => self.may_append(bytes),
+        };
+        if !may_go || !self.is_ready(number, now) {
             return self.conclude(origin, Err(Refusal::StoreBusy), now, out);
         }
         let id = self.next_durable_id(number, now);
+        if !self.has_line(number) {
+            return self.send(number, publish, id, (origin, Vec::new()), now, render);
+        }
+        // What is in the line has an id before this one.
+        self.remember_lined(number, &publish, id, now);
+        let ordered = Ordered::new(publish, id, now, origin, Stage::Appends);
+        self.line_up(number, Op::Publish(Box::new(ordered)), bytes, None, now, render, out);
+    }
+
+    /// Appends a publish to a history that is on disk.
+    fn send(
+        &mut self,
+        number: u32,
+        publish: Publish,
+        id: EventId,
+        (origin, others): (Origin, Vec<Asker>),
+        now: Now,
+        render: &dyn Render,
+    ) {
         let epoch = self.window(number).map(|it| it.epoch);
         let held = &mut self.channels[number];
         held.serial += 1;
@@ -214,7 +252,15 @@ impl Home {
         if let Some(about) = about {
             changes.extend(self.shelve_report(&event, &about, render));
         }
-        self.append(number, event, exclude, keep_last, key, changes, origin, now);
+        self.append(number, event, exclude, keep_last, key, changes, (origin, others), now);
+    }
+
+    /// Remembers the key of a publish that is in its channel's line, and has no serial yet.
+    fn remember_lined(&mut self, number: u32, publish: &Publish, id: EventId, now: Now) {
+        if let Some(key) = &publish.key {
+            let published = Published { id, ..Published::unkept(Serial(0)) };
+            self.remember_key(number, key, published, false, now);
+        }
     }
 
     /// Sends a publish on its way in its channel's line.
@@ -233,10 +279,7 @@ impl Home {
             return self.settle(number, now);
         }
         let id = self.next_id_of(number, now);
-        if let Some(key) = &publish.key {
-            let published = Published { id, ..Published::unkept(Serial(0)) };
-            self.remember_key(number, key, published, false, now);
-        }
+        self.remember_lined(number, &publish, id, now);
         let mut changes = std::mem::take(&mut origin.changes);
         let mut check = Check::of_schedule(&changes);
         if let Some(keep) = publish.retain {
@@ -254,8 +297,8 @@ impl Home {
             }
         }
         let ask = (!changes.is_empty()).then_some(Ask::Change { changes });
-        let write = ask.is_some().then_some(Write::Asked(check));
-        let ordered = Ordered { publish, id, at: now.wall, origin, others: Vec::new(), write };
+        let stage = if ask.is_some() { Stage::Writes(Write::Asked(check)) } else { Stage::Ready };
+        let ordered = Ordered::new(publish, id, now, origin, stage);
         self.line_up(number, Op::Publish(Box::new(ordered)), bytes, ask, now, render, out);
     }
 
@@ -269,13 +312,19 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) -> Option<Op> {
-        let written = match it.write.take() {
-            None => Written::Done,
-            Some(write) => self.written(place, write, answer),
+        let written = match std::mem::replace(&mut it.stage, Stage::Ready) {
+            Stage::Ready => Written::Done,
+            Stage::Writes(write) => self.written(place, write, answer),
+            Stage::Appends if self.is_ready(place.number, now) => {
+                let Ordered { publish, id, origin, others, .. } = *it;
+                self.send(place.number, publish, id, (origin, others), now, render);
+                return None;
+            }
+            Stage::Appends => Written::Not(Fault::Unavailable),
         };
         match written {
             Written::Open(write) => {
-                it.write = Some(write);
+                it.stage = Stage::Writes(write);
                 return Some(Op::Publish(it));
             }
             Written::Done => {

@@ -32,6 +32,8 @@ enum Stage {
     /// The message it is for, or what is to be taken back, is being read.
     Reads,
     Writes(Write),
+    /// It is written, and waits for what is on its way in the channel's history.
+    Done,
 }
 
 impl Home {
@@ -92,20 +94,13 @@ impl Home {
                     None
                 }
             },
+            (Stage::Done, _) => self.conclude_reaction(place, it, now, render, out),
             (Stage::Writes(write), answer) => match self.written(place, write, answer) {
                 Written::Open(write) => {
                     it.stage = Stage::Writes(write);
                     Some(Op::React(it))
                 }
-                Written::Done => {
-                    let held = &self.channels[place.number];
-                    if !held.interest.is_empty() {
-                        let event = told(&it, None, now);
-                        held.deliver(event, it.react.exclude, render, out);
-                    }
-                    it.asker.answer(Reply::Done, out);
-                    None
-                }
+                Written::Done => self.conclude_reaction(place, it, now, render, out),
                 // It was so already.
                 Written::Not(Fault::Exists | Fault::Missing) => {
                     it.asker.answer(Reply::Done, out);
@@ -117,6 +112,25 @@ impl Home {
                 }
             },
         }
+    }
+
+    /// It is on disk: subscribers are told, after what came before it.
+    fn conclude_reaction(
+        &mut self,
+        place: &Place,
+        mut it: Box<Reacting>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) -> Option<Op> {
+        if !self.is_clear(place.number) {
+            it.stage = Stage::Done;
+            return Some(Op::React(it));
+        }
+        let event = told(&it, None, now);
+        self.deliver_if_heard(place.number, &event, it.react.exclude, render, out);
+        it.asker.answer(Reply::Done, out);
+        None
     }
 
     /// The message is there, or what is to be taken back.

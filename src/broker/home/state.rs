@@ -9,7 +9,7 @@ use super::{Asker, Home};
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ShardId};
 use crate::base::name::{Channel, Name};
-use crate::base::time::{Millis, Nanos, Now};
+use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::{
     Command, Down, Event, Keep, Payload, Refusal, Render, Reply, Report, report, shelved,
 };
@@ -41,10 +41,13 @@ impl Origin {
     }
 }
 
+/// A report, and when it happened.
+pub(super) type Timed = (UnixMillis, Report);
+
 /// Reports that are not on disk yet.
 #[derive(Debug, Default)]
 pub(super) struct Reports {
-    waiting: VecDeque<Report>,
+    waiting: VecDeque<Timed>,
     /// Of those that wait, and those that the store was asked to keep.
     bytes: u64,
     /// The store did not take some: until then none are tried.
@@ -52,12 +55,13 @@ pub(super) struct Reports {
     pub(super) lost: u64,
 }
 
-fn weight(report: &Report) -> u64 {
+fn weight((_, report): &Timed) -> u64 {
     report.body.0.len() as u64 + REPORT_BYTES
 }
 
 impl Reports {
-    pub(super) fn take(&mut self, report: Report) {
+    pub(super) fn take(&mut self, report: Report, at: UnixMillis) {
+        let report = (at, report);
         if self.bytes + weight(&report) > REPORTS_BYTES_MAX {
             self.lost += 1;
             return;
@@ -68,9 +72,9 @@ impl Reports {
 }
 
 impl Home {
-    /// Tells the world outside something, once it is on disk.
-    pub fn report(&mut self, report: Report) {
-        self.reports.take(report);
+    /// Tells the world outside something that happened `at` this time, once it is on disk.
+    pub fn report(&mut self, report: Report, at: UnixMillis) {
+        self.reports.take(report, at);
     }
 
     /// Carries out an ask about what a channel keeps beside its history.
@@ -115,13 +119,7 @@ impl Home {
 
     /// When the time of something that is kept from now on is over.
     pub(super) fn until(&self, keep: Keep, now: Now) -> Clock {
-        match keep {
-            Keep::Forever => NEVER,
-            Keep::For(span) => {
-                let clock = self.clock(now);
-                Clock::min(crate::base::time::UnixMillis(clock.0.saturating_add(span.0)), LAST)
-            }
-        }
+        until(keep, self.clock(now))
     }
 
     /// The change that puts what the world outside is told of an event among what it is to be told.
@@ -133,7 +131,7 @@ impl Home {
     ) -> Option<(Shelf, Change)> {
         let report = render.report(event, Some(about))?;
         let app_id = self.app_id(report.app)?;
-        Some((Shelf::Outbox, Change::Push { value: report::encode(&report, app_id) }))
+        Some((Shelf::Outbox, Change::Push { value: report::encode(&report, app_id, event.at) }))
     }
 
     /// Sends reports that wait on their way to disk, before what is asked of the store next.
@@ -143,9 +141,9 @@ impl Home {
         }
         let count = self.reports.waiting.len().min(REPORTS_PER_ASK);
         let reports: Vec<_> = self.reports.waiting.drain(..count).collect();
-        let push = |report: &Report| {
+        let push = |(at, report): &Timed| {
             let app_id = self.keeping.rules.app_id(report.app)?;
-            Some((Shelf::Outbox, Change::Push { value: report::encode(report, app_id) }))
+            Some((Shelf::Outbox, Change::Push { value: report::encode(report, app_id, *at) }))
         };
         let changes: Vec<_> = reports.iter().filter_map(push).collect();
         if changes.is_empty() {
@@ -156,7 +154,7 @@ impl Home {
     }
 
     /// The store has taken reports, or not: then they are tried again, before those that came since.
-    pub(super) fn reported(&mut self, reports: Vec<Report>, answer: &Answer, now: Now) {
+    pub(super) fn reported(&mut self, reports: Vec<Timed>, answer: &Answer, now: Now) {
         if matches!(answer, Answer::Changed) {
             self.reports.bytes -= reports.iter().map(weight).sum::<u64>();
             return;
@@ -178,5 +176,11 @@ impl Home {
     }
 }
 
-/// The latest that something may expire.
-const LAST: Clock = crate::base::time::UnixMillis(NEVER.0 - 1);
+/// When the time of something that is kept from `clock` on is over.
+pub(super) fn until(keep: Keep, clock: Clock) -> Clock {
+    match keep {
+        Keep::Forever => NEVER,
+        // Only what is kept for ever never expires.
+        Keep::For(span) => UnixMillis(clock.0.saturating_add(span.0).min(NEVER.0 - 1)),
+    }
+}

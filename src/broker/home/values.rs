@@ -8,14 +8,14 @@ use super::durable::{Pending, refusal_of};
 use super::line::{Check, Op, Place, Write, Written, exactly, found};
 use super::state::Origin;
 use super::subscribing::Beginning;
-use super::{Asker, Home};
+use super::{Asker, Home, expiring, state};
 use crate::base::ids::ShardId;
 use crate::base::name::{Channel, Name};
 use crate::base::time::Now;
 use crate::broker::shelved::{self, StoredValue};
 use crate::broker::state::{SetValue, Value, ValueChange, ValuesQuery};
-use crate::broker::{Down, Event, Happening, Refusal, Render, Reply, Subscribe};
-use crate::store::{Answer, Ask, Change, Clock, Shelf};
+use crate::broker::{Down, Event, Happening, Keep, Payload, Refusal, Render, Reply, Subscribe};
+use crate::store::{Answer, Ask, Change, Clock, NEVER, Shelf};
 use crate::wire::json::same_value;
 
 /// Bytes of keys and values that a subscription starts with, at most.
@@ -32,7 +32,22 @@ const KEYS_MAX: usize = 1024;
 pub(super) struct Setting {
     set: SetValue,
     origin: Origin,
+    /// Nobody sets it: its time is over then, unless it was set again.
+    expiry: Option<Clock>,
+    /// When it was written, or came.
+    at: Now,
     stage: Stage,
+}
+
+impl Setting {
+    /// When its time is over, if it is to be told then; `clock` is when it was written.
+    fn told_when_over(&self, clock: Clock) -> Option<Clock> {
+        let is_told = self.set.data.is_some() && self.set.report.is_some();
+        match self.set.keep {
+            Keep::For(_) if is_told => Some(state::until(self.set.keep, clock)),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -43,6 +58,16 @@ enum Stage {
     Reads,
     /// The new one is being written; what subscribers will be told, if it is another.
     Writes(Write, Option<Box<Event>>),
+    /// It is written, and waits for what is on its way in the channel's history.
+    Done(Option<Box<Event>>),
+}
+
+/// The value before and its key on disk.
+#[derive(Debug)]
+struct Before {
+    key: Bytes,
+    /// As it is on disk, perhaps past its time.
+    stored: Option<StoredValue>,
 }
 
 /// A subscription that starts with values, in its channel's line.
@@ -94,7 +119,13 @@ impl Home {
         let data = set.data.as_ref().map_or(0, |it| it.0.len());
         let bytes = set.key.len() + data + set.meta.0.len() + about;
         let Some(number) = self.enter_line(&origin, &set.channel, bytes, now, out) else { return };
-        let op = Op::SetValue(Box::new(Setting { set, origin, stage: Stage::New }));
+        let op = Op::SetValue(Box::new(Setting {
+            set,
+            origin,
+            expiry: None,
+            at: now,
+            stage: Stage::New,
+        }));
         self.line_up(number, op, bytes, None, now, render, out);
     }
 
@@ -144,102 +175,214 @@ impl Home {
             }
             (Stage::Reads, None) => Some(Op::SetValue(it)),
             (Stage::Reads, Some(answer)) => {
-                let before = match found(&answer, &key) {
-                    Ok(before) => before.and_then(StoredValue::decode),
+                let stored = match found(&answer, &key) {
+                    Ok(stored) => stored.and_then(StoredValue::decode),
                     Err(refusal) => {
-                        self.conclude(it.origin, Err(refusal), now, out);
+                        self.refuse_value(*it, &key, refusal, now, out);
                         return None;
                     }
                 };
-                let clock = self.clock(now);
-                let before = before.filter(|before| before.expires > clock);
-                self.write_value(place, it, key, before, now, render, out)
+                let before = Before { key, stored };
+                self.write_value(place, it, before, now, render, out)
             }
+            (Stage::Done(told), _) => self.conclude_value(place, it, told, now, render, out),
             (Stage::Writes(write, told), answer) => match self.written(place, write, answer) {
                 Written::Open(write) => {
                     it.stage = Stage::Writes(write, told);
                     Some(Op::SetValue(it))
                 }
-                Written::Done => {
-                    let held = &self.channels[place.number];
-                    if let Some(event) = told
-                        && !held.interest.is_empty()
-                    {
-                        held.deliver(*event, None, render, out);
-                    }
-                    self.conclude(it.origin, Ok(Reply::Done), now, out);
-                    None
-                }
+                Written::Done => self.conclude_value(place, it, told, now, render, out),
                 Written::Not(fault) => {
-                    self.conclude(it.origin, Err(refusal_of(&fault)), now, out);
+                    self.refuse_value(*it, &key, refusal_of(&fault), now, out);
                     None
                 }
             },
         }
     }
 
-    /// The value before is known: what follows from that is written.
-    #[expect(clippy::too_many_arguments, reason = "one value, before and after, and the world")]
-    fn write_value(
+    /// It is on disk: whoever observes it is told, after what came before it.
+    fn conclude_value(
         &mut self,
         place: &Place,
         mut it: Box<Setting>,
-        key: Bytes,
-        before: Option<StoredValue>,
+        told: Option<Box<Event>>,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) -> Option<Op> {
+        if !self.is_clear(place.number) {
+            it.stage = Stage::Done(told);
+            return Some(Op::SetValue(it));
+        }
+        if let Some(event) = told {
+            self.deliver_if_heard(place.number, &event, None, render, out);
+        }
+        if let Some(expires) = it.told_when_over(self.clock(it.at))
+            && let Some(prefix) = self.prefix(&it.set.channel)
+        {
+            self.await_expiry(&shelved::value_key(&prefix, &it.set.key), expires);
+        }
+        self.conclude(it.origin, Ok(Reply::Done), now, out);
+        None
+    }
+
+    fn refuse_value(
+        &mut self,
+        it: Setting,
+        key: &Bytes,
+        refusal: Refusal,
+        now: Now,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        if let Some(expires) = it.expiry {
+            self.await_expiry_again(key, expires, now);
+        }
+        self.conclude(it.origin, Err(refusal), now, out);
+    }
+
+    /// The value before is known: what follows from that is written.
+    fn write_value(
+        &mut self,
+        place: &Place,
+        mut it: Box<Setting>,
+        before: Before,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) -> Option<Op> {
+        let Before { key, stored } = before;
         let mut changes = std::mem::take(&mut it.origin.changes);
         let of_schedule = Check::of_schedule(&changes);
-        let SetValue { data, meta, keep, report, .. } = &it.set;
-        let is_same = match (data, &before) {
-            (None, None) => true,
-            (Some(data), Some(before)) => same_value(&data.0, &before.data.0),
-            _ => false,
+        let clock = self.clock(now);
+        let is_stored = stored.is_some();
+        let stored = match stored {
+            // It was to be told when its time was over, and nobody has come to it yet.
+            Some(over) if over.expires <= clock => {
+                let change = ValueChange {
+                    key: it.set.key.clone(),
+                    data: None,
+                    previous: Some(over.data.clone()),
+                    meta: over.meta.clone(),
+                    is_expired: true,
+                    expires: None,
+                };
+                changes.extend(self.forget_value(&key, &over));
+                let event = self.value_event(place.number, change, now);
+                let about = over.about.as_ref();
+                changes.extend(about.and_then(|it| self.shelve_report(&event, it, render)));
+                None
+            }
+            stored => stored,
         };
-        let was_there = before.is_some();
-        let expires = self.until(*keep, now);
-        let expected = data.as_ref().map(|data| {
-            let (data, meta, about) = (data.clone(), meta.clone(), report.clone());
-            StoredValue { data, meta, about, expires }.encode()
-        });
-        match &expected {
-            Some(value) => {
-                let (key, value) = (key.clone(), value.clone());
-                changes.push((Shelf::Storage, Change::Put { key, value, expires }));
+        let mut told = None;
+        match (it.expiry, stored) {
+            // It was set again, and has another time, or none.
+            (Some(_), Some(_)) => {}
+            (Some(expires), None) => changes.push(expiring::forget(&key, expires)),
+            (None, stored) => {
+                told = self.change_value(place.number, &it, &key, stored, now, &mut changes);
+                if let (Some(event), Some(about)) = (&told, &it.set.report) {
+                    changes.extend(self.shelve_report(event, about, render));
+                }
             }
-            None if before.is_some() => {
-                changes.push((Shelf::Storage, Change::Remove { key: key.clone() }));
-            }
-            None => {}
-        }
-        let told = (!is_same).then(|| {
-            let change = ValueChange {
-                key: it.set.key.clone(),
-                data: data.clone(),
-                previous: before.map(|before| before.data),
-                meta: meta.clone(),
-                is_expired: false,
-                expires: shelved::told(expires).filter(|_| data.is_some()),
-            };
-            let happening = Happening::ValueChanged(change.into());
-            Box::new(self.channels[place.number].happened(happening, now))
-        });
-        if let (Some(event), Some(about)) = (&told, report) {
-            changes.extend(self.shelve_report(event, about, render));
         }
         if changes.is_empty() {
             self.conclude(it.origin, Ok(Reply::Done), now, out);
             return None;
         }
+        it.at = now;
+        let expected = changes.iter().rev().find_map(|(shelf, change)| match change {
+            Change::Put { value, .. } if *shelf == Shelf::Storage => Some(value.clone()),
+            _ => None,
+        });
         // Where nothing is cleared, that there is nothing tells nothing.
-        let has_written = expected.is_some() || was_there;
+        let has_written = expected.is_some() || is_stored;
         let written = Check { shelf: Shelf::Storage, key, expected };
         let check = of_schedule.or(has_written.then_some(written));
         self.ask_in_line(place, Ask::Change { changes });
         it.stage = Stage::Writes(Write::Asked(check), told);
         Some(Op::SetValue(it))
+    }
+
+    /// The changes that set or clear a value, and what subscribers are told if it is another one then.
+    fn change_value(
+        &self,
+        number: u32,
+        it: &Setting,
+        key: &Bytes,
+        stored: Option<StoredValue>,
+        now: Now,
+        changes: &mut Vec<(Shelf, Change)>,
+    ) -> Option<Box<Event>> {
+        let SetValue { data, meta, keep, report: about, .. } = &it.set;
+        let is_same = match (data, &stored) {
+            (None, None) => true,
+            (Some(data), Some(stored)) => same_value(&data.0, &stored.data.0),
+            _ => false,
+        };
+        let expires = self.until(*keep, now);
+        if let Some(stored) = &stored {
+            changes.extend(self.forget_value(key, stored));
+        }
+        if let Some(data) = data {
+            let (data, meta, about) = (data.clone(), meta.clone(), about.clone());
+            let is_told = about.is_some() && expires != NEVER;
+            let value = StoredValue { data, meta, about, expires }.encode();
+            if is_told {
+                changes.extend(expiring::put(key, value, expires));
+            } else {
+                changes.push((Shelf::Storage, Change::Put { key: key.clone(), value, expires }));
+            }
+        }
+        let change = ValueChange {
+            key: it.set.key.clone(),
+            data: data.clone(),
+            previous: stored.map(|stored| stored.data),
+            meta: meta.clone(),
+            is_expired: false,
+            expires: shelved::told(expires).filter(|_| data.is_some()),
+        };
+        (!is_same).then(|| Box::new(self.value_event(number, change, now)))
+    }
+
+    fn value_event(&self, number: u32, change: ValueChange, now: Now) -> Event {
+        self.channels[number].happened(Happening::ValueChanged(change.into()), now)
+    }
+
+    /// The changes that remove a value, and what there is to know of its time.
+    fn forget_value(&self, key: &Bytes, stored: &StoredValue) -> Vec<(Shelf, Change)> {
+        let mut changes = vec![(Shelf::Storage, Change::Remove { key: key.clone() })];
+        if stored.about.is_some() && stored.expires != NEVER {
+            changes.push(expiring::forget(key, stored.expires));
+        }
+        changes
+    }
+
+    /// Puts a value whose time is over into its channel's line, to be removed and told.
+    #[expect(clippy::too_many_arguments, reason = "one value, its place and time, and the world")]
+    pub(super) fn line_up_expiry(
+        &mut self,
+        number: u32,
+        channel: Channel,
+        key: Name,
+        expires: Clock,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let bytes = key.len();
+        let set = SetValue {
+            channel,
+            key,
+            data: None,
+            meta: Payload(Bytes::from_static(b"null")),
+            keep: Keep::Forever,
+            report: None,
+            quiet: true,
+        };
+        let (origin, expiry) = (Origin::default(), Some(expires));
+        let setting = Setting { set, origin, expiry, at: now, stage: Stage::New };
+        self.line_up(number, Op::SetValue(Box::new(setting)), bytes, None, now, render, out);
     }
 
     /// Begins a subscription that starts with values.

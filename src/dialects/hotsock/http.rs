@@ -107,7 +107,7 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
     if secret.len() != SECRET_CHARS {
         return Some(Opening::Respond(refuse(&unknown_credentials())));
     }
-    let ip = request.peer.ip().to_string();
+    let ip = request.peer.ip().to_canonical().to_string();
     let agent = request.header("user-agent");
     let head = Call { op, secret: secret.as_bytes(), ip: &ip, agent, body: &[] }.write();
     let session = Box::new(Forwarding { to, words: head, is_asked: false, is_answered: false });
@@ -129,7 +129,7 @@ const AGENT_BYTES_MAX: usize = 1024;
 
 impl<'a> Call<'a> {
     /// One byte for the operation, then address, agent and secret with their lengths, then the body.
-    fn write(&self) -> Vec<u8> {
+    pub fn write(&self) -> Vec<u8> {
         let op = Op::ALL.iter().position(|(op, _)| *op == self.op);
         let mut out = vec![op.expect("every operation is in the list of them") as u8];
         let agent = self.agent.unwrap_or_default();

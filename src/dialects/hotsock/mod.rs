@@ -134,9 +134,9 @@ fn connect(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -> Result
     }
     let seat = Seat::try_take(&shared.app)
         .ok_or_else(|| Fault::new(Code::Busy, "the app has as many connections as it may have"))?;
-    let about = shared
-        .reports
-        .then(|| About::new(&request.peer.ip().to_string(), request.header("user-agent")));
+    let about = shared.reports.then(|| {
+        About::new(&request.peer.ip().to_canonical().to_string(), request.header("user-agent"))
+    });
     let single_use = claims.single_use;
     let session: Box<dyn Session> =
         Box::new(HotsockSession::new(shared.clone(), seat, claims, about, facts));

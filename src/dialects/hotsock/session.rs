@@ -75,6 +75,8 @@ pub(super) struct HotsockSession {
     pub(super) subscriptions: Vec<Subscription>,
     /// How many of them are on their way.
     pub(super) pending: usize,
+    /// Memory that they were counted for.
+    pub(super) subscriptions_bytes: usize,
     /// Channels to subscribe without being asked, that have not been asked for yet.
     pub(super) autos: VecDeque<Name>,
     /// Asked for and not heard of.
@@ -110,6 +112,7 @@ impl HotsockSession {
             connected: facts.now.wall,
             subscriptions: Vec::new(),
             pending: 0,
+            subscriptions_bytes: 0,
             autos: VecDeque::new(),
             doing: Vec::new(),
             waiting: VecDeque::new(),
@@ -491,12 +494,13 @@ impl Session for HotsockSession {
     }
 
     fn held_bytes(&self) -> usize {
-        let subscriptions: usize = self.subscriptions.iter().map(Subscription::held_bytes).sum();
+        let about = self.about.as_ref().map_or(0, |it| it.held_bytes());
         let doing: usize = self.doing.iter().map(Doing::held_bytes).sum();
         self.waiting_bytes
             + self.claims.held_bytes()
             + self.user.held_bytes()
-            + subscriptions
+            + self.subscriptions_bytes
             + doing
+            + about
     }
 }

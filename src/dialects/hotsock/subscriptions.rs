@@ -7,7 +7,7 @@ use super::claims::Claims;
 use super::doing::{Doing, Origin, What};
 use super::envelope::Envelope;
 use super::faults::{Code, Fault};
-use super::rights::{MessageRights, Observes, Rights};
+use super::rights::{MessageRights, Observes, Reactions, Rights};
 use super::session::HotsockSession;
 use super::user::User;
 use super::{LANE_OBSERVER, LANE_PLAIN, MEMBERS_BYTES_MAX, frames, names};
@@ -48,6 +48,8 @@ pub(super) struct Subscription {
     pub since: UnixMillis,
     /// What it may do with the events it was asked for last.
     rights: Vec<(Name, Arc<MessageRights>)>,
+    /// Memory it was counted for.
+    counted: usize,
 }
 
 /// How far a subscription is.
@@ -85,11 +87,12 @@ impl Subscription {
     }
 
     /// Memory it holds.
-    pub fn held_bytes(&self) -> usize {
+    fn held_bytes(&self) -> usize {
         let claims = self.claims.as_ref().map_or(0, |it| it.held_bytes());
         let names = [&self.alias, &self.sent].into_iter().flatten().map(|it| it.len());
         let user = if self.inherits { 0 } else { self.user.held_bytes() };
-        size_of::<Self>() + claims + names.sum::<usize>() + user
+        let rights = self.rights.iter().map(|(event, _)| event.len() + size_of::<MessageRights>());
+        size_of::<Self>() + claims + names.sum::<usize>() + user + rights.sum::<usize>()
     }
 }
 
@@ -117,6 +120,20 @@ impl Admit for ObserveSome {
 impl HotsockSession {
     fn find(&self, name: &str) -> Result<usize, usize> {
         self.subscriptions.binary_search_by(|it| it.name().cmp(name))
+    }
+
+    /// Counts the memory of a subscription that changed.
+    fn count(&mut self, at: usize) {
+        let it = &mut self.subscriptions[at];
+        let held = it.held_bytes();
+        self.subscriptions_bytes = self.subscriptions_bytes + held - it.counted;
+        it.counted = held;
+    }
+
+    fn remove(&mut self, at: usize) -> Subscription {
+        let gone = self.subscriptions.remove(at);
+        self.subscriptions_bytes -= gone.counted;
+        gone
     }
 
     /// The subscription of a channel that stands.
@@ -184,14 +201,17 @@ impl HotsockSession {
             }
         }
         names::event_fault(event).map_err(|text| Fault::new(Code::InvalidEvent, text))?;
-        let rights = Arc::new(self.rights(name).message(name, event));
-        let event = Name::from(event);
+        let mut rights = self.rights(name).message(name, event);
+        // Nobody asks these what may be said to it, and that may be long.
+        rights.react = Reactions::None;
+        let (event, rights) = (Name::from(event), Arc::new(rights));
         if let Some(at) = at {
             let kept = &mut self.subscriptions[at].rights;
             if kept.len() == RIGHTS_MAX {
                 kept.remove(0);
             }
             kept.push((event.clone(), rights.clone()));
+            self.count(at);
         }
         Ok((event, rights))
     }
@@ -331,6 +351,7 @@ impl HotsockSession {
             inherits,
             since: now.wall,
             rights: Vec::new(),
+            counted: 0,
             claims,
             user,
         };
@@ -340,6 +361,7 @@ impl HotsockSession {
         }
         self.subscriptions.insert(at, subscription);
         self.pending += 1;
+        self.count(at);
         Ok(at)
     }
 
@@ -418,7 +440,7 @@ impl HotsockSession {
     }
 
     fn give_up(&mut self, at: usize, fault: Fault, out: &mut Vec<Output>) {
-        let gone = self.subscriptions.remove(at);
+        let gone = self.remove(at);
         self.pending -= 1;
         self.fail(Origin::Socket, &fault.on(gone.sent()), out);
     }
@@ -517,7 +539,7 @@ impl HotsockSession {
         let Ok(at) = self.find(&real) else {
             return Err(not_subscribed());
         };
-        let gone = self.subscriptions.remove(at);
+        let gone = self.remove(at);
         let ticket = self.ticket();
         let command = Command::Unsubscribe(self.channel(gone.name()));
         out.push(Output::Ask(ticket, command));
@@ -564,6 +586,7 @@ impl HotsockSession {
         let at = at.ok_or_else(not_subscribed)?;
         let user = User::new(self.subscriptions[at].user.uid.clone(), claims.umd.clone());
         self.subscriptions[at].inherits = false;
+        self.count(at);
         if names::is_presence(&real) {
             self.renew(origin, sent, at, user, out);
         } else {

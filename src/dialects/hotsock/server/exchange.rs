@@ -15,6 +15,7 @@ use crate::dialects::hotsock::calls::SCHEDULE_ARN;
 use crate::dialects::hotsock::faults::{Code, Fault};
 use crate::dialects::hotsock::http::{refuse, respond};
 use crate::dialects::hotsock::reads::{KEYS_MAX, PAGE_BYTES_MAX, PAGE_ITEMS_MAX, described, items};
+use crate::dialects::hotsock::reports::About;
 use crate::dialects::hotsock::{Shared, frames, names};
 use crate::dialects::{Input, Output, Response, Session};
 use crate::wire::http::query;
@@ -242,6 +243,11 @@ impl Session for Exchange {
             self.state = State::Answered;
             out.push(Output::Respond(response));
         }
+    }
+
+    fn held_bytes(&self) -> usize {
+        let about = self.origin.about.as_ref().map_or(0, About::held_bytes);
+        about + self.query.as_ref().map_or(0, |it| it.len())
     }
 }
 

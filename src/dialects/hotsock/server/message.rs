@@ -158,7 +158,7 @@ impl Reader<'_> {
             is_added,
             event: (Name::from(event), told),
             exclude: None,
-            report: report.map(|it| reports::about_reaction(&it, self.now.wall, None)),
+            report,
         })
     }
 
