@@ -109,6 +109,9 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::name::Name;
+    use crate::base::prng::Prng;
+    use crate::broker::Payload;
 
     #[test]
     fn a_user_joins_once_and_leaves_with_the_last_connection() {
@@ -170,5 +173,45 @@ mod tests {
         assert_eq!(members.leave("a"), None);
         assert_eq!(members.leave("a"), Some(member("a", "333")));
         assert_eq!(members.bytes(), member("b", "2").weight());
+    }
+
+    #[test]
+    fn a_plain_list_agrees() {
+        let mut chance = Prng::new(5);
+        let mut members = Members::default();
+        // Who, what they said last, and as how many connections.
+        let mut plain: Vec<(Arc<Member>, u32)> = Vec::new();
+        for _ in 0..5_000 {
+            let user_id: Name = format!("u{}", chance.below(6)).as_str().into();
+            let info = "9".repeat(chance.below(4) as usize);
+            let info = (!info.is_empty()).then(|| Payload(info.into()));
+            let member = Arc::new(Member { user_id, info });
+            let at = plain.iter().position(|it| it.0.user_id == member.user_id);
+            let known = at.map_or(0, |at| plain[at].0.weight());
+            let bytes: u64 = plain.iter().map(|it| it.0.weight()).sum();
+            assert_eq!(members.bytes_with(&member), bytes - known + member.weight());
+            match (chance.below(3), at) {
+                (0, Some(at)) => {
+                    assert_eq!(members.knows(&member), plain[at].0.info == member.info);
+                    members.renew(&member);
+                    plain[at].0 = member;
+                }
+                (1, Some(at)) => {
+                    plain[at].1 -= 1;
+                    let is_last = plain[at].1 == 0;
+                    let gone = is_last.then(|| plain.remove(at).0);
+                    assert_eq!(members.leave(&member.user_id), gone);
+                }
+                (_, at) => {
+                    assert_eq!(members.join(&member), at.is_none());
+                    match at {
+                        Some(at) => plain[at].1 += 1,
+                        None => plain.push((member, 1)),
+                    }
+                }
+            }
+            let present: Vec<_> = plain.iter().map(|it| it.0.clone()).collect();
+            assert_eq!((members.snapshot(), members.len()), (present, plain.len()));
+        }
     }
 }

@@ -172,6 +172,7 @@ impl Later {
         let key = self.keys_until.first_key_value().map(|(&(at, _), _)| at);
         let load = match self.loading {
             Loading::Wanted(at) => Some(at),
+            Loading::Full if self.has_room() => Some(now.steady),
             _ => None,
         };
         self.look_at = [first, retry, key, load].into_iter().flatten().min();
@@ -185,6 +186,11 @@ impl Later {
         self.set_look(now);
     }
 
+    /// Whether it is time to load those that found no room.
+    fn has_room(&self) -> bool {
+        self.waiting.len() < LOADED_MAX / 2
+    }
+
     /// Forgets the last ones if there are more than may be in memory.
     fn bound(&mut self) {
         if self.waiting.len() <= LOADED_MAX {
@@ -193,9 +199,11 @@ impl Later {
         while self.waiting.len() > LOADED_MAX {
             self.waiting.pop_last();
         }
-        let last = self.waiting.last().expect("some may be in memory");
-        self.loaded_to = Some(deferred::index_key(last.due, last.id));
-        // A page that is on its way begins elsewhere, and is read once more.
+        let last = self.waiting.last().map(|last| deferred::index_key(last.due, last.id));
+        // What came anew may be behind what is not loaded yet.
+        let is_all_loaded = self.loading == Loading::Done;
+        self.loaded_to = if is_all_loaded { last } else { self.loaded_to.take().min(last) };
+        // A page that is on its way and begins elsewhere now is read once more.
         self.loading = Loading::Full;
     }
 }
@@ -531,7 +539,7 @@ impl Home {
             self.later.doing.insert(id, doing);
             self.read_due(id);
         }
-        if self.later.loading == Loading::Full && self.later.waiting.len() < LOADED_MAX / 2 {
+        if self.later.loading == Loading::Full && self.later.has_room() {
             self.load(now);
         }
         self.later.set_look(now);

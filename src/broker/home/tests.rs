@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::base::ids::LaneId;
 use crate::base::time::UnixMillis;
-use crate::broker::{Payload, Publish, Published, Subscribe};
+use crate::broker::{IdempotencyKey, Payload, Publish, Published, Renew, Subscribe};
 
 /// Lanes below 8 show everything; the others only messages.
 struct Lanes;
@@ -27,13 +27,22 @@ fn channel(name: &str) -> Channel {
     Channel { app: AppIndex(0), name: name.into() }
 }
 
+/// A user, and after a colon what others know about them.
+fn member(words: &str) -> Member {
+    let (id, info) = words.split_once(':').map_or((words, None), |it| (it.0, Some(it.1)));
+    let info = info.map(|it| Payload(Bytes::from(it.to_owned())));
+    Member { user_id: id.into(), info }
+}
+
 /// A subscription to `c`, in words: `lane=2 member=ann max=1 silent announce`.
 fn subscription(words: &str) -> Box<Subscribe> {
     let mut it = Subscribe { members_max: 100, ..Subscribe::new(channel("c"), LaneId(0)) };
     for word in words.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
             ("lane", n) => it.lane = LaneId(n.parse().unwrap()),
-            ("member", id) => it.member = Some(Arc::new(Member { user_id: id.into(), info: None })),
+            ("member", who) => it.member = Some(Arc::new(member(who))),
+            ("bytes", n) => it.members_bytes_max = n.parse().unwrap(),
+            ("renews", _) => it.renews = true,
             ("max", n) => it.members_max = n.parse().unwrap(),
             ("silent", _) => it.silent = true,
             ("announce", _) => it.announce_count = true,
@@ -52,6 +61,12 @@ fn message(words: &str) -> Box<Publish> {
         match word.split_once('=').unwrap_or((word, "")) {
             ("keep", n) => it.keep_last = Some(Millis(n.parse().unwrap())),
             ("quiet", _) => it.quiet = true,
+            ("key", words) => {
+                let (name, span) = words.split_once(':').unwrap();
+                let span = Some(Millis(span.parse().unwrap()));
+                let fingerprint = [0; 16];
+                it.key = Some(Arc::new(IdempotencyKey { name: name.into(), fingerprint, span }));
+            }
             ("in", name) => it.channel = channel(name),
             other => panic!("{other:?}"),
         }
@@ -93,6 +108,12 @@ impl Bench {
             "subscribe" => self.ask(shard, Command::Subscribe(subscription(words))),
             "detach" => self.mail(shard, Up::Detach(subscription(words))),
             "publish" => self.ask(shard, Command::Publish(message(words))),
+            "renew" => {
+                let Subscribe { channel, member, members_bytes_max, .. } = *subscription(words);
+                let member = member.unwrap();
+                let renew = Renew { member, members_bytes_max };
+                self.ask(shard, Command::Renew(channel, Box::new(renew)))
+            }
             "describe" => self.ask(shard, Command::Describe(channel("c"))),
             "members" => self.ask(shard, Command::Members(channel("c"))),
             "survey" => self.ask(
@@ -206,6 +227,73 @@ fn a_full_channel_takes_a_second_connection_of_a_member_but_no_new_user() {
         ("0 detach member=ann", &[]),
         ("1 detach member=ann", &[]),
     ]);
+}
+
+#[test]
+fn who_is_known_by_something_else_keeps_their_place_and_everyone_is_told() {
+    check(&[
+        ("0 subscribe member=ann:1", &["0 attach after 0: 1/1 ann"]),
+        ("1 subscribe member=bob", &["0 added bob [0]", "1 attach after 0: 2/2 ann+bob"]),
+        // The same, written otherwise; and another, from one who does not renew.
+        ("1 subscribe member=ann:1.0 renews", &["1 attach after 0: 3/2 ann+bob"]),
+        ("1 subscribe member=ann:7", &["1 attach after 0: 4/2 ann+bob"]),
+        (
+            "1 subscribe member=ann:2 renews",
+            &["1 attach after 0: 5/2 ann+bob", "0 updated ann [0]", "1 updated ann [0]"],
+        ),
+        ("0 renew member=ann:2e0", &["0 Done"]),
+        ("0 renew member=bob:null", &["0 Done"]),
+        ("0 renew member=bob:3", &["0 updated bob [0]", "1 updated bob [0]", "0 Done"]),
+        ("0 renew member=cat:3", &["0 NotSubscribed"]),
+        ("0 renew member=ann:3 in=d", &["0 NotSubscribed"]),
+        ("0 detach member=ann", &[]),
+        ("1 detach member=ann", &[]),
+        ("1 detach member=ann", &[]),
+        ("1 detach member=ann", &["1 removed ann [0]"]),
+        ("1 detach member=bob", &[]),
+    ]);
+}
+
+#[test]
+fn what_members_say_of_themselves_has_a_bound() {
+    // `{"uid":"a","umd":1}` is 19 bytes.
+    check(&[
+        ("0 subscribe member=a:1 bytes=18", &["0 MembersTooLarge { bytes_max: 18 }"]),
+        ("0 subscribe member=a:1 bytes=40", &["0 attach after 0: 1/1 a"]),
+        ("0 subscribe member=b:111 bytes=39", &["0 MembersTooLarge { bytes_max: 39 }"]),
+        ("0 subscribe member=b:111 bytes=40", &["0 added b [0]", "0 attach after 0: 2/2 a+b"]),
+        // What is the same already is never refused.
+        ("1 subscribe member=a:1 bytes=1 renews", &["1 attach after 0: 3/2 a+b"]),
+        ("1 subscribe member=a:1234 bytes=1", &["1 attach after 0: 4/2 a+b"]),
+        ("1 subscribe member=a:12 bytes=40 renews", &["1 MembersTooLarge { bytes_max: 40 }"]),
+        ("1 renew member=a:12 bytes=40", &["1 MembersTooLarge { bytes_max: 40 }"]),
+        ("1 renew member=b:2 bytes=40", &["0 updated b [0]", "1 updated b [0]", "1 Done"]),
+        ("1 renew member=a:12 bytes=40", &["0 updated a [0]", "1 updated a [0]", "1 Done"]),
+        ("0 detach member=a", &[]),
+        ("1 detach member=a", &[]),
+        ("1 detach member=a", &["0 removed a [0]"]),
+        ("0 detach member=b", &[]),
+    ]);
+}
+
+#[test]
+fn each_key_is_remembered_for_its_own_time() {
+    let published = |n| format!("0 published {n}: 0/0");
+    let mut bench = Bench::new(100);
+    for (line, n) in [
+        ("0 publish key=a:1000", 1),
+        ("0 publish key=b:10", 2),
+        ("0 publish key=a:1000", 1),
+        ("0 publish key=b:10", 2),
+    ] {
+        assert_eq!(bench.run(line), [published(n)], "{line}");
+    }
+    assert_eq!(bench.run("wait 10"), [""; 0]);
+    for (line, n) in [("0 publish key=a:1", 1), ("0 publish key=b:10", 3)] {
+        assert_eq!(bench.run(line), [published(n)], "{line}");
+    }
+    bench.run("wait 990");
+    assert_eq!((bench.home.channels(), bench.home.next_due()), (0, None));
 }
 
 #[test]
