@@ -163,6 +163,8 @@ pub fn start(
     let Back { ports: back, ring, operator } = back::start(doorbells, telling)
         .map_err(|error| RunError::Machine(format!("the back shard cannot be started: {error}")))?;
     let _ = back_ready.set(ring);
+    // What the store answered before that rang nobody.
+    back_ready.get().into_iter().for_each(|ring| ring());
     let ends = ports.into_iter().zip(back).zip(keepers);
     for (go, ((ports, back), keeper)) in go.iter().zip(ends) {
         if go.send(Ends { ports, back, keeper }).is_err() {

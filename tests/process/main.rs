@@ -5,6 +5,7 @@
 //! `hostile_websocket` what the others get. The hostile tests keep a witness connected: whatever is
 //! done to the server, the witness goes on hearing what is published. `store_tools` is what an operator does with
 //! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
+//! `webhooks` is what receivers are told while they, or the process, are gone.
 
 mod bridge;
 mod durable;
@@ -21,3 +22,4 @@ mod speech;
 mod store_disk;
 mod store_faults;
 mod store_tools;
+mod webhooks;

@@ -43,6 +43,7 @@ use crate::auth::{App, Apps, Seat};
 use crate::base::name::Channel;
 use crate::broker::{Event, Happening, Payload, Report};
 use crate::config::Config;
+use crate::config::webhooks::Webhooks;
 use crate::observe::CloseReason;
 use crate::wire::http::query;
 
@@ -95,13 +96,13 @@ impl Hotsock {
 
     /// The same, with ids and secrets that follow from `seed`.
     fn with_seed(config: &Config, apps: &Apps, seed: &[u8; 32]) -> Self {
-        let settings = Settings::of(config);
+        let (settings, webhooks) = (Settings::of(config), Webhooks::of(config));
         Self(apps.with_id(&settings.app).cloned().map(|app| {
             Arc::new(Shared {
                 keyring: settings.keyring().expect("the settings were checked at the start"),
                 ids: ids::Ids::new(seed),
                 body_bytes_max: config.http.body_bytes_max,
-                reports: false,
+                reports: webhooks.any_for(&app.settings.id),
                 app,
                 settings,
             })
