@@ -32,7 +32,10 @@ const BEARER: &str = "abcdefghijklmnopqrstuvwxyzabcdefghijklmn";
 /// The channel of both protocols; Pusher's peers may publish to private ones only.
 const CHANNEL: &str = "private-perf";
 /// A channel that Pusher keeps.
-const DURABLE: &str = "durable-00000";
+const DURABLE: &str = "private-durable";
+/// Connections of which latency is measured; each publishes in turn, so that one that waits for the disk does not hold
+/// up the next.
+const SPEAKERS: usize = 16;
 /// Patterns in one token, at most, and beside those of its own channel.
 const PATTERNS: usize = 256;
 /// Subscribes on their way at once on one connection.
@@ -122,7 +125,7 @@ client_events = true
 client_events_per_second_max = 0
 
 [[history.channels]]
-pattern = "durable-*"
+pattern = "{DURABLE}"
 mode = "durable"
 
 [http]
@@ -178,15 +181,16 @@ fn hotsock(target: String, says: Option<String>, publish: Publishing) -> Script 
     }
 }
 
-fn pusher(is_subscribing: bool, publish: Publishing) -> Script {
+/// The same for Pusher, subscribing to a channel.
+fn pusher(channel: Option<&'static str>, publish: Publishing) -> Script {
     let signer = Signer::new(credentials());
     let greeted = move |greeting: &[u8]| -> Vec<String> {
         let id = String::from_utf8_lossy(greeting);
         let id = id.split(r#"socket_id\":\""#).nth(1).and_then(|it| it.split('\\').next());
-        let Some(id) = id.filter(|_| is_subscribing) else { return Vec::new() };
-        let auth = signer.signature(&format!("{id}:{CHANNEL}"));
+        let Some((id, channel)) = id.zip(channel) else { return Vec::new() };
+        let auth = signer.signature(&format!("{id}:{channel}"));
         vec![format!(
-            r#"{{"event":"pusher:subscribe","data":{{"channel":"{CHANNEL}","auth":"app-key:{auth}"}}}}"#
+            r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}","auth":"app-key:{auth}"}}}}"#
         )]
     };
     Script {
@@ -224,9 +228,13 @@ fn bearer(out: &mut Vec<u8>, path: &str, body: &[u8]) {
 }
 
 /// A back end's publish through the server API.
-fn posted() -> Publishing {
-    Publishing::Request(Box::new(|out: &mut Vec<u8>, marked: Marked, size| {
-        let mut body = format!(r#"{{"channel":"{CHANNEL}","event":"e","data":"#).into_bytes();
+fn posted(store: u64) -> Publishing {
+    Publishing::Request(Box::new(move |out: &mut Vec<u8>, marked: Marked, size| {
+        let mut body = match store {
+            0 => format!(r#"{{"channel":"{CHANNEL}","event":"e","data":"#),
+            _ => format!(r#"{{"channel":"{CHANNEL}","event":"e","store":{store},"data":"#),
+        }
+        .into_bytes();
         marked.write_string(&mut body, size);
         body.push(b'}');
         bearer(out, "/publish", &body);
@@ -234,11 +242,11 @@ fn posted() -> Publishing {
 }
 
 /// A back end's publish through Pusher's.
-fn signed() -> Publishing {
+fn signed(channel: &'static str) -> Publishing {
     let signer = Signer::new(credentials());
     Publishing::Request(Box::new(move |out: &mut Vec<u8>, marked: Marked, size| {
         let mut body = Vec::with_capacity(size + 128);
-        publish::event(&mut body, CHANNEL, marked, size);
+        publish::event(&mut body, channel, marked, size);
         signer.request(out, "events", &body);
     }))
 }
@@ -271,7 +279,7 @@ impl Plan {
         let Server { address, pid, .. } = fresh.server;
         let plain = claims("connect", 0);
         let scripts = [
-            ("Pusher", pusher(false, nothing())),
+            ("Pusher", pusher(None, nothing())),
             ("HS256", hotsock(target(&self.hs256, &plain), None, nothing())),
             ("ES256", hotsock(target(&self.es256, &plain), None, nothing())),
         ];
@@ -370,8 +378,8 @@ impl Plan {
         for &size in &self.sizes {
             let target = target(&self.hs256, &claims("connect", 0));
             let mut loads = [
-                self.load(address, hotsock(target, Some(subscribe()), posted()), size)?,
-                self.load(address, pusher(true, signed()), size)?,
+                self.load(address, hotsock(target, Some(subscribe()), posted(0)), size)?,
+                self.load(address, pusher(Some(CHANNEL), signed(CHANNEL)), size)?,
             ];
             for load in &mut loads {
                 load.open(self.subscribers, 64, self.in_flight)?;
@@ -379,8 +387,8 @@ impl Plan {
             let ways: [Way; 4] = [
                 ("Hotsock WebSocket", 0, || said("e")),
                 ("Pusher client event", 1, || said("client-e")),
-                ("Hotsock POST /publish", 0, posted),
-                ("Pusher POST /events", 1, signed),
+                ("Hotsock POST /publish", 0, || posted(0)),
+                ("Pusher POST /events", 1, || signed(CHANNEL)),
             ];
             let mut sums = [(0u64, 0u64, 0.0); 4];
             for at in [0, 1, 2, 3, 3, 2, 1, 0] {
@@ -458,7 +466,7 @@ impl Plan {
         let path = format!("channels/{DURABLE}/history");
         let theirs: Spelling = Box::new(move |out, _, _| signer.question(out, &path, "limit=100"));
         let mut loads = [ours, theirs]
-            .map(|spell| self.load(address, pusher(false, Publishing::Request(spell)), 0));
+            .map(|spell| self.load(address, pusher(None, Publishing::Request(spell)), 0));
         let mut sums = [(0u64, 0u64, 0.0, 0.0); 2];
         for load in loads.iter_mut().flatten() {
             load.open_publishers(16)?;
@@ -547,7 +555,7 @@ impl Plan {
         let before: Vec<_> =
             servers.iter().map(|it| process::by_thread(it.1.pid)).collect::<io::Result<_>>()?;
         std::thread::sleep(Duration::from_secs_f64(self.idle_seconds));
-        for ((name, server, listening, _, start_ms), before) in servers.iter().zip(before) {
+        for ((name, server, listening, rests, start_ms), before) in servers.iter().zip(before) {
             let used = process::by_thread(server.pid)?.since(before);
             let memory = process::memory(server.pid)?;
             let figures = Figures::from([
@@ -560,6 +568,7 @@ impl Plan {
                 ("rss_mib".to_owned(), memory.rss as f64 / 1048576.0),
                 ("anonymous_mib".to_owned(), memory.anonymous as f64 / 1048576.0),
                 ("listening_after_ms".to_owned(), *listening),
+                ("resting_after_ms".to_owned(), rests.as_secs_f64() * 1e3),
                 ("start_cpu_ms".to_owned(), *start_ms),
             ]);
             eprintln!("  {name}: {figures:?}");
@@ -568,7 +577,7 @@ impl Plan {
         Ok(())
     }
 
-    /// One publishes at a rate, one listens.
+    /// Some publish in turn, at a rate, and hear each other.
     fn latency(&self, cells: &mut Cells) -> io::Result<()> {
         let fresh = self.bench.fresh(&self.config)?;
         let address = fresh.server.address;
@@ -576,16 +585,21 @@ impl Plan {
         let hears = || Some(subscribe());
         let ways = [
             ("store 0", hotsock(target.clone(), hears(), said("e"))),
-            ("store 3600", hotsock(target, hears(), said("kept"))),
-            ("Pusher client event", pusher(true, said("client-e"))),
+            ("store 3600", hotsock(target.clone(), hears(), said("kept"))),
+            ("Pusher client event", pusher(Some(CHANNEL), said("client-e"))),
+            ("POST /publish, store 3600", hotsock(target, hears(), posted(3600))),
+            ("Pusher POST, durable channel", pusher(Some(DURABLE), signed(DURABLE))),
         ];
         for (name, script) in ways {
             let mut load = self.load(address, script, 128)?;
             load.is_patient = true;
-            load.open(2, 2, 1)?;
+            load.open(SPEAKERS, SPEAKERS, SPEAKERS)?;
             let window = self.bench.window(&fresh.server, &mut load, Pace::Rate(self.rate))?;
             let mut figures = window.figures();
             quantiles(&mut figures, "each", &window.each);
+            let delivered = window.counts.delivered as f64;
+            figures.insert("delivered".into(), delivered);
+            window.per(&mut figures, "delivered", delivered);
             eprintln!("  latency, {name}: p50 {:.0} us", figures["each_p50_us"]);
             cells.insert(format!("latency, {name}"), figures);
         }
@@ -663,6 +677,7 @@ impl Plan {
             ("idle_cpu_us_per_s", "µs of CPU a second", Target::RatioMax(1.05)),
             ("rss_mib", "MiB resident", Target::None),
             ("listening_after_ms", "ms until it listens", Target::None),
+            ("resting_after_ms", "ms until it rests", Target::None),
             ("start_cpu_ms", "ms of CPU until it rests", Target::None),
         ] {
             let what = format!("{} schedules pending: {figure}", self.schedules);
@@ -702,6 +717,8 @@ fn latencies(lines: &mut Vec<Line>, runs: &[Cells]) {
         lines.push(line("store 0").beside("Pusher client event", each("Pusher client event")));
         lines.push(line("store 3600").beside("store 0", each("store 0")));
         lines.push(line("store 3600").beside("fdatasync", syncs));
+        let (ours, theirs) = ("POST /publish, store 3600", "Pusher POST, durable channel");
+        lines.push(line(ours).beside(theirs, each(theirs)));
     }
 }
 
