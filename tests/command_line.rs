@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use ringmain::auth::keyring::{KeySlot, Keyring};
+use ringmain::base::time::{Millis, UnixMillis};
+use ringmain::dialects::hotsock::claims::Claims;
+
 /// Runs `ringmain` in an empty directory, with nothing of our own environment.
 fn ringmain(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ringmain"))
@@ -51,6 +55,8 @@ fn help_has_an_example_everywhere() {
         "store backup",
         "store check",
         "store stats",
+        "token",
+        "token hotsock",
     ] {
         let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let output = ringmain(&arguments, &[]);
@@ -106,6 +112,17 @@ fn mistakes_exit_with_2_and_end_with_what_to_change() {
         (&["check"], &[("RINGMAIN_CONFIG", "absent.toml")], "RINGMAIN_CONFIG=absent.toml"),
         (&["check"], &[("RINGMAIN_LISTN", "127.0.0.1:1")], "RINGMAIN_LISTEN"),
         (&["check"], &[("RINGMAIN_APP_ID", "1")], "set RINGMAIN_APP_SECRET"),
+        (&["token", "hotsock", "--uid", &"a".repeat(129)], &[], "--uid"),
+        (&["token", "hotsock", "--umd", "{name:Ada}"], &[], "--umd '{\"name\":\"Ada\"}'"),
+        (&["token", "hotsock", "--subscribe", "#regex:("], &[], "--subscribe"),
+        (&["token", "hotsock", "--publish", "room.1"], &[], "--publish 'chat.*:NAME'"),
+        (&["token", "hotsock", "--storage", "room.1:"], &[], "--storage 'chat.*:NAME'"),
+        (&["token", "hotsock", "--ttl", "0"], &[], "--ttl 3600"),
+        (&["token", "hotsock", "--ttl", "1h"], &[], "--ttl 3600"),
+        (&["token", "hotsock", "--scope", "publish"], &[], "--scope connect"),
+        (&["token", "hotsock", "--claims", "[]"], &[], "--claims '{"),
+        (&["token", "hotsock", "--claims", "{\"heartbeatTimeout\":1}"], &[], "--claims"),
+        (&["token", "hotsock", "--set", "hotsock.leeway_s=x"], &[], "hotsock.leeway_s"),
         (&["chekc"], &[], "--help"),
         (&["check", "--colour"], &[], "--help"),
     ];
@@ -134,4 +151,80 @@ fn a_file_in_the_working_directory_is_read() {
         .expect("the binary was built for this test");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("ringmain.toml:2: unknown setting `limit.spin_us`"));
+}
+
+#[test]
+fn a_token_says_what_was_asked_for() {
+    let made = |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["token", "hotsock"].iter().chain(arguments).copied().collect();
+        let output = ringmain(&arguments, &[]);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", stderr(&output));
+        (stdout(&output), stderr(&output))
+    };
+    let slot = KeySlot {
+        method: "HS256",
+        id: None,
+        key_base64: ringmain::config::Secret("YXBwLXNlY3JldA".into()),
+    };
+    let keyring = Keyring::new(std::slice::from_ref(&slot), "", "", Millis(0)).unwrap();
+    let claims = |token: &str| keyring.verify(token.trim_end(), UnixMillis(0)).unwrap();
+
+    let (token, said) = made(&["--uid", "ada", "--subscribe", "chat.*", "--ttl", "60"]);
+    assert!(said.contains(&format!("ws://127.0.0.1:6001/v1?token={}", token.trim_end())), "{said}");
+    assert!(said.contains(r#"{"event":"hotsock.subscribe","channel":"chat.1"}"#), "{said}");
+    assert!(token.ends_with('\n') && token.lines().count() == 1);
+    let text = claims(&token);
+    assert!(
+        text.ends_with(
+            r#""scope":"connect","uid":"ada","channels":{"chat.*":{"subscribe":true}}}"#
+        )
+    );
+    let read = Claims::parse(&text).unwrap();
+    assert!(read.opens() && read.uid.as_deref() == Some("ada"));
+
+    let (token, said) = made(&[
+        "--scope",
+        "subscribe,umd",
+        "--single-use",
+        "--history",
+        "--subscribe",
+        "a",
+        "--publish",
+        "a:b",
+        "--publish",
+        "a:#",
+        "--storage",
+        "#regex:x:y:*",
+        "--umd",
+        " [1] ",
+        "--claims",
+        r#"{"uid":"bob","keepAlive":true,"scope":"subscribe","channels":{"z":{"alias":"y"}}}"#,
+    ]);
+    assert!(!said.contains("url"), "{said}");
+    let text = claims(&token);
+    for part in [
+        r#""umd":[1],"singleUse":true,"jti":""#,
+        r##""channels":{"a":{"subscribe":true,"historyStart":0,"messages":{"b":{"publish":true},"#":{"publish":true}}},"##,
+        r##""#regex:x:y":{"storage":{"*":{"get":true,"set":true,"observe":true}}},"z":{"alias":"y"}}"##,
+        r#","uid":"bob","keepAlive":true,"scope":"subscribe"}"#,
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert_eq!(text.matches("scope").count(), 1);
+
+    // What is configured: address, audience and issuer, the first key that is a secret.
+    let file = directory("token").join("some.toml");
+    let text = "listen = [\"0.0.0.0:7000\"]\n[hotsock]\napp = \"1\"\naudience = \"us\"\nissuer = \"me\"\n\
+        [[hotsock.keys]]\nmethod = \"HS512\"\nid = \"new\"\nkey_base64 = \"c2VjcmV0\"\n\
+        [[apps]]\nid = 1\nkey = \"k\"\nsecret = \"hush\"\n";
+    std::fs::write(&file, text).expect("the target directory can be written");
+    let (token, said) = made(&["--config", &file.to_string_lossy()]);
+    assert!(said.contains("ws://127.0.0.1:7000/v1?token="), "{said}");
+    let slot = KeySlot {
+        method: "HS512",
+        id: Some("new".into()),
+        key_base64: ringmain::config::Secret("c2VjcmV0".into()),
+    };
+    let keyring = Keyring::new(&[slot], "us", "me", Millis(0)).unwrap();
+    assert!(keyring.verify(token.trim_end(), UnixMillis(0)).is_ok());
 }

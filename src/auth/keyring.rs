@@ -51,7 +51,7 @@ struct Slot {
 }
 
 enum Key {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -229,10 +229,8 @@ impl<'a> Head<'a> {
                 None => wrong = Some("the token's kid must be a string"),
                 id => kid = id,
             },
-            "typ" => {
-                if !value.as_str().is_some_and(|it| it.eq_ignore_ascii_case("JWT")) {
-                    wrong = Some("the token's typ must be JWT");
-                }
+            "typ" if !value.as_str().is_some_and(|it| it.eq_ignore_ascii_case("JWT")) => {
+                wrong = Some("the token's typ must be JWT");
             }
             // Whatever it names must be understood, and nothing is.
             "crit" => wrong = Some("the token's crit names what is not understood"),
@@ -272,7 +270,7 @@ impl KeySlot {
         if bytes.is_empty() {
             return Err("the key is empty".into());
         }
-        let secret = |algorithm| Ok(Key::Secret(hmac::Key::new(algorithm, &bytes)));
+        let secret = |algorithm| Ok(Key::Secret(Box::new(hmac::Key::new(algorithm, &bytes))));
         let algorithm: &'static dyn VerificationAlgorithm = match self.method {
             "HS256" => return secret(hmac::HMAC_SHA256),
             "HS384" => return secret(hmac::HMAC_SHA384),

@@ -8,6 +8,7 @@ mod listen;
 mod publish;
 mod settings;
 mod store;
+mod token;
 mod webhooks;
 
 use std::io::{self, Write};
@@ -58,6 +59,7 @@ pub fn main() -> ExitCode {
         Some(("listen", matches)) => listen::run(matches),
         Some(("store", matches)) => store::run(matches),
         Some(("webhooks", matches)) => webhooks::run(matches),
+        Some(("token", matches)) => token::run(matches),
         Some(("settings", matches)) => print_settings(matches),
         Some((_, _)) => version(),
     };
@@ -82,6 +84,7 @@ Examples:
   ringmain publish --channel news --data hi    publish something
   ringmain store backup --to DIR               copy what is kept on disk, also while serving
   ringmain webhooks                            how receivers of webhooks are, while serving
+  ringmain token --help                        make a token to try a protocol out with
   ringmain settings                            list every setting
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration,
@@ -110,6 +113,7 @@ fn command() -> Command {
         .subcommand(listen::command())
         .subcommand(store::command())
         .subcommand(webhooks::command())
+        .subcommand(token::command())
         .subcommand(
             Command::new("settings")
                 .about("List every setting: default, range, what it does")

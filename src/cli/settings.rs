@@ -32,7 +32,8 @@ pub fn data_arguments() -> Vec<Arg> {
     arguments
 }
 
-fn sources() -> [Arg; 2] {
+/// `--config` and `--set`: for who only needs to know what is configured.
+pub fn sources() -> [Arg; 2] {
     [
         Arg::new("config").long("config").value_name("FILE").help(
             "The configuration file; without it RINGMAIN_CONFIG names one, or ./ringmain.toml is read if present",

@@ -214,11 +214,12 @@ pub static SETTINGS: &[Setting<Config>] = &[
         "How long an idle shard looks for mail before it parks."
     ),
     // HTTP.
+    // A token of 16 KiB in the query, which Hotsock allows, and some room for what is around it.
     number!(
         "http.target_bytes_max",
         http.target_bytes_max,
         Bytes,
-        8 * KIB,
+        18 * KIB,
         256,
         64 * KIB,
         "A request line's target; above it 414."
@@ -227,7 +228,7 @@ pub static SETTINGS: &[Setting<Config>] = &[
         "http.head_bytes_max",
         http.head_bytes_max,
         Bytes,
-        16 * KIB,
+        32 * KIB,
         KIB,
         256 * KIB,
         "A request's head; above it 431."

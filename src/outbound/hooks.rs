@@ -631,7 +631,7 @@ impl Hooks {
         set(waiting, self.receivers.iter().map(|it| it.waiting).max().unwrap_or(0));
         let oldest = self.receivers.iter().filter_map(|it| it.ready.front());
         set(oldest_at, oldest.map(|it| it.report.at.0).min().unwrap_or(0));
-        set(letters, self.letters.len() as u64);
+        set(letters, self.letters.count() as u64);
         set(failing, self.receivers.iter().filter(|it| it.is_failing()).count() as u64);
     }
 }
@@ -691,5 +691,4 @@ fn numbered(values: Vec<(Bytes, Bytes)>) -> impl Iterator<Item = (u64, Bytes)> {
 }
 
 #[cfg(test)]
-#[path = "hooks/tests.rs"]
 mod tests;

@@ -220,7 +220,7 @@ async fn run(
         teller.work(None, machine::now(), &client);
     }
     loop {
-        let wait = teller.as_ref().map_or(SLEEP_MAX, |it| it.wait(machine::now()));
+        let wait = teller.as_ref().map_or(SLEEP_MAX, |it| it.wait(machine::now().steady));
         // Either something came, or it is time to try something again.
         let got = match tokio::time::timeout(wait, mail.recv()).await {
             Ok(None) => return,
@@ -247,6 +247,10 @@ async fn run(
                 desk.answered(number, answer, now, &mut random, &mut steps);
             }
             _ => {}
+        }
+        // Questions without end do not keep what is to be told from its time.
+        if let Some(teller) = teller.as_mut().filter(|it| it.due <= now.steady) {
+            teller.work(None, now, &client);
         }
         for step in steps.drain(..) {
             match step {
@@ -287,6 +291,8 @@ struct Teller {
     callers: HashMap<u64, plain::SyncSender<Told>>,
     next_caller: u64,
     steps: Vec<hooks::Step>,
+    /// When something is to be done though nothing comes.
+    due: Nanos,
 }
 
 impl Teller {
@@ -305,13 +311,13 @@ impl Teller {
             callers: HashMap::new(),
             next_caller: 0,
             steps: Vec::new(),
+            due: Nanos(0),
         }
     }
 
     /// How long nothing is to be done unless something comes.
-    fn wait(&self, now: Now) -> Duration {
-        let due = self.hooks.due(now).unwrap_or(Nanos(u64::MAX));
-        due.since(now.steady).min(SLEEP_MAX)
+    fn wait(&self, now: Nanos) -> Duration {
+        self.due.since(now).min(SLEEP_MAX)
     }
 
     /// Takes what came, and does what follows. Nothing came: it is time for something.
@@ -327,7 +333,7 @@ impl Teller {
             }
             // Before the store is looked at: what comes after that rings again.
             Some(Mail::Store) => self.is_rung.store(false, Ordering::Release),
-            _ => self.hooks.drive(now, &mut self.steps),
+            _ => {}
         }
         self.do_steps(now, client);
         while let Some((tag, answer)) = self.keeper.take() {
@@ -338,8 +344,12 @@ impl Teller {
         if pushes != self.pushes {
             self.pushes = pushes;
             self.hooks.nudged(now, &mut self.steps);
-            self.do_steps(now, client);
+        } else {
+            // Whatever came: the time of something may be over, too.
+            self.hooks.drive(now, &mut self.steps);
         }
+        self.do_steps(now, client);
+        self.due = self.hooks.due(now).unwrap_or(Nanos(u64::MAX));
     }
 
     fn do_steps(&mut self, now: Now, client: &Client) {

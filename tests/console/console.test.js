@@ -82,6 +82,27 @@ describe('in development mode', () => {
     assert.equal(await page.locator('.heard td.good').count(), all)
   })
 
+  test('values, messages and members are asked for in the pane of Hotsock', async () => {
+    const pane = page.locator('#pane-hotsock')
+    const mark = `kept-${Date.now()}`
+    await publish(page, 'hotsock', 'greeting', JSON.stringify({ text: mark }))
+    await pane.getByText('More to try').click()
+    for (const [title, fields, expected] of [
+      ['Set a value', { Value: JSON.stringify({ mark }) }, '202'],
+      ['Get a value', {}, mark],
+      ['List messages', {}, mark],
+      ['Who is there', {}, '"subscriptionsCount":1,"members":[{"uid":"console"'],
+    ]) {
+      const form = pane.getByRole('form', { name: title })
+      for (const [label, text] of Object.entries(fields)) await form.getByLabel(label).fill(text)
+      await form.getByRole('button', { name: title }).click()
+      await form.locator('.answer').filter({ hasText: expected }).waitFor()
+    }
+    // The value is observed, too, and the secret of the connection is not shown.
+    await pane.locator('.log li').filter({ hasText: 'channelStorageUpdated' }).first().waitFor()
+    assert.equal(await pane.locator('.log li').filter({ hasText: '"***"' }).count(), 1)
+  })
+
   test('text that looks like markup stays text', async () => {
     const mark = `<img src=x onerror="document.title='broken'">${Date.now()}`
     await publish(page, 'pusher', '<b>bold</b>', JSON.stringify({ text: mark }))

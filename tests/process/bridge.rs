@@ -20,12 +20,30 @@ struct Speaker {
     ready: &'static str,
     /// What every event it hears has.
     event: &'static str,
-    route: &'static str,
+    route: Route,
     /// The body of a publish; `TRACE` is a word of its own.
     body: &'static str,
 }
 
+/// How a back end publishes.
+enum Route {
+    /// A signed request of the app's.
+    Signed(&'static str),
+    /// A path, with the development app's secret as a bearer key.
+    Bearer(&'static str),
+}
+
+/// Pusher's comes after Hotsock's, whose subscription its count would tell it.
 const SPEAKERS: &[Speaker] = &[
+    Speaker {
+        dialect: "hotsock",
+        path: "/v1?token=TOKEN",
+        says: &[("hotsock.connected", r#"{"event":"hotsock.subscribe","channel":"hello"}"#)],
+        ready: "hotsock.subscribed",
+        event: r#""channel":"hello""#,
+        route: Route::Bearer("/publish"),
+        body: r#"{"channel":"hello","event":"greeting","data":{"text":"TRACE"}}"#,
+    },
     Speaker {
         dialect: "pusher",
         path: "/app/app-key?protocol=7",
@@ -35,7 +53,7 @@ const SPEAKERS: &[Speaker] = &[
         )],
         ready: "subscription_count",
         event: r#""channel":"hello""#,
-        route: "events",
+        route: Route::Signed("events"),
         body: r#"{"name":"greeting","channel":"hello","data":"{\"text\":\"TRACE\"}"}"#,
     },
     Speaker {
@@ -50,7 +68,7 @@ const SPEAKERS: &[Speaker] = &[
         ],
         ready: "acct:dev@localhost",
         event: "annotation-notification",
-        route: "hypothesis/events",
+        route: Route::Signed("hypothesis/events"),
         body: r#"{"action":"create","annotation":{"id":"TRACE","user":"acct:ann@h","group":"hello"},"visibility":{"shared":true,"group_world_readable":true}}"#,
     },
     Speaker {
@@ -62,7 +80,7 @@ const SPEAKERS: &[Speaker] = &[
         ],
         ready: "startaccounteventresponse",
         event: r#""type":"accountevent""#,
-        route: "authrequest/events",
+        route: Route::Signed("authrequest/events"),
         body: r#"{"accountId":"dev","category":"channel","subCategory":"hello","eventName":"greeting","data":{"text":"TRACE"}}"#,
     },
 ];
@@ -76,7 +94,13 @@ impl Listener {
     fn open(server: &Server, speaker: &'static Speaker) -> Self {
         let stream = TcpStream::connect(server.address).expect("the server accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        let url = format!("ws://{}{}", server.address, speaker.path);
+        let exp = crate::talk::wall().seconds() + 60;
+        let claims = format!(
+            r#"{{"exp":{exp},"scope":"connect","channels":{{"hello":{{"subscribe":true}}}}}}"#
+        );
+        let token = crate::mint::token(&claims, DEVELOPMENT.2.as_bytes());
+        let path = speaker.path.replace("TOKEN", &token);
+        let url = format!("ws://{}{path}", server.address);
         let (socket, _) = tungstenite::client(url, stream).expect("the upgrade");
         let mut listener = Self { speaker, socket };
         for (first, says) in speaker.says {
@@ -122,8 +146,16 @@ fn one_publish_through_any_protocol_arrives_once_in_every_one() {
         for speaker in SPEAKERS {
             let trace = format!("trace{}{round}", speaker.dialect);
             let body = speaker.body.replace("TRACE", &trace);
-            tcp.send(sign::post(DEVELOPMENT, speaker.route, body.as_bytes()).as_bytes());
-            let status = tcp.answer().status;
+            let status = match speaker.route {
+                Route::Signed(route) => {
+                    tcp.send(sign::post(DEVELOPMENT, route, body.as_bytes()).as_bytes());
+                    tcp.answer().status
+                }
+                Route::Bearer(path) => {
+                    let fields = format!("Authorization: Bearer {}\r\n", DEVELOPMENT.2);
+                    crate::talk::request(&mut tcp, "POST", path, &fields, &body).status
+                }
+            };
             assert!(matches!(status, 200 | 202), "{}: {status}", speaker.dialect);
             for listener in &mut listeners {
                 let (text, events) = listener.until(&trace);

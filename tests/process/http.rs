@@ -105,6 +105,20 @@ impl Tcp {
         Answer { body, ..answer }
     }
 
+    /// The next answer, unless the connection ends before it is whole.
+    pub fn try_answer(&mut self) -> Option<Answer> {
+        while !self.read.windows(4).any(|four| four == b"\r\n\r\n") {
+            if !self.more() {
+                return None;
+            }
+        }
+        let answer = self.answer_without_body();
+        let length = answer.header("content-length").and_then(|text| text.parse().ok());
+        let length: usize = length.unwrap_or(0);
+        let body = self.take(length);
+        (body.len() == length).then_some(Answer { body, ..answer })
+    }
+
     /// The next answer, whose body is not sent (to a HEAD).
     pub fn answer_without_body(&mut self) -> Answer {
         let head = self.head();

@@ -1,7 +1,7 @@
 //! The real binary as its users and its enemies meet it: over sockets, signals and exit codes.
 //!
-//! `bridge` is one event in every protocol, `durable` what is acknowledged as on disk while the process is
-//! killed. `life` is how it starts and stops, `speech` what a well-behaved peer gets, `hostile_http` and
+//! `bridge` is one event in every protocol, `hotsock` what that one keeps and what it bears, `durable` what is
+//! acknowledged as on disk while the process is killed. `life` is how it starts and stops, `speech` what a well-behaved peer gets, `hostile_http` and
 //! `hostile_websocket` what the others get. The hostile tests keep a witness connected: whatever is
 //! done to the server, the witness goes on hearing what is published. `store_tools` is what an operator does with
 //! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
@@ -11,9 +11,12 @@ mod bridge;
 mod durable;
 mod hostile_http;
 mod hostile_websocket;
+mod hotsock;
 mod http;
 mod keeping;
 mod life;
+#[path = "../transcripts/mint.rs"]
+mod mint;
 mod peer;
 mod pipelining;
 mod server;
@@ -22,4 +25,5 @@ mod speech;
 mod store_disk;
 mod store_faults;
 mod store_tools;
+mod talk;
 mod webhooks;

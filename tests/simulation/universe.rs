@@ -93,8 +93,20 @@ impl Universe {
     /// The same, on a disk that may have seen other processes.
     pub fn on_disk(seed: u64, faults: Faults, config: Config, shards: u16, disk: &Memory) -> Self {
         let nobody = || Box::new(Nobody::default()) as Box<dyn Outside>;
+        Self::with_all(seed, faults, config, shards, &nobody, disk)
+    }
+
+    /// The same, with a disk, and with someone who answers the inquiries of each shard.
+    pub fn with_all(
+        seed: u64,
+        faults: Faults,
+        config: Config,
+        shards: u16,
+        outside: &dyn Fn() -> Box<dyn Outside>,
+        disk: &Memory,
+    ) -> Self {
         let (world, store) = (World::new(seed, faults), SimStore::open(disk, shards));
-        Self::in_world(seed, world, config, shards, &Sound, &nobody, Some(store))
+        Self::in_world(seed, world, config, shards, &Sound, outside, Some(store))
     }
 
     /// The same, with someone who answers the inquiries of each shard.
@@ -157,12 +169,15 @@ impl Universe {
                     Arc::clone(&slots),
                     home::Limits { channels_max: config.limits.channels_per_shard_max },
                 )
-                .keeping(home::Keeping::configured(
-                    &config,
-                    Rules::configured(&config),
-                    origin,
-                    seed ^ u64::from(id.0),
-                )),
+                .keeping(home::Keeping {
+                    shard: store.is_some().then_some(id),
+                    ..home::Keeping::configured(
+                        &config,
+                        Rules::configured(&config),
+                        origin,
+                        seed ^ u64::from(id.0),
+                    )
+                }),
                 edge: Edge::new(id, Arc::clone(&slots)),
                 config: Arc::clone(&config),
                 dialects: Arc::clone(&dialects),

@@ -1,6 +1,7 @@
 //! Two shards' worth of sessions, edges and homes in memory: no socket, no thread, a clock that moves
 //! when it is told to.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -11,15 +12,17 @@ use ringmain::broker::edge::{Edge, Recipient, Sink};
 use ringmain::broker::home::{Home, Keeping, Limits};
 use ringmain::broker::rules::Rules;
 use ringmain::broker::slots::Slots;
-use ringmain::broker::{Down, Event, Reply, Up};
+use ringmain::broker::{Command, Down, Event, Payload, Refusal, Render, Reply, Report, Up};
 use ringmain::config::Config;
 use ringmain::dialects::{
-    self, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session, TimerKind,
+    self, Caller, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session,
+    TimerKind,
 };
 use ringmain::observe::Metrics;
 use ringmain::outbound::desk::{Desk, Step};
 use ringmain::wire::websocket::deflate::Inflater;
 
+use crate::disk::Disk;
 use crate::script::{self, Answer, Heard, World};
 
 const SHARDS: u16 = 2;
@@ -27,7 +30,10 @@ const SHARDS: u16 = 2;
 /// Sessions over a broker of their own.
 pub struct Bare {
     dialects: Vec<Arc<dyn Dialect>>,
-    lanes: Lanes,
+    lanes: Watched,
+    disk: Disk,
+    /// When the clock of retention started.
+    origin: Now,
     homes: Vec<Home>,
     edges: Vec<Edge>,
     mail: VecDeque<Mail>,
@@ -47,6 +53,32 @@ pub struct Bare {
     pub draining: bool,
 }
 
+/// The lanes, and what they say to the world outside.
+struct Watched {
+    lanes: Lanes,
+    reports: RefCell<Vec<Report>>,
+}
+
+impl Render for Watched {
+    fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {
+        self.lanes.render(lane, event)
+    }
+
+    fn shows_members(&self, lane: LaneId) -> bool {
+        self.lanes.shows_members(lane)
+    }
+
+    fn reports(&self) -> bool {
+        self.lanes.reports()
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
+        let report = self.lanes.report(event, about);
+        self.reports.borrow_mut().extend(report.clone());
+        report
+    }
+}
+
 enum Mail {
     Up { from: ShardId, to: ShardId, up: Up },
     Down { to: ShardId, down: Down },
@@ -55,10 +87,22 @@ enum Mail {
 struct Peer {
     session: Option<Box<dyn Session>>,
     timers: BTreeMap<u8, Nanos>,
+    /// The timer that comes when nothing was sent or received for so long, and since when nothing was.
+    idle: Option<(u8, Millis)>,
+    active: Nanos,
     heard: VecDeque<Heard>,
     response: Option<Response>,
+    /// It was asked for a WebSocket and has said yes.
+    is_accepted: bool,
     /// Answers no pings.
     is_mute: bool,
+}
+
+impl Peer {
+    fn hear(&mut self, heard: Heard, now: Now) {
+        self.active = now.steady;
+        self.heard.push_back(heard);
+    }
 }
 
 /// What an edge did while it was at work.
@@ -93,6 +137,13 @@ impl Sink for Done {
 
 impl Bare {
     pub fn new(config: &Config) -> Self {
+        let mut world = Self::cold(config);
+        world.settle();
+        world
+    }
+
+    /// Before the homes have asked the disk for anything.
+    fn cold(config: &Config) -> Self {
         let metrics = Arc::new(Metrics::new(SHARDS, &dialects::NAMES));
         let dialects = dialects::all(config, metrics);
         let slots = Arc::new(Slots::new(SHARDS, [1, 2]));
@@ -102,15 +153,15 @@ impl Bare {
         let rules = Rules::configured(config);
         let home = |shard: ShardId| {
             let seed = u64::from(shard.0) + 1;
-            Home::new(slots.clone(), limits).keeping(Keeping::configured(
-                config,
-                rules.clone(),
-                now,
-                seed,
-            ))
+            Home::new(slots.clone(), limits).keeping(Keeping {
+                shard: Some(shard),
+                ..Keeping::configured(config, rules.clone(), now, seed)
+            })
         };
         Self {
-            lanes: Lanes::new(&dialects, config),
+            lanes: Watched { lanes: Lanes::new(&dialects, config), reports: RefCell::default() },
+            disk: Disk::new(),
+            origin: now,
             dialects,
             homes: shards().map(home).collect(),
             edges: shards().map(|shard| Edge::new(shard, slots.clone())).collect(),
@@ -151,8 +202,10 @@ impl Bare {
             Some((path, query)) => (path, Some(query)),
             None => (target, None),
         };
-        let headers: Vec<_> =
+        let host = self.host();
+        let mut headers: Vec<_> =
             headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        headers.push(("Host", host.as_bytes()));
         let request = Request {
             method,
             path,
@@ -173,7 +226,7 @@ impl Bare {
                 now: self.now,
                 shards: SHARDS,
                 draining: self.draining,
-                lane_first: self.lanes.first(number),
+                lane_first: self.lanes.lanes.first(number),
                 deflate: self.deflate,
             };
             if let Some(opening) = dialect.open(&request, &facts) {
@@ -184,11 +237,17 @@ impl Bare {
     }
 
     fn add(&mut self, id: ConnectionId, session: Box<dyn Session>) {
-        let (timers, heard) = (BTreeMap::new(), VecDeque::new());
-        self.peers.insert(
-            id,
-            Peer { session: Some(session), timers, heard, response: None, is_mute: false },
-        );
+        let peer = Peer {
+            session: Some(session),
+            timers: BTreeMap::new(),
+            idle: None,
+            active: self.now.steady,
+            heard: VecDeque::new(),
+            response: None,
+            is_accepted: false,
+            is_mute: false,
+        };
+        self.peers.insert(id, peer);
     }
 
     /// Hands one input to a session and carries out what follows, mail included.
@@ -198,15 +257,16 @@ impl Bare {
         let mut out = Vec::new();
         session.handle(input, self.now, &mut out);
         let mut ups = Vec::new();
-        let mut pinged = false;
+        let (mut pinged, mut accepted) = (false, false);
         let edge = &mut self.edges[id.shard.index()];
         for output in out {
             match output {
                 Output::Text(text) => {
                     let text = String::from_utf8(text).expect("text is UTF-8");
-                    peer.heard.push_back(Heard::Text(text));
+                    peer.hear(Heard::Text(text), self.now);
                 }
                 Output::Respond(response) => {
+                    assert!(!peer.is_accepted, "answered what it accepted");
                     assert!(peer.response.replace(response).is_none(), "answered twice");
                 }
                 Output::Ask(ticket, command) => edge.ask(id, ticket, command, &mut ups),
@@ -230,11 +290,30 @@ impl Bare {
                 }
                 Output::Ping => pinged = true,
                 Output::Binary(_) => panic!("no dialect here sends binary messages"),
-                Output::Count(_) | Output::Report(_) => {}
-                Output::Accept | Output::Return(..) | Output::ArmIdle(..) => todo!("not yet"),
+                Output::Count(_) => {}
+                Output::Accept => {
+                    assert!(!peer.is_accepted && peer.response.is_none(), "decided twice");
+                    (peer.is_accepted, accepted) = (true, true);
+                }
+                Output::Return(Caller { connection: to, ticket }, words) => {
+                    let down = Down::Answer { to, ticket, reply: Reply::Returned(words) };
+                    self.mail.push_back(Mail::Down { to: to.shard, down });
+                }
+                Output::Report(report) => {
+                    self.lanes.reports.borrow_mut().push(report.clone());
+                    self.homes[id.shard.index()].report(report, self.now.wall);
+                }
+                Output::ArmIdle(TimerKind(kind), after) => {
+                    assert!(kind < dialects::TIMERS_MAX);
+                    (peer.idle, peer.active) = (Some((kind, after)), self.now.steady);
+                    peer.timers.insert(kind, self.now.steady + after);
+                }
             }
         }
         self.post(id.shard, ups);
+        if accepted {
+            self.handle(id, Input::Opened);
+        }
         let answers = |it: &Peer| !it.is_mute;
         if pinged && self.peers.get(&id).is_some_and(answers) {
             self.handle(id, Input::Pong);
@@ -247,10 +326,49 @@ impl Bare {
 
     /// Answers inquiries and carries mail until there is none.
     fn settle(&mut self) {
-        while !self.steps.is_empty() || !self.mail.is_empty() {
+        loop {
             self.answer_inquiries();
             self.carry_mail();
+            self.ask_disk();
+            if self.steps.is_empty() && self.mail.is_empty() {
+                return;
+            }
         }
+    }
+
+    /// Does what the homes ask of the disk, one after the other.
+    fn ask_disk(&mut self) {
+        // As a shard does in every tick.
+        self.expire_homes();
+        let passed = (self.now.steady - self.origin.steady).0 / 1_000_000;
+        let clock = UnixMillis(self.origin.wall.0 + passed);
+        for home in &mut self.homes {
+            let mut downs = Vec::new();
+            while let Some((tag, ask)) = home.next_ask() {
+                let answer = self.disk.answer(ask, clock);
+                home.stored(tag, answer, self.now, &self.lanes, &mut downs);
+            }
+            self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
+        }
+    }
+
+    fn expire_homes(&mut self) {
+        let mut downs = Vec::new();
+        for home in &mut self.homes {
+            home.expire(self.now, &self.lanes, &mut downs);
+        }
+        self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
+    }
+
+    /// Hands a session what another says to it.
+    fn call(&mut self, to: ConnectionId, caller: Caller, words: &[u8]) {
+        let is_there = self.peers.get(&to).is_some_and(|it| it.session.is_some());
+        if is_there {
+            return self.handle(to, Input::Call(caller, words));
+        }
+        let Caller { connection: to, ticket } = caller;
+        let reply = Reply::Refused(Refusal::NoConnection);
+        self.mail.push_back(Mail::Down { to: to.shard, down: Down::Answer { to, ticket, reply } });
     }
 
     fn answer_inquiries(&mut self) {
@@ -269,6 +387,12 @@ impl Bare {
     fn carry_mail(&mut self) {
         while let Some(mail) = self.mail.pop_front() {
             match mail {
+                Mail::Up {
+                    up: Up::Ask { from, ticket, command: Command::Call(to, words) },
+                    ..
+                } => {
+                    self.call(to, Caller { connection: from, ticket }, &words);
+                }
                 Mail::Up { from, to, up } => {
                     let mut downs = Vec::new();
                     self.homes[to.index()].handle(up, from, self.now, &self.lanes, &mut downs);
@@ -281,7 +405,7 @@ impl Bare {
                     for (slot, frame) in done.frames {
                         let found = self.peers.iter_mut().find(|(id, _)| id.slot == slot);
                         let (_, peer) = found.expect("a recipient is connected");
-                        peer.heard.push_back(Heard::Text(text_of(&frame)));
+                        peer.hear(Heard::Text(text_of(&frame)), self.now);
                     }
                     for (id, ticket, reply) in done.answers {
                         self.handle(id, Input::Reply(ticket, reply));
@@ -294,8 +418,36 @@ impl Bare {
         }
     }
 
+    /// The session is told that its connection is gone, and so is everyone else.
+    fn leave(&mut self, id: ConnectionId) {
+        self.handle(id, Input::Closed);
+        self.peers.remove(&id);
+        let mut ups = Vec::new();
+        self.edges[id.shard.index()].close(id, &mut ups);
+        self.post(id.shard, ups);
+        self.settle();
+    }
+
+    fn receive(&mut self, peer: &str, input: Input<'_>) {
+        let id = self.named(peer);
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.active = self.now.steady;
+        }
+        self.handle(id, input);
+        self.settle();
+    }
+
     fn named(&self, peer: &str) -> ConnectionId {
         self.names[peer]
+    }
+}
+
+fn answer_of(response: Response) -> Answer {
+    let headers = response.headers.iter();
+    Answer {
+        status: response.status,
+        headers: headers.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        body: String::from_utf8(response.body.to_vec()).expect("bodies are text"),
     }
 }
 
@@ -327,26 +479,41 @@ fn text_of(frame: &[u8]) -> String {
 }
 
 impl World for Bare {
-    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String> {
+    fn open(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+    ) -> Result<Option<String>, Answer> {
         let (id, opening) = self.request_of("GET", target, headers, true);
-        let Opening::WebSocket { session, .. } = opening else {
-            panic!("{target} is no WebSocket")
-        };
-        self.add(id, session);
-        self.names.insert(peer.into(), id);
-        self.handle(id, Input::Opened);
+        match opening {
+            Opening::WebSocket { session, .. } => {
+                self.add(id, session);
+                self.handle(id, Input::Opened);
+            }
+            Opening::Decide { session, .. } => {
+                self.add(id, session);
+                self.handle(id, Input::Asked);
+            }
+            Opening::Respond(response) => return Err(answer_of(response)),
+            Opening::Exchange { .. } => panic!("{target} is no WebSocket"),
+        }
         self.settle();
-        Some(id.to_string())
+        if let Some(response) = self.peers.get_mut(&id).and_then(|peer| peer.response.take()) {
+            self.leave(id);
+            return Err(answer_of(response));
+        }
+        self.names.insert(peer.into(), id);
+        // Only Pusher greets with it.
+        Ok(target.starts_with("/app/").then(|| id.to_string()))
     }
 
     fn send(&mut self, peer: &str, text: &str) {
-        self.handle(self.named(peer), Input::Text(text));
-        self.settle();
+        self.receive(peer, Input::Text(text));
     }
 
     fn send_binary(&mut self, peer: &str) {
-        self.handle(self.named(peer), Input::Binary(&[0, 1, 2]));
-        self.settle();
+        self.receive(peer, Input::Binary(&[0, 1, 2]));
     }
 
     fn mute(&mut self, peer: &str) {
@@ -363,13 +530,7 @@ impl World for Bare {
     }
 
     fn go(&mut self, peer: &str) {
-        let id = self.named(peer);
-        self.handle(id, Input::Closed);
-        self.peers.remove(&id);
-        let mut ups = Vec::new();
-        self.edges[id.shard.index()].close(id, &mut ups);
-        self.post(id.shard, ups);
-        self.settle();
+        self.leave(self.named(peer));
     }
 
     fn request(
@@ -387,17 +548,14 @@ impl World for Bare {
                 self.add(id, session);
                 self.handle(id, Input::Body(body.as_bytes()));
                 self.settle();
-                let peer = self.peers.remove(&id).expect("it was added");
-                peer.response.expect("every request is answered")
+                let peer = self.peers.get_mut(&id).expect("it was added");
+                let response = peer.response.take().expect("every request is answered");
+                self.leave(id);
+                response
             }
             Opening::WebSocket { .. } | Opening::Decide { .. } => panic!("{target} is a WebSocket"),
         };
-        let headers = response.headers.iter();
-        Answer {
-            status: response.status,
-            headers: headers.map(|(name, value)| (name.to_string(), value.to_string())).collect(),
-            body: String::from_utf8(response.body.to_vec()).expect("bodies are text"),
-        }
+        answer_of(response)
     }
 
     fn wait(&mut self, span: Millis) {
@@ -416,18 +574,17 @@ impl World for Bare {
             match timer {
                 Some(((first, second), kind)) => {
                     let id = ConnectionId::from_pair(first, second);
-                    if let Some(peer) = self.peers.get_mut(&id) {
-                        peer.timers.remove(&kind);
+                    let Some(peer) = self.peers.get_mut(&id) else { continue };
+                    peer.timers.remove(&kind);
+                    let idle = peer.idle.filter(|it| it.0 == kind);
+                    match idle.map(|(_, after)| peer.active + after) {
+                        Some(due) if due > self.now.steady => {
+                            peer.timers.insert(kind, due);
+                        }
+                        _ => self.handle(id, Input::Timer(TimerKind(kind))),
                     }
-                    self.handle(id, Input::Timer(TimerKind(kind)));
                 }
-                None => {
-                    let mut downs = Vec::new();
-                    for home in &mut self.homes {
-                        home.expire(self.now, &self.lanes, &mut downs);
-                    }
-                    self.mail.extend(downs.into_iter().map(|(to, down)| Mail::Down { to, down }));
-                }
+                None => self.expire_homes(),
             }
             self.settle();
         }
@@ -437,5 +594,13 @@ impl World for Bare {
 
     fn wall(&self) -> UnixMillis {
         self.now.wall
+    }
+
+    fn host(&self) -> String {
+        "bare".into()
+    }
+
+    fn reports(&mut self) -> Option<Vec<Report>> {
+        Some(self.lanes.reports.take())
     }
 }

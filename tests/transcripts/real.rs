@@ -8,10 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmain::base::time::{Millis, UnixMillis};
-use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
 use crate::script::{self, Answer, Heard, World};
+use crate::simulated::answer_of;
 
 /// How long an expected message may take; only a failing transcript waits that long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -161,17 +161,41 @@ impl Peer {
 }
 
 impl World for Real {
-    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String> {
+    fn open(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+    ) -> Result<Option<String>, Answer> {
         self.catch_up();
-        let mut request = format!("ws://{}{target}", self.address)
-            .into_client_request()
-            .expect("a target is a target");
-        for (name, value) in headers {
-            let name: tungstenite::http::HeaderName = name.parse().expect("a name is a name");
-            request.headers_mut().insert(name, value.parse().expect("a value is a value"));
+        let mut stream = self.connect();
+        let fields: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let host = self.address;
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
+        );
+        stream.write_all(request.as_bytes()).expect("it is open");
+        let mut head = Vec::new();
+        // Byte by byte: what follows the head is the first frame.
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("a whole head comes");
+            head.push(byte[0]);
         }
-        let (socket, _) =
-            tungstenite::client(request, self.connect()).expect("every handshake is taken");
+        let mut head = String::from_utf8(head).expect("a head is text");
+        if !head.starts_with("HTTP/1.1 101 ") {
+            let length = answer_of(&head).headers.into_iter();
+            let length = length.rev().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+            let length = length.and_then(|(_, it)| it.parse().ok()).unwrap_or(0);
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).expect("a whole answer comes");
+            head += std::str::from_utf8(&body).expect("answers are text");
+            return Err(answer_of(&head));
+        }
+        assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
+        let socket = WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None);
         let mut opened = Peer { socket, heard: VecDeque::new(), is_open: true, is_ahead: false };
         // Only Pusher greets.
         let first = if target.starts_with("/app/") { opened.read() } else { None };
@@ -184,7 +208,7 @@ impl World for Real {
         };
         opened.heard.extend(first);
         self.peers.insert(peer.into(), opened);
-        socket_id
+        Ok(socket_id)
     }
 
     fn send(&mut self, peer: &str, text: &str) {
@@ -246,19 +270,15 @@ impl World for Real {
         stream.write_all(request.as_bytes()).expect("it is open");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("a whole answer comes");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head ends");
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        Answer {
-            status: status.expect("a status line has one"),
-            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            body: body.to_owned(),
-        }
+        answer_of(&answer)
     }
 
     fn wait(&mut self, _: Millis) {
         panic!("real time does not pass when told to");
+    }
+
+    fn host(&self) -> String {
+        self.address.to_string()
     }
 
     fn wall(&self) -> UnixMillis {

@@ -14,20 +14,28 @@
 //! | `PEER < text` | the next thing the peer receives is this text message |
 //! | `PEER ~ text` | the peer receives this text message, perhaps after others: two channels have no common order |
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
+//! | `PEER refused STATUS [body]` | its WebSocket was refused with this answer |
+//! | `PEER calls OPERATION [body]` | a request of Hotsock's client HTTP API, with what the peer was greeted with |
 //! | `PEER gone` | the peer goes away |
 //! | `PEER mute` | the peer answers no pings from here on |
 //! | `METHOD PATH[?query] [body]` | a signed request of the HTTP API |
 //! | `raw METHOD TARGET [body]` | a request as it stands |
+//! | `key METHOD TARGET [body]` | the same with a bearer key: the text named `key`, or the development app's secret |
+//! | `invoke FUNCTION [body]` | the same as an AWS SDK invokes a function, signed with the development app's secret |
 //! | `= STATUS [body]` | what the last request was answered |
 //! | `header NAME: value` | a header field of that answer |
 //! | `keep NAME = MEMBER` | names a member of that answer's JSON body: `a.b.0.c`, through JSON as text, too |
 //! | `PEER keep NAME = MEMBER` | names a member of the last text message the peer received |
 //! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
+//! | `report KIND body` | the next thing the world outside is told, in a world that sees it |
+//! | `let NAME = hotsock [WORD=text] {claims}` | a token, `exp` in an hour unless they say when; `alg`, `kid` and `secret` may be others |
 //!
 //! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
 //! a JSON string, `${auth PEER CHANNEL [NAME]}` and `${user PEER NAME}` what an app's back end signs
-//! for the peer, `${now}` the time in seconds. An expected text that ends in `...` is compared up to there, and
+//! for the peer, `${now}` the time in seconds and `${now 60}` a minute later, `${at 60}` the same as a schedule
+//! says it, `${times N TEXT}` a text so many times; `${PEER.id}` and `${PEER.secret}` are what Hotsock greeted the
+//! peer with. An expected text that ends in `...` is compared up to there, and
 //! `${any}` in it stands for whatever is there without a quotation mark. At its end a transcript has received
 //! everything that came.
 
@@ -35,10 +43,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use ringmain::auth::{Apps, sign};
 use ringmain::base::time::{Millis, UnixMillis};
+use ringmain::broker::Report;
 use ringmain::config::Config;
 use ringmain::config::Machine;
 use ringmain::config::load::{Sources, load};
 use ringmain::wire::json;
+
+use crate::mint;
 
 /// What a peer receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,8 +70,13 @@ pub struct Answer {
 
 /// Where a transcript is played: bare sessions, or a whole server.
 pub trait World {
-    /// Opens a WebSocket; the peer's socket id if it was greeted with one.
-    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String>;
+    /// Opens a WebSocket; the peer's socket id if it was greeted with one. The answer, if it was refused.
+    fn open(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+    ) -> Result<Option<String>, Answer>;
     fn send(&mut self, peer: &str, text: &str);
     fn send_binary(&mut self, peer: &str);
     /// From here on the peer answers no pings.
@@ -79,6 +95,12 @@ pub trait World {
     ) -> Answer;
     fn wait(&mut self, span: Millis);
     fn wall(&self) -> UnixMillis;
+    /// What its peers call it, with the port.
+    fn host(&self) -> String;
+    /// What the world outside was told since the last time, if this world sees it.
+    fn reports(&mut self) -> Option<Vec<Report>> {
+        None
+    }
 }
 
 /// The configuration a transcript asks for.
@@ -136,6 +158,8 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
         last: BTreeMap::new(),
         headers: Vec::new(),
         answer: Answer::default(),
+        refused: BTreeMap::new(),
+        reports: VecDeque::new(),
     };
     for (number, line) in text.lines().enumerate() {
         let line = line.trim_end();
@@ -152,6 +176,10 @@ pub fn play(text: &str, config: &Config, world: &mut dyn World) -> Result<(), St
             return Err(format!("at the end: {peer} also received {heard:?}"));
         }
     }
+    let is_reported = text.lines().any(|line| line.starts_with("report "));
+    if let Some(report) = player.next_report().flatten().filter(|_| is_reported) {
+        return Err(format!("at the end: also told: {} {}", report.kind, text_of(&report)));
+    }
     Ok(())
 }
 
@@ -167,6 +195,10 @@ struct Player<'a> {
     /// Of the next request.
     headers: Vec<(String, String)>,
     answer: Answer,
+    /// The answers of those who were refused a WebSocket.
+    refused: BTreeMap<String, Answer>,
+    /// What the world outside was told and nobody expected yet.
+    reports: VecDeque<Report>,
 }
 
 impl Player<'_> {
@@ -175,7 +207,11 @@ impl Player<'_> {
         match word {
             "let" => {
                 let (name, text) = rest.split_once(" = ").ok_or("let NAME = text")?;
-                self.texts.insert(name.into(), text.into());
+                let text = match text.strip_prefix("hotsock ") {
+                    Some(text) => self.token(text)?,
+                    None => text.to_owned(),
+                };
+                self.texts.insert(name.into(), text);
             }
             "keep" => {
                 let (name, member) = rest.split_once(" = ").ok_or("keep NAME = MEMBER")?;
@@ -196,12 +232,40 @@ impl Player<'_> {
                 let headers = std::mem::take(&mut self.headers);
                 self.answer = self.world.request(word, &format!("{path}?{query}"), &headers, body);
             }
-            "raw" => {
+            "raw" | "key" => {
+                if word == "key" {
+                    let key = self.texts.get("key").map_or(DEVELOPMENT_SECRET, String::as_str);
+                    let bearer = format!("Bearer {key}");
+                    self.headers.push(("Authorization".into(), bearer));
+                }
                 let mut words = rest.splitn(3, ' ');
                 let mut word = || words.next().unwrap_or_default();
                 let (method, target, body) = (word(), word(), word());
-                let headers = std::mem::take(&mut self.headers);
-                self.answer = self.world.request(method, target, &headers, body);
+                self.request(method, target, body);
+            }
+            "invoke" => {
+                let (function, body) = rest.split_once(' ').unwrap_or((rest, ""));
+                let path = format!("/2015-03-31/functions/{function}/invocations");
+                let (key, wall) = ((DEVELOPMENT_KEY, DEVELOPMENT_SECRET), self.world.wall());
+                let host = self.world.host();
+                self.headers.extend(mint::sigv4(key, &path, &host, body, wall));
+                self.request("POST", &path, body);
+            }
+            "report" => {
+                let (kind, body) = rest.split_once(' ').ok_or("report KIND body")?;
+                match self.next_report() {
+                    None => {}
+                    Some(Some(report))
+                        if &*report.kind == kind && is_as(text_of(&report), body) => {}
+                    Some(Some(report)) => {
+                        let mut told = format!("  was: {} {}", report.kind, text_of(&report));
+                        for next in &self.reports {
+                            told += &format!("\n then: {} {}", next.kind, text_of(next));
+                        }
+                        return Err(told);
+                    }
+                    Some(None) => return Err("  nothing was told".into()),
+                }
             }
             "with" => {
                 let (name, value) = rest.split_once(": ").ok_or("with NAME: value")?;
@@ -230,6 +294,18 @@ impl Player<'_> {
 
     fn peer(&mut self, peer: &str, rest: &str) -> Result<(), String> {
         let (word, rest) = rest.split_once(' ').unwrap_or((rest, ""));
+        match (word, self.refused.remove(peer)) {
+            ("refused", Some(Answer { status, body, .. })) => {
+                let (expected, text) = rest.split_once(' ').unwrap_or((rest, ""));
+                return match status.to_string() == expected && is_as(body.trim_end(), text) {
+                    true => Ok(()),
+                    false => Err(format!("  was: {status} {body}")),
+                };
+            }
+            ("refused", None) => return Err("  it was not refused".into()),
+            (_, Some(answer)) => return Err(format!("  it was refused: {answer:?}")),
+            (_, None) => {}
+        }
         match word {
             "open" => {
                 let (target, headers) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -238,10 +314,27 @@ impl Player<'_> {
                     .map(|(name, value)| (name.to_owned(), value.to_owned()))
                     .into_iter()
                     .collect();
-                if let Some(socket_id) = self.world.open(peer, target, &headers) {
-                    self.texts.insert(peer.into(), socket_id);
+                match self.world.open(peer, target, &headers) {
+                    Ok(socket_id) => {
+                        self.texts.extend(socket_id.map(|it| (peer.to_owned(), it)));
+                        self.peers.push(peer.into());
+                    }
+                    Err(answer) => {
+                        self.answer = answer.clone();
+                        self.refused.insert(peer.into(), answer);
+                    }
                 }
-                self.peers.push(peer.into());
+            }
+            "calls" => {
+                let (operation, body) = rest.split_once(' ').unwrap_or((rest, ""));
+                let known = |what| {
+                    let text = self.texts.get(&format!("{peer}.{what}"));
+                    text.ok_or("it was not greeted").map(|it| it.replace('=', "%3D"))
+                };
+                let (id, secret) = (known("id")?, known("secret")?);
+                let target =
+                    format!("/connection/{operation}?connectionId={id}&connectionSecret={secret}");
+                self.request("POST", &target, body);
             }
             ">" => self.world.send(peer, rest),
             "binary" => self.world.send_binary(peer),
@@ -267,6 +360,13 @@ impl Player<'_> {
             }
             "<" => match self.next(peer) {
                 Some(Heard::Text(text)) if is_as(&text, rest) => {
+                    if text.contains("connectionSecret") {
+                        let what = [("id", "connectionId"), ("secret", "connectionSecret")];
+                        for (name, member) in what {
+                            let text = member_of(&text, &format!("data.{member}"))?;
+                            self.texts.insert(format!("{peer}.{name}"), text);
+                        }
+                    }
                     self.last.insert(peer.into(), text);
                 }
                 other => return Err(format!("  was: {other:?}")),
@@ -274,13 +374,52 @@ impl Player<'_> {
             "closed" => {
                 let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
                 match self.next(peer) {
-                    Some(Heard::Closed(was, why)) if was.to_string() == code && why == text => {}
+                    Some(Heard::Closed(was, why))
+                        if was.to_string() == code && is_as(&why, text) => {}
                     other => return Err(format!("  was: {other:?}")),
                 }
             }
             _ => return Err("no such step".into()),
         }
         Ok(())
+    }
+
+    fn request(&mut self, method: &str, target: &str, body: &str) {
+        let headers = std::mem::take(&mut self.headers);
+        self.answer = self.world.request(method, target, &headers, body);
+    }
+
+    /// What the world outside was told next, if anything; none in a world that does not see it.
+    fn next_report(&mut self) -> Option<Option<Report>> {
+        self.reports.extend(self.world.reports()?);
+        Some(self.reports.pop_front())
+    }
+
+    /// A token: `[alg=A] [kid=K] [secret=S] {claims}`.
+    fn token(&self, text: &str) -> Result<String, String> {
+        let (mut alg, mut kid, mut secret) = ("HS256", None, DEVELOPMENT_SECRET);
+        let mut claims = text;
+        while !claims.starts_with('{') {
+            let (word, rest) = claims.split_once(' ').ok_or("a token has {claims}")?;
+            match word.split_once('=') {
+                Some(("alg", it)) => alg = it,
+                Some(("kid", it)) => kid = Some(it),
+                Some(("secret", it)) => secret = it,
+                _ => return Err(format!("no such word of a token: {word}")),
+            }
+            claims = rest;
+        }
+        let kid = kid.map(|it| format!(r#","kid":"{it}""#)).unwrap_or_default();
+        let header = format!(r#"{{"alg":"{alg}","typ":"JWT"{kid}}}"#);
+        let claims = match claims.contains("\"exp\"") {
+            true => claims.to_owned(),
+            false => {
+                let comma = if claims == "{}" { "" } else { "," };
+                let exp = self.world.wall().seconds() + 3600;
+                format!("{{\"exp\":{exp}{comma}{}", &claims[1..])
+            }
+        };
+        Ok(mint::token_with(&header, &claims, secret.as_bytes()))
     }
 
     /// The next thing a peer receives, what was passed over first.
@@ -300,6 +439,12 @@ impl Player<'_> {
             rest = after;
         }
         Ok(out + rest)
+    }
+
+    /// So many seconds from now, which may be less than none.
+    fn later(&self, seconds: &str) -> Result<UnixMillis, String> {
+        let seconds: i64 = seconds.parse().map_err(|_| "a number of seconds")?;
+        Ok(UnixMillis(self.world.wall().0.saturating_add_signed(seconds * 1000)))
     }
 
     fn value(&self, inside: &str) -> Result<String, String> {
@@ -322,10 +467,22 @@ impl Player<'_> {
             ["user", peer, data] => grant(&[text(peer)?, "::user::", text(data)?]),
             ["any"] => ANY.into(),
             ["now"] => self.world.wall().seconds().to_string(),
+            ["now", seconds] => (self.later(seconds)?.seconds()).to_string(),
+            ["at", seconds] => mint::at(self.later(seconds)?),
+            ["times", n, text] => text.repeat(n.parse().map_err(|_| "times N TEXT")?),
             [name] => text(name)?.clone(),
             _ => return Err(format!("no such value: {inside}")),
         })
     }
+}
+
+/// The key and secret of the development app, which sign for it everywhere.
+const DEVELOPMENT_KEY: &str = "app-key";
+const DEVELOPMENT_SECRET: &str = "app-secret";
+
+/// A report's body.
+fn text_of(report: &Report) -> &str {
+    std::str::from_utf8(&report.body.0).expect("a report is text")
 }
 
 /// What `${any}` becomes: a character that no text has.

@@ -11,13 +11,14 @@ use ringmain::config::Config;
 use ringmain::outbound::desk::{Desk, Step as DeskStep};
 use ringmain::reactor::sim::{Faults, SimClient};
 use ringmain::shard::back::Outside;
+use ringmain::store::memory::Memory;
 use ringmain::wire::websocket::deflate::Inflater;
 use ringmain::wire::websocket::encode::{Compression, masked_close_frame, masked_frame};
 use ringmain::wire::websocket::{Decoder, Opcode, Role, Step};
 
 use crate::bare::another;
 use crate::script::{self, Answer, Heard, World};
-use crate::universe::{Sound, Universe};
+use crate::universe::Universe;
 
 /// More than one, so that what a transcript says also holds across mailboxes.
 const SHARDS: u16 = 3;
@@ -92,7 +93,7 @@ impl Simulated {
             Box::new(application) as Box<dyn Outside>
         };
         let universe =
-            Universe::with_outside(seed, Faults::none(), config, SHARDS, &Sound, &outside);
+            Universe::with_all(seed, Faults::none(), config, SHARDS, &outside, &Memory::default());
         Self { universe, peers: BTreeMap::new(), deflate: false }
     }
 
@@ -154,8 +155,26 @@ impl Peer {
     }
 }
 
+/// An answer as it came over the wire.
+pub fn answer_of(text: &str) -> Answer {
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head ends");
+    let mut lines = head.lines();
+    let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+    let headers = lines.filter_map(|line| line.split_once(": "));
+    Answer {
+        status: status.expect("a status line has one"),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        body: body.to_owned(),
+    }
+}
+
 impl World for Simulated {
-    fn open(&mut self, peer: &str, target: &str, headers: &[(String, String)]) -> Option<String> {
+    fn open(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+    ) -> Result<Option<String>, Answer> {
         let socket = self.universe.connect();
         let mut head = format!(
             "GET {target} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -172,7 +191,10 @@ impl World for Simulated {
         let mut bytes = socket.received();
         let end = bytes.windows(4).position(|it| it == b"\r\n\r\n").expect("a head ends") + 4;
         let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-        assert!(head.starts_with("HTTP/1.1 101 "), "every handshake is taken: {head}");
+        if !head.starts_with("HTTP/1.1 101 ") {
+            socket.finish();
+            return Err(answer_of(&String::from_utf8(bytes).expect("answers are text")));
+        }
         let deflate = head.contains("permessage-deflate");
         // Some dialects take no compression.
         assert!(self.deflate || !deflate, "{head}");
@@ -204,7 +226,7 @@ impl World for Simulated {
             }
         }
         self.peers.insert(peer.into(), opened);
-        socket_id
+        Ok(socket_id)
     }
 
     fn send(&mut self, peer: &str, text: &str) {
@@ -254,15 +276,7 @@ impl World for Simulated {
         let answer = String::from_utf8(socket.received()).expect("answers are text");
         assert!(socket.end().is_some(), "the connection closes after the answer");
         socket.finish();
-        let (head, body) = answer.split_once("\r\n\r\n").expect("a head ends");
-        let mut lines = head.lines();
-        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
-        let headers = lines.filter_map(|line| line.split_once(": "));
-        Answer {
-            status: status.expect("a status line has one"),
-            headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            body: body.to_owned(),
-        }
+        answer_of(&answer)
     }
 
     fn wait(&mut self, span: Millis) {
@@ -278,5 +292,9 @@ impl World for Simulated {
 
     fn wall(&self) -> UnixMillis {
         self.universe.world.now().wall
+    }
+
+    fn host(&self) -> String {
+        "sim".into()
     }
 }

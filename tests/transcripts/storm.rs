@@ -127,7 +127,7 @@ fn storm(seed: u64, lines: &[String], config: &Config) {
         let name = format!("p{at}");
         let place = format!("seed {seed}, step {step}");
         if !peers[at].is_open {
-            world.open(&name, ["/", "/realtime"][below(2)], &[]);
+            world.open(&name, ["/", "/realtime"][below(2)], &[]).expect("it is let in");
             peers[at] = Model { is_open: true, ..Model::default() };
         }
         let text = match below(16) {

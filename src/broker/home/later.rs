@@ -682,3 +682,7 @@ impl Home {
         self.later.set_look(now);
     }
 }
+
+#[cfg(test)]
+#[path = "later_tests.rs"]
+mod tests;

@@ -18,7 +18,7 @@ use super::{Asker, Home};
 use crate::base::event_id::EventId;
 use crate::base::ids::ShardId;
 use crate::base::time::Now;
-use crate::broker::{Down, Published, Refusal, Render, Reply};
+use crate::broker::{Command, Down, Published, Refusal, Render, Reply};
 use crate::store::{Answer, Ask, Change, Fault, Shelf};
 
 /// Operations in one line, at most; a further one is refused.
@@ -49,6 +49,8 @@ pub(super) enum Op {
     SetValue(Box<Setting>),
     React(Box<Reacting>),
     Observe(Box<Observing>),
+    /// Something is read for who asks, once what was asked before it is on disk.
+    Read(Asker, Box<Command>),
     /// The one in hand.
     Taken,
 }
@@ -209,6 +211,10 @@ impl Home {
                 Op::SetValue(it) => self.carry_value(&place, it, answer, now, render, out),
                 Op::React(it) => self.carry_reaction(&place, it, answer, now, render, out),
                 Op::Observe(it) => self.carry_observer(&place, it, answer, now, render, out),
+                Op::Read(asker, command) => {
+                    self.read_state(asker, *command, out);
+                    None
+                }
                 Op::Taken => None,
             };
             let Some(line) = self.line(number) else { break };

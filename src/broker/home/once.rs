@@ -15,7 +15,7 @@ use crate::store::{Answer, Ask, Change, Clock, Shelf};
 
 /// How much longer a use is remembered than until what was used is no good any more, by the wall clock, which may be
 /// set back a little.
-const MARGIN: Millis = Millis(60_000);
+pub(super) const MARGIN: Millis = Millis(60_000);
 
 /// Under which key a use is remembered.
 fn key(app_id: &str, name: &str) -> Bytes {

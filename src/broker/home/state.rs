@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::durable::Pending;
+use super::line::Op;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ShardId};
@@ -88,23 +89,41 @@ impl Home {
     ) {
         let reply = match command {
             Command::Renew(channel, renew) => self.renew(&channel, &renew, now, render, out),
-            Command::Retained(channel, query) => {
-                return self.read_retained(asker, channel, *query, out);
-            }
-            Command::FindRetained(channel, id) => {
-                return self.find_retained(asker, channel, id, out);
+            Command::Retained(ref channel, _)
+            | Command::FindRetained(ref channel, _)
+            | Command::Values(ref channel, _) => {
+                // Who has just written something finds it there.
+                let number = self.find(channel).filter(|it| self.has_line(*it));
+                let Some(number) = number else { return self.read_state(asker, command, out) };
+                if !self.may_line_up(number, 0) {
+                    return asker.answer(Reply::Refused(Refusal::StoreBusy), out);
+                }
+                let op = Op::Read(asker, Box::new(command));
+                return self.line_up(number, op, 0, None, now, render, out);
             }
             Command::React(react) => return self.react(asker, *react, now, render, out),
             Command::SetValue(set) => {
                 let origin = Origin::of(asker, set.quiet);
                 return self.set_value(origin, *set, now, render, out);
             }
-            Command::Values(channel, query) => {
-                return self.read_values(asker, channel, *query, out);
-            }
             _ => Reply::Refused(Refusal::StoreBusy),
         };
         asker.answer(reply, out);
+    }
+
+    /// Reads something of what a channel keeps for who asks.
+    pub(super) fn read_state(
+        &mut self,
+        asker: Asker,
+        command: Command,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        match command {
+            Command::Retained(channel, query) => self.read_retained(asker, channel, *query, out),
+            Command::FindRetained(channel, id) => self.find_retained(asker, channel, id, out),
+            Command::Values(channel, query) => self.read_values(asker, channel, *query, out),
+            _ => asker.answer(Reply::Refused(Refusal::StoreBusy), out),
+        }
     }
 
     /// The id of an app, which names it in the store.

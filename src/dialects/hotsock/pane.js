@@ -77,10 +77,13 @@ export default {
       socket?.close()
       state(`closed: ${text}`)
     }
+    // By the channel that is being subscribed: who waits for the answer, whatever it is.
+    const waiting = new Map()
     session.subscribe = (channel) => {
       const text = JSON.stringify({ event: 'hotsock.subscribe', channel })
       socket.send(text)
       said(text)
+      return new Promise((resolve) => waiting.set(channel, resolve))
     }
     const open = (token) => {
       if (isOver) return
@@ -92,6 +95,7 @@ export default {
         // The secret is as good as the token.
         const secret = message.data?.connectionSecret
         hear(secret ? data.replace(secret, '***') : data, message.id !== undefined)
+        if (event === 'hotsock.subscribed' || event === 'hotsock.error') waiting.get(channel)?.()
         if (event === 'hotsock.connected') {
           session.id = message.data.connectionId
           session.secret = secret
@@ -141,7 +145,7 @@ export default {
       fields: [{ label: 'Channel', value: 'presence.console' }],
       run: async (_, channel) => {
         // Being there is what makes members; a second time does nothing.
-        if (current?.id) current.subscribe(channel)
+        if (current?.id) await current.subscribe(channel)
         return call('getChannelInfo', { channel })
       },
     },
@@ -167,7 +171,7 @@ client.channels(${quote(channel)})
         title: 'Token',
         language: 'sh',
         text: `# A back end signs one with any JWT library; by hand:
-ringmain token hotsock --channel ${quote(channel)}`,
+ringmain token hotsock --uid ada --subscribe '${channel}' --publish '${channel}:*'`,
       },
       {
         title: 'Publish: curl',

@@ -1,6 +1,62 @@
-//! What channels keep, who is known by what, and what the world outside is told.
+//! What a subscribe token adds, what channels keep, who is known by what, and what the world outside is told.
 
 use super::*;
+
+#[test]
+fn a_subscribe_token_adds_to_one_subscription() {
+    let mut it = Bench::new(r#"{"scope":"connect","uid":"42","umd":1}"#);
+    let subscribe = |channel: &str, claims: &str| {
+        let token = token(claims);
+        format!(
+            r#"{{"event":"hotsock.subscribe","channel":"{channel}","data":{{"token":"{token}"}}}}"#
+        )
+    };
+    // Only the token knows the alias.
+    let claims = r#"{"scope":"subscribe","uid":"42","umd":{"n":2},"channels":{
+        "real":{"subscribe":true,"alias":"me","messages":{"x":{"publish":true}}}}}"#;
+    assert_eq!(it.one(&subscribe("me", claims)), "+#hotsock:real lane 10");
+    assert!(it.send(r#"{"channel":"me","event":"x"}"#).is_empty());
+    assert!(it.send(&subscribe("me", claims)).is_empty());
+    assert_eq!(
+        it.grant(),
+        [
+            r#"{"event":"hotsock.subscribed","channel":"real","data":{},"meta":{"channelAlias":"me","uid":"42","umd":{"n":2}}}"#,
+            r#"publish #hotsock:real x null by {"uid":"42","umd":{"n":2}} to others quiet"#,
+            r#"{"event":"hotsock.error","channel":"real","error":{"code":"ALREADY_SUBSCRIBED","message":"the channel is subscribed already"}}"#,
+        ]
+    );
+    it.asks.clear();
+    // Its rights end with it.
+    it.send(r#"{"event":"hotsock.unsubscribe","channel":"me"}"#);
+    let after = it.send(r#"{"channel":"real","event":"x"}"#);
+    assert_eq!(short(&after), [".error PUBLISH_PERMISSION_DENIED real"]);
+    // Of the connection's own id it may be anybody's.
+    let claims = format!(
+        r#"{{"scope":"subscribe","connectionId":"{}","uid":"7","channels":{{"presence.x":{{"subscribe":true}}}}}}"#,
+        it.id()
+    );
+    assert_eq!(it.one(&subscribe("presence.x", &claims)), "+#hotsock:presence.x lane 10 as 7 1");
+    let refused = it.refuse(Refusal::MembersTooLarge { bytes_max: 1 });
+    assert_eq!(short(&refused), [".error PRESENCE_CHANNEL_CAPACITY_REACHED presence.x"]);
+    for claims in [
+        r#"{"scope":"subscribe","channels":{"b":{"subscribe":true}}}"#,
+        r#"{"scope":"subscribe","uid":"","channels":{"b":{"subscribe":true}}}"#,
+        r#"{"scope":"subscribe","uid":"43","channels":{"b":{"subscribe":true}}}"#,
+        r#"{"scope":"connect","uid":"42","channels":{"b":{"subscribe":true}}}"#,
+    ] {
+        let words = it.send(&subscribe("b", claims));
+        assert_eq!(short(&words), [".error INVALID_SUBSCRIBE_TOKEN b"], "{claims}");
+    }
+    let once = r#"{"scope":"subscribe","uid":"42","singleUse":true,"jti":"j","channels":{"b":{"subscribe":true}}}"#;
+    assert_eq!(it.one(&subscribe("b", once)), "once j");
+    assert_eq!(it.reply(Reply::Done), ["+#hotsock:b lane 10"]);
+    assert_eq!(short(&it.grant()), [".subscribed b"]);
+    it.send(r#"{"event":"hotsock.unsubscribe","channel":"b"}"#);
+    it.send(&subscribe("b", once));
+    assert_eq!(short(&it.refuse(Refusal::Used)), [".error INVALID_SUBSCRIBE_TOKEN b"]);
+    it.send(&subscribe("b", once));
+    assert_eq!(short(&it.refuse(Refusal::StoreBusy)), [".error RATE_LIMITED b"]);
+}
 
 #[test]
 fn values_are_set_read_and_observed() {

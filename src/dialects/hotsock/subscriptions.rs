@@ -397,15 +397,19 @@ impl HotsockSession {
         };
         let lane = if values.is_some() { LANE_OBSERVER } else { LANE_PLAIN };
         let lane = LaneId(self.lane_first.0 + lane + u8::from(self.deflate));
+        let channel = self.channel(name);
+        // The count is for the world outside. On a bridged channel it would be for other protocols' peers, too.
+        let is_own = names::from_broker(&channel.name).len() < channel.name.len();
         let ask = Subscribe {
             members_max: u32::MAX,
             members_bytes_max: MEMBERS_BYTES_MAX,
             renews: true,
             silent: rights.is_uncounted(name),
+            announce_count: self.shared.reports && is_own,
             member,
             values,
             filter,
-            ..Subscribe::new(self.channel(name), lane)
+            ..Subscribe::new(channel, lane)
         };
         self.subscriptions[at].stage = Stage::Asked(ticket);
         out.push(Output::Ask(ticket, Command::Subscribe(Box::new(ask))));

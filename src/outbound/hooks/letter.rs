@@ -205,7 +205,7 @@ impl Letters {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.marks.len()
     }
 
@@ -277,6 +277,6 @@ mod tests {
             assert_eq!(letters.over((more, more * bytes), letters_max, bytes_max), gone);
         }
         letters.remove(1);
-        assert_eq!((letters.len(), letters.bytes, letters.next_id()), (4, 4 * bytes, 6));
+        assert_eq!((letters.count(), letters.bytes, letters.next_id()), (4, 4 * bytes, 6));
     }
 }

@@ -23,10 +23,7 @@ fn same(a: Raw<'_>, b: Raw<'_>) -> bool {
     match (a.kind(), b.kind()) {
         (Kind::Object, Kind::Object) => {
             let (a, b) = (members(a), members(b));
-            let is_same = |(a, b): (&(Cow<'_, str>, Raw<'_>), &(Cow<'_, str>, Raw<'_>))| {
-                a.0 == b.0 && same(a.1, b.1)
-            };
-            a.len() == b.len() && a.iter().zip(&b).all(is_same)
+            a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.0 == b.0 && same(a.1, b.1))
         }
         (Kind::Array, Kind::Array) => {
             let (mut a, mut b) = (a.items(), b.items());
