@@ -179,10 +179,10 @@ fn verification(signers: &[Signer], size: &str, claims: &str) {
         let slot = std::slice::from_ref(&signer.slot);
         let keyring = Keyring::new(slot, "", "", Millis(0)).expect("a good key");
         let (signed, signature, token) = signer.token(claims);
-        let (ours, bare) = least(
-            &mut || assert!(keyring.verify(black_box(&token), WALL).is_ok()),
-            &mut || assert!((signer.check)(black_box(signed.as_bytes()), &signature)),
-        );
+        let (ours, bare) =
+            least(&mut || assert!(keyring.verify(black_box(&token), WALL).is_ok()), &mut || {
+                assert!((signer.check)(black_box(signed.as_bytes()), &signature))
+            });
         let name = format!("verify {}, {size} ({} B)", signer.method, token.len());
         println!(
             "{name:36} {ours:9.0} ns {:9.0} per CPU-second   bare signature {bare:9.0} ns   the rest {:7.0} ns",
@@ -193,15 +193,14 @@ fn verification(signers: &[Signer], size: &str, claims: &str) {
 }
 
 fn reading() {
-    for (name, claims) in
-        [("small".to_owned(), small()), (format!("{PATTERNS_MAX} patterns"), patterned(PATTERNS_MAX))]
-    {
-        let (ours, hashed) = least(
-            &mut || assert!(Claims::parse(black_box(&claims)).is_ok()),
-            &mut || {
+    for (name, claims) in [
+        ("small".to_owned(), small()),
+        (format!("{PATTERNS_MAX} patterns"), patterned(PATTERNS_MAX)),
+    ] {
+        let (ours, hashed) =
+            least(&mut || assert!(Claims::parse(black_box(&claims)).is_ok()), &mut || {
                 black_box(digest::digest(&digest::SHA256, black_box(claims.as_bytes())));
-            },
-        );
+            });
         let name = format!("read claims, {name} ({} B)", claims.len());
         println!(
             "{name:36} {ours:9.0} ns {:9.0} per CPU-second   SHA-256 of them {hashed:9.0} ns",
