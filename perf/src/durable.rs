@@ -4,25 +4,19 @@
 //! Every cell is a server of its own on an empty directory. Cells and what they are compared with run in turn,
 //! round after round; a ratio is of two figures of one round.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::io::{self, Read, Write as _};
-use std::net::SocketAddrV4;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
-
-use serde_json::{Value, json};
 
 use crate::args::Args;
 use crate::bare::{self, Prepared};
-use crate::compare::{Spread, bars, spread, write_files};
-use crate::histogram::Histogram;
+use crate::bench::{Bench, Fresh};
+use crate::lines::{self, Cells, Figures, Line, Target, quantiles};
 use crate::load::{DURABLE, Load, Pace, Pages, Shape, Storm};
-use crate::process::{self, ByThread, Server};
+use crate::process::{self, Server};
 use crate::publish::Credentials;
-use crate::report::{machine, taken, without_folders};
-use crate::sys;
+use crate::report::without_folders;
 
 /// The parts by name, with what they are for.
 pub const PARTS: &[(&str, &str)] = &[
@@ -42,129 +36,16 @@ pub const PARTS: &[(&str, &str)] = &[
 ];
 
 /// What all parts are told.
-struct Bench {
-    ringmain: String,
-    folder: PathBuf,
-    server_core: Option<usize>,
-    nice: i32,
-    seconds: f64,
-    warmup: f64,
+struct Kept {
+    bench: Bench,
     size: usize,
     channels: usize,
     /// The generator sleeps when nothing has come, unless `--spin`.
     is_patient: bool,
 }
 
-/// The figures of a cell in one round, by name.
-type Figures = BTreeMap<String, f64>;
-
-/// A line of the result: a figure of each round, and what it is held against.
-struct Line {
-    what: String,
-    unit: &'static str,
-    ours: Vec<f64>,
-    /// What it is compared with, in the same rounds.
-    beside: Option<(String, Vec<f64>)>,
-    target: Target,
-}
-
-#[derive(Clone, Copy)]
-enum Target {
-    None,
-    RatioMin(f64),
-    RatioMax(f64),
-    ValueMin(f64),
-}
-
-impl Line {
-    fn new(what: impl Into<String>, unit: &'static str, ours: Vec<f64>) -> Self {
-        Self { what: what.into(), unit, ours, beside: None, target: Target::None }
-    }
-
-    fn beside(mut self, what: impl Into<String>, values: Vec<f64>) -> Self {
-        self.beside = Some((what.into(), values));
-        self
-    }
-
-    fn target(mut self, target: Target) -> Self {
-        self.target = target;
-        self
-    }
-
-    fn ratio(&self) -> Option<Spread> {
-        let (_, beside) = self.beside.as_ref()?;
-        spread(self.ours.iter().zip(beside).map(|(ours, beside)| ours / beside).collect())
-    }
-
-    fn verdict(&self) -> String {
-        let (is, bound, said) = match self.target {
-            Target::None => return "-".into(),
-            Target::RatioMin(min) => (self.ratio().map(|it| it.median >= min), min, "at least"),
-            Target::RatioMax(max) => (self.ratio().map(|it| it.median <= max), max, "at most"),
-            Target::ValueMin(min) => {
-                (spread(self.ours.clone()).map(|it| it.median >= min), min, "at least")
-            }
-        };
-        let is = if is == Some(true) { "reached" } else { "not reached" };
-        format!("{said} {bound}: {is}")
-    }
-
-    fn row(&self) -> String {
-        let (ours, unit) = (spread(self.ours.clone()).map_or("-".into(), said), self.unit);
-        let (beside, ratio) = match &self.beside {
-            Some((what, values)) => (
-                format!("{what}: {}", spread(values.clone()).map_or("-".into(), said)),
-                self.ratio().map_or("-".into(), said),
-            ),
-            None => ("-".into(), "-".into()),
-        };
-        format!("| {} | {ours} {unit} | {beside} | {ratio} | {} |", self.what, self.verdict())
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "what": self.what,
-            "unit": self.unit,
-            "ours": self.ours,
-            "beside": self.beside.as_ref().map(|(what, values)| json!({"what": what, "values": values})),
-            "ratio": self.ratio().map(Spread::json),
-            "target": self.verdict(),
-        })
-    }
-}
-
-fn number(value: f64) -> String {
-    match value.abs() {
-        it if it >= 1000.0 => format!("{value:.0}"),
-        it if it >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.3}"),
-    }
-}
-
-fn said(spread: Spread) -> String {
-    let Spread { min, median, max } = spread;
-    format!("{} ({}-{})", number(median), number(min), number(max))
-}
-
 /// Runs a part: rounds, table, files.
 pub fn run(part: &str, args: &Args, words: &[String]) -> Result<(), String> {
-    let core = |name: &str, default: usize| match args.text(name).as_deref() {
-        Some("none") => Ok(None),
-        _ => args.value(name, default).map(Some),
-    };
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let bench = Bench {
-        ringmain: args.text("ringmain").ok_or("--ringmain is missing")?,
-        folder: args.text("folder").unwrap_or_else(|| "perf/target/durable".into()).into(),
-        server_core: core("server-core", 0)?,
-        nice: args.value("nice", 0)?,
-        seconds: args.value("seconds", 3.0)?,
-        warmup: args.value("warmup", 1.0)?,
-        size: args.value("size", 128)?,
-        channels: args.value("channels", 64)?,
-        is_patient: args.text("spin").is_none(),
-    };
-    let own_core = core("core", cores.min(2) - 1)?;
     let rounds: usize = args.value("rounds", 5)?;
     let out = args.text("out").unwrap_or_else(|| "perf/results".into());
     let name = match part {
@@ -173,76 +54,17 @@ pub fn run(part: &str, args: &Args, words: &[String]) -> Result<(), String> {
     };
     let name = args.text("name").unwrap_or(name);
     let plan = Plan::read(part, args)?;
+    let kept = Kept {
+        size: args.value("size", 128)?,
+        channels: args.value("channels", 64)?,
+        is_patient: args.text("spin").is_none(),
+        bench: Bench::read(args, "perf/target/durable", 1.0)?,
+    };
     args.finish()?;
-    let machine = machine();
-    if let Some(own) = own_core {
-        sys::pin(own).map_err(|error| format!("--core {own}: {error}"))?;
-    }
-    if bench.nice != 0 {
-        sys::nice(bench.nice).map_err(|error| format!("--nice {}: {error}", bench.nice))?;
-    }
-    let mut runs: Vec<BTreeMap<String, Figures>> = Vec::new();
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}: {part}");
-        runs.push(plan.round(&bench).map_err(|error| error.to_string())?);
-    }
-    let lines = plan.lines(&bench, &runs);
     let command = format!("ringmain-perf {part} {}", without_folders(&words.join(" ")));
-    let text = markdown(&name, &command, &machine, rounds, &lines, &runs);
-    println!("{text}");
-    let value = json!({
-        "name": name,
-        "command": command,
-        "machine": machine,
-        "lines": lines.iter().map(Line::json).collect::<Vec<_>>(),
-        "rounds": runs,
-    });
-    write_files(&out, &name, text, &value, &picture(&name, &lines))
-}
-
-fn markdown(
-    name: &str,
-    command: &str,
-    machine: &Value,
-    rounds: usize,
-    lines: &[Line],
-    runs: &[BTreeMap<String, Figures>],
-) -> String {
-    let mut text = format!(
-        "# {name}\n\n`{command}`\n\n{} {rounds} rounds, everything in turn. Median (min-max); a ratio is of the same round.\n\n\
-         | what | here | beside | ratio | target |\n| --- | --- | --- | --- | --- |\n",
-        taken(machine)
-    );
-    for line in lines {
-        let _ = writeln!(text, "{}", line.row());
-    }
-    let _ = writeln!(text, "\nAll figures of each cell:\n");
-    let cells: Vec<&String> = runs.first().into_iter().flat_map(|run| run.keys()).collect();
-    for cell in cells {
-        let _ = writeln!(text, "| {cell} | median (min-max) |\n| --- | --- |");
-        for figure in runs[0][cell].keys() {
-            let values =
-                runs.iter().filter_map(|run| run.get(cell)?.get(figure).copied()).collect();
-            let value = spread(values).map_or("-".into(), self::said);
-            let _ = writeln!(text, "| {figure} | {value} |");
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// The ratios as bars; without any, the figures.
-fn picture(name: &str, lines: &[Line]) -> String {
-    let ratios: Vec<_> =
-        lines.iter().filter_map(|it| Some((it.what.clone(), it.ratio()?, true))).collect();
-    if !ratios.is_empty() {
-        return bars(&format!("{name}: ratio to what it is held against"), &ratios, None);
-    }
-    let unit = lines.first().map_or("", |it| it.unit);
-    let alike = lines.iter().filter(|it| it.unit == unit);
-    let values: Vec<_> =
-        alike.filter_map(|it| Some((it.what.clone(), spread(it.ours.clone())?, true))).collect();
-    bars(&format!("{name}: {unit}"), &values, None)
+    let round = || plan.round(&kept);
+    let lines = |runs: &[Cells]| plan.lines(&kept, runs);
+    lines::measure((&name, &command, &out), (&kept.bench.machine, rounds), round, lines)
 }
 
 /// A part with its numbers.
@@ -303,27 +125,27 @@ impl Plan {
         })
     }
 
-    fn round(&self, bench: &Bench) -> io::Result<BTreeMap<String, Figures>> {
-        let mut cells = BTreeMap::new();
+    fn round(&self, kept: &Kept) -> io::Result<Cells> {
+        let mut cells = Cells::new();
         match self {
             Self::Durable(pairs) => {
                 for &(in_flight, batch) in pairs {
-                    let ours = bench.publish(DURABLE, in_flight, batch)?;
+                    let ours = kept.publish(DURABLE, in_flight, batch)?;
                     let group = (ours["records_per_sync"].round() as usize).max(1);
-                    let bare = bench.bare(group)?;
+                    let bare = kept.bare(group)?;
                     let name = format!("{in_flight}x{batch}");
                     cells.insert(format!("{name} bare database"), bare);
-                    let unkept = bench.publish(UNKEPT, in_flight, batch)?;
+                    let unkept = kept.publish(UNKEPT, in_flight, batch)?;
                     cells.insert(format!("{name} not kept"), unkept);
                     cells.insert(name, ours);
                 }
                 let alone = ["alone: fdatasync", "alone: fdatasync, a hole"];
                 for (name, prepared) in alone.into_iter().zip([Prepared::Written, Prepared::Hole]) {
-                    cells.insert(name.into(), bench.syncs(prepared)?);
+                    cells.insert(name.into(), kept.syncs(prepared)?);
                 }
-                cells.insert("alone: bare database".into(), bench.bare(1)?);
-                cells.insert("alone: not kept".into(), bench.publish(UNKEPT, 1, 1)?);
-                cells.insert("alone".into(), bench.publish(DURABLE, 1, 1)?);
+                cells.insert("alone: bare database".into(), kept.bare(1)?);
+                cells.insert("alone: not kept".into(), kept.publish(UNKEPT, 1, 1)?);
+                cells.insert("alone".into(), kept.publish(DURABLE, 1, 1)?);
             }
             Self::Storm { subscribers, rate, storm } => {
                 for (name, rate, storm) in [
@@ -333,7 +155,7 @@ impl Plan {
                     ("storm, busy", None, Some(Storm { rate: None, ..*storm })),
                     ("both", Some(*rate), Some(*storm)),
                 ] {
-                    cells.insert(name.into(), bench.storm(*subscribers, rate, storm)?);
+                    cells.insert(name.into(), kept.storm(*subscribers, rate, storm)?);
                 }
                 let both = &cells["both"];
                 let mut derived = Figures::new();
@@ -356,30 +178,28 @@ impl Plan {
                     ("durable channel, window", DURABLE, Pages::Newest),
                     ("durable channel, disk", DURABLE, Pages::Among(events - 1000)),
                 ] {
-                    let figures = bench.pages(prefix, pages, *in_flight, *events)?;
+                    let figures = kept.pages(prefix, pages, *in_flight, *events)?;
                     cells.insert(name.into(), figures);
                 }
             }
             Self::Disk(pairs) => {
                 for &(size, events) in pairs {
-                    cells.insert(format!("{size} B"), bench.disk(size, events)?);
+                    cells.insert(format!("{size} B"), kept.disk(size, events)?);
                 }
             }
         }
         Ok(cells)
     }
 
-    fn lines(&self, bench: &Bench, runs: &[BTreeMap<String, Figures>]) -> Vec<Line> {
-        let of = |cell: &str, figure: &str| -> Vec<f64> {
-            runs.iter().filter_map(|run| run.get(cell)?.get(figure).copied()).collect()
-        };
+    fn lines(&self, kept: &Kept, runs: &[Cells]) -> Vec<Line> {
+        let of = |cell: &str, figure: &str| lines::of(runs, cell, figure);
         let mut lines = Vec::new();
         match self {
             Self::Durable(pairs) => {
                 for (in_flight, batch) in pairs {
                     let name = format!("{in_flight}x{batch}");
                     let what = match batch {
-                        1 => format!("{in_flight} publishes of {} B in flight", bench.size),
+                        1 => format!("{in_flight} publishes of {} B in flight", kept.size),
                         _ => format!("{in_flight} batches of {batch} in flight"),
                     };
                     let bare = of(&format!("{name} bare database"), "records_per_s");
@@ -497,38 +317,7 @@ mode = "memory"
 events_max = 1000
 "#;
 
-/// A server on an empty directory, which goes with it.
-struct Fresh {
-    server: Server,
-    folder: PathBuf,
-}
-
-impl Drop for Fresh {
-    fn drop(&mut self) {
-        // What it still writes lands in files that nobody sees any more.
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-impl Bench {
-    fn empty_folder(&self) -> io::Result<PathBuf> {
-        let folder = self.folder.join(format!("{}", sys::now_ns()));
-        std::fs::create_dir_all(&folder)?;
-        Ok(folder)
-    }
-
-    fn fresh(&self) -> io::Result<Fresh> {
-        let folder = self.empty_folder()?;
-        std::fs::write(folder.join("ringmain.toml"), CONFIG)?;
-        let at = folder.display();
-        let command = format!(
-            "{} serve --config {at}/ringmain.toml --data {at} --listen 127.0.0.1:0 --shards 1",
-            self.ringmain
-        );
-        let server = Server::start(&command, self.server_core, self.nice)?;
-        Ok(Fresh { server, folder })
-    }
-
+impl Kept {
     fn load(&self, server: &Server, shape: Shape, size: usize) -> io::Result<Load> {
         let credentials = Credentials {
             app: "app-id".into(),
@@ -539,61 +328,13 @@ impl Bench {
         load.is_patient = self.is_patient;
         Ok(load)
     }
-
-    /// Runs a load, and gives what was counted after the warm-up, beside the server's time and metrics. The
-    /// load's histograms are those of the window.
-    fn window(&self, fresh: &Fresh, load: &mut Load, pace: Pace) -> io::Result<Window> {
-        let Server { pid, address, .. } = fresh.server;
-        let start = sys::now_ns();
-        let warm = start + (self.warmup * 1e9) as u64;
-        let end = warm + (self.seconds * 1e9) as u64;
-        let mut before = None;
-        load.run(pace, |load, now| {
-            if before.is_none() && now >= warm {
-                let metrics = metrics(address).unwrap_or_default();
-                before =
-                    Some((metrics, sys::now_ns(), process::by_thread(pid).unwrap_or_default()));
-                load.reset_counts();
-            }
-            now >= end
-        })?;
-        let (now, cpu) = (sys::now_ns(), process::by_thread(pid)?);
-        let (counts, histograms) = (
-            load.counts.clone(),
-            [load.answer.clone(), load.last.clone(), load.storm_answer.clone()],
-        );
-        let Some((metrics_before, since, cpu_before)) = before else {
-            return Err(io::Error::other(format!("stalled; last error: {:?}", load.last_error())));
-        };
-        let mut after = metrics(address)?;
-        for (name, value) in &mut after {
-            *value -= metrics_before.get(name).copied().unwrap_or(0.0);
-        }
-        load.settle()?;
-        let faults = &load.faults;
-        if faults.lost + faults.refused + faults.errors + faults.closed + faults.duplicated > 0 {
-            let text = format!("{faults:?}; last error: {:?}", load.last_error());
-            return Err(io::Error::other(text));
-        }
-        let [answer, last, storm_answer] = histograms;
-        Ok(Window {
-            seconds: (now - since) as f64 / 1e9,
-            counts,
-            cpu: cpu.since(cpu_before),
-            metrics: after,
-            answer,
-            last,
-            storm_answer,
-        })
-    }
-
     /// Publishes to channels of a kind, so many in flight, each of so many events.
     fn publish(&self, prefix: &'static str, in_flight: usize, batch: usize) -> io::Result<Figures> {
-        let fresh = self.fresh()?;
+        let fresh = self.bench.fresh(CONFIG)?;
         let shape = Shape::Alone { prefix, channels: self.channels, batch };
         let mut load = self.load(&fresh.server, shape, self.size)?;
         load.open_publishers(in_flight)?;
-        let window = self.window(&fresh, &mut load, Pace::InFlight)?;
+        let window = self.bench.window(&fresh.server, &mut load, Pace::InFlight)?;
         let mut figures = window.figures();
         let events = window.counts.acknowledged as f64;
         figures.insert("acknowledged_per_s".into(), events / window.seconds);
@@ -609,12 +350,16 @@ impl Bench {
     }
 
     fn bare(&self, batch: usize) -> io::Result<Figures> {
-        let folder = self.empty_folder()?;
+        let folder = self.bench.empty_folder()?;
         let load = (batch, self.channels as u64, self.size);
         let cpu = process::by_thread(std::process::id())?;
-        let done = bare::commits(&folder.join("store"), self.server_core, load, self.seconds);
+        let done = bare::commits(
+            &folder.path().join("store"),
+            self.bench.server_core,
+            load,
+            self.bench.seconds,
+        );
         let cpu = process::by_thread(std::process::id())?.since(cpu);
-        std::fs::remove_dir_all(&folder)?;
         let done = done?;
         let records = done.took.total() as f64 * batch as f64;
         let mut figures = Figures::new();
@@ -628,9 +373,14 @@ impl Bench {
     }
 
     fn syncs(&self, prepared: Prepared) -> io::Result<Figures> {
-        let folder = self.empty_folder()?;
-        let done = bare::syncs(&folder, self.server_core, prepared, self.size, self.seconds);
-        std::fs::remove_dir_all(&folder)?;
+        let folder = self.bench.empty_folder()?;
+        let done = bare::syncs(
+            folder.path(),
+            self.bench.server_core,
+            prepared,
+            self.size,
+            self.bench.seconds,
+        );
         let mut figures = Figures::new();
         quantiles(&mut figures, "took", &done?.took);
         eprintln!("  fdatasync p50 {:.0} us", figures["took_p50_us"]);
@@ -644,14 +394,15 @@ impl Bench {
         rate: Option<f64>,
         storm: Option<Storm>,
     ) -> io::Result<Figures> {
-        let fresh = self.fresh()?;
+        let fresh = self.bench.fresh(CONFIG)?;
         let mut load = self.load(&fresh.server, Shape::Fanout, self.size)?;
         // Without a rate nobody is there to publish.
         load.open(subscribers, 64, if rate.is_some() { 64 } else { 0 })?;
         if let Some(storm) = storm {
             load.open_storm(storm)?;
         }
-        let window = self.window(&fresh, &mut load, Pace::Rate(rate.unwrap_or(1.0)))?;
+        let window =
+            self.bench.window(&fresh.server, &mut load, Pace::Rate(rate.unwrap_or(1.0)))?;
         let mut figures = window.figures();
         let counts = &window.counts;
         figures.insert("delivered".into(), counts.delivered as f64);
@@ -683,12 +434,12 @@ impl Bench {
         in_flight: usize,
         events: u64,
     ) -> io::Result<Figures> {
-        let fresh = self.fresh()?;
+        let fresh = self.bench.fresh(CONFIG)?;
         self.fill(&fresh, prefix, self.size, events)?;
         let shape = Shape::Pages { channel: format!("{prefix}00000"), pages };
         let mut load = self.load(&fresh.server, shape, self.size)?;
         load.open_publishers(in_flight)?;
-        let window = self.window(&fresh, &mut load, Pace::InFlight)?;
+        let window = self.bench.window(&fresh.server, &mut load, Pace::InFlight)?;
         let count = window.counts.acknowledged as f64;
         let mut figures = window.figures();
         figures.insert("pages_per_s".into(), count / window.seconds);
@@ -721,9 +472,9 @@ impl Bench {
     }
 
     fn disk(&self, size: usize, events: u64) -> io::Result<Figures> {
-        let fresh = self.fresh()?;
+        let fresh = self.bench.fresh(CONFIG)?;
         let pid = fresh.server.pid;
-        let store = fresh.folder.join("store");
+        let store = fresh.folder.path().join("store");
         let shape = Shape::Alone { prefix: DURABLE, channels: self.channels, batch: 100 };
         let mut load = self.load(&fresh.server, shape, size)?;
         load.open_publishers(16)?;
@@ -784,102 +535,9 @@ fn blocks(folder: &Path) -> io::Result<(u64, u64)> {
     Ok((all, journals))
 }
 
-/// What was counted in a window, at both ends.
-struct Window {
-    seconds: f64,
-    counts: crate::load::Counts,
-    cpu: ByThread,
-    /// The server's own, as differences.
-    metrics: BTreeMap<String, f64>,
-    answer: Histogram,
-    last: Histogram,
-    storm_answer: Histogram,
-}
-
-impl Window {
-    /// What every cell reports.
-    fn figures(&self) -> Figures {
-        let metric = |name: &str| self.metrics.get(name).copied().unwrap_or(0.0);
-        let share = |ns: u64| ns as f64 / 1e9 / self.seconds;
-        let mut figures = Figures::from([
-            ("shards_core_share".to_owned(), share(self.cpu.shards_ns)),
-            ("store_core_share".to_owned(), share(self.cpu.store_ns)),
-            ("generator_busy_share".to_owned(), share(self.counts.work_ns)),
-        ]);
-        let syncs = metric("ringmain_store_batches_total");
-        if syncs > 0.0 {
-            let records = metric("ringmain_store_records_total");
-            figures.insert("records_per_sync".into(), records / syncs);
-            figures.insert("syncs_per_s".into(), syncs / self.seconds);
-            let spent = metric("ringmain_store_sync_seconds_sum");
-            figures.insert("sync_mean_us".into(), spent * 1e6 / syncs);
-            figures.insert("sync_busy_share".into(), spent / self.seconds);
-        }
-        figures
-    }
-
-    /// Time of the threads for each of so many.
-    fn per(&self, figures: &mut Figures, each: &str, count: f64) {
-        let mut put = |name: &str, ns: u64| {
-            figures.insert(format!("{name}_us_per_{each}"), ns as f64 / 1e3 / count.max(1.0))
-        };
-        put("shards", self.cpu.shards_ns);
-        put("store", self.cpu.store_ns);
-        put("all", self.cpu.all_ns());
-    }
-}
-
-fn quantiles(figures: &mut Figures, name: &str, histogram: &Histogram) {
-    for (part, share) in [("p50", 0.5), ("p99", 0.99)] {
-        figures.insert(format!("{name}_{part}_us"), histogram.quantile(share) as f64 / 1e3);
-    }
-}
-
-/// The server's metrics by name, summed over all labels.
-fn metrics(address: SocketAddrV4) -> io::Result<BTreeMap<String, f64>> {
-    let mut stream = std::net::TcpStream::connect(address)?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    Ok(read_metrics(&text))
-}
-
-fn read_metrics(text: &str) -> BTreeMap<String, f64> {
-    let mut sums = BTreeMap::new();
-    for line in text.lines().filter(|line| !line.starts_with('#')) {
-        let parts = line.rsplit_once(' ').map(|(name, value)| (name, value.parse::<f64>()));
-        if let Some((name, Ok(value))) = parts {
-            let name = name.split('{').next().unwrap_or(name);
-            *sums.entry(name.to_owned()).or_default() += value;
-        }
-    }
-    sums
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_is_judged_by_the_median_of_its_ratios() {
-        let line = |target| {
-            Line::new("it", "/s", vec![10.0, 30.0, 60.0])
-                .beside("other", vec![20.0, 20.0, 20.0])
-                .target(target)
-                .verdict()
-        };
-        assert_eq!(line(Target::RatioMin(1.5)), "at least 1.5: reached");
-        assert_eq!(line(Target::RatioMax(1.4)), "at most 1.4: not reached");
-        assert_eq!(line(Target::ValueMin(31.0)), "at least 31: not reached");
-    }
-
-    #[test]
-    fn metrics_are_summed_over_their_labels() {
-        let text =
-            "# HELP a b\nHTTP/1.1 200 OK\na_total{shard=\"0\"} 2\na_total{shard=\"1\"} 3\nb 0.5\n";
-        let metrics = read_metrics(text);
-        assert_eq!((metrics["a_total"], metrics["b"]), (5.0, 0.5));
-    }
 
     #[test]
     fn cells_are_pairs() {

@@ -1,20 +1,27 @@
 //! Loads a whole server over real sockets and measures what it costs.
 //!
 //! Read `load` first: one thread, one epoll, thousands of subscribers. `scenarios` says what is done with
-//! them, `compare` runs several servers in turn, `curve` one server under more and more sockets, and `durable` holds what is kept on disk against what `bare` says the
-//! disk can do. The comparison servers in `bin/` share `wire`.
+//! them, `compare` runs several servers in turn, and `curve` one server under more and more sockets. `durable` holds
+//! what is kept on disk against what `bare` says the disk can do, `hotsock` one protocol against another in the
+//! same server; both start servers by `bench` and say what came of it in `lines`. The comparison servers in
+//! `bin/` share `wire`.
 
 pub mod args;
+mod ask;
 pub mod bare;
+mod bench;
 pub mod compare;
 pub mod curve;
 pub mod durable;
 pub mod fanout;
 pub mod histogram;
+pub mod hotsock;
+mod lines;
 pub mod load;
 pub mod process;
 pub mod publish;
 pub mod report;
 pub mod scenarios;
 pub mod sys;
+pub mod token;
 pub mod wire;

@@ -106,6 +106,33 @@ pub enum Wanted {
     Group,
 }
 
+/// What peers and publishers say where it is not plain Pusher.
+pub struct Script {
+    /// Path and query of the upgrade.
+    pub target: String,
+    /// What the server's first words have in them.
+    pub greeting: &'static str,
+    /// What a connection answers to them; with nothing it is live.
+    pub greeted: Answering,
+    /// What the answer to each of these has in it.
+    pub answer: &'static str,
+    pub publish: Publishing,
+}
+
+/// What is said to a text.
+pub type Answering = Box<dyn Fn(&[u8]) -> Vec<String>>;
+
+/// How a publish is spelt.
+pub type Spelling = Box<dyn Fn(&mut Vec<u8>, Marked, usize)>;
+
+/// Where publishes of a [`Script`] go.
+pub enum Publishing {
+    /// A whole request each, on the publisher's own connection; everyone gets it.
+    Request(Spelling),
+    /// A text message each, on the connection of the subscriber of the same number, which does not get it back.
+    Message(Spelling),
+}
+
 /// What was counted since the last [`Load::mark`].
 #[derive(Clone, Default)]
 pub struct Counts {
@@ -163,6 +190,8 @@ pub struct Load {
     key: String,
     signer: Signer,
     shape: Shape,
+    /// With [`Shape::Fanout`] only.
+    pub script: Option<Script>,
     size: usize,
     connections: Vec<Connection>,
     streams: Vec<Stream>,
@@ -219,6 +248,7 @@ impl Load {
             key: credentials.key.clone(),
             signer: Signer::new(credentials.clone()),
             shape,
+            script: None,
             size,
             connections: Vec::new(),
             streams: Vec::new(),
@@ -501,6 +531,7 @@ impl Load {
         let path;
         let publisher_count = self.publishers.len();
         match self.shape {
+            Shape::Fanout if self.script.is_some() => return self.publish_as_told(at, intended_ns),
             Shape::Fanout => {
                 path = "events";
                 let publisher = &mut self.publishers[at];
@@ -587,6 +618,33 @@ impl Load {
         }
         self.expected += u64::from(self.publishers[at].remaining);
         self.send(at, intended_ns, path, &body)
+    }
+
+    /// Publishes as the script says.
+    fn publish_as_told(&mut self, at: usize, intended_ns: u64) -> io::Result<()> {
+        let Some(script) = &self.script else { return Ok(()) };
+        let (slot, publisher) = (at as u16, &mut self.publishers[at]);
+        let sequence = publisher.next;
+        let marked = Marked { sequence, stream: slot, slot, sent_ns: intended_ns };
+        publisher.next += 1;
+        self.counts.published += 1;
+        let mut out = Vec::with_capacity(self.size + 512);
+        match &script.publish {
+            Publishing::Request(spell) => {
+                spell(&mut out, marked, self.size);
+                publisher.remaining = self.live as u32;
+                self.expected += self.live as u64;
+                self.send_request(at, intended_ns, out)
+            }
+            Publishing::Message(spell) => {
+                spell(&mut out, marked, self.size);
+                publisher.remaining = self.live.saturating_sub(1) as u32;
+                self.expected += u64::from(publisher.remaining);
+                let fd = self.connections.get(at).and_then(|it| it.fd.as_ref());
+                let fd = fd.ok_or_else(|| io::Error::other("nobody to publish as"))?;
+                sys::send(fd.as_raw_fd(), &wire::masked_frame(1, &out)).map(drop)
+            }
+        }
     }
 
     /// Signs and sends a publish.
@@ -712,8 +770,9 @@ impl Load {
             }
             connection.phase = Phase::Upgrading;
             self.epoll.modify(fd, at as u64, sys::READ_EDGE)?;
-            let path = match self.shape {
-                Shape::Annotations { .. } => "/ws".to_owned(),
+            let path = match (&self.script, &self.shape) {
+                (Some(script), _) => script.target.clone(),
+                (_, Shape::Annotations { .. }) => "/ws".to_owned(),
                 _ => format!("/app/{}?protocol=7&client=perf&version=1.0", self.key),
             };
             let request = format!(
@@ -893,7 +952,19 @@ impl Load {
         let has = |needle: &str| wire::find(text, needle.as_bytes()).is_some();
         let fd = self.connections[at].fd.as_ref().map(AsRawFd::as_raw_fd);
         let Some(fd) = fd else { return Ok(()) };
-        if has("pusher:connection_established") {
+        if let Some(script) = self.script.as_ref().filter(|it| has(it.greeting)) {
+            let asks = (script.greeted)(text);
+            self.connections[at].answers_left = asks.len() as u32;
+            if asks.is_empty() {
+                self.is_live(at, now);
+                return Ok(());
+            }
+            let frames: Vec<u8> =
+                asks.iter().flat_map(|ask| wire::masked_frame(1, ask.as_bytes())).collect();
+            sys::send(fd, &frames)?;
+        } else if self.script.as_ref().is_some_and(|it| has(it.answer)) {
+            self.is_answered(at, now);
+        } else if has("pusher:connection_established") {
             let mut out = Vec::new();
             let mut asks = 0;
             let mut ask = |channel: String| {
@@ -915,14 +986,7 @@ impl Load {
             self.connections[at].answers_left = asks;
             sys::send(fd, &out)?;
         } else if has("subscription_succeeded") || has("whoyouare") {
-            let connection = &mut self.connections[at];
-            connection.answers_left = connection.answers_left.saturating_sub(1);
-            if connection.answers_left == 0 && connection.phase == Phase::Subscribing {
-                connection.phase = Phase::Live;
-                self.handshake.record(now - connection.started_ns);
-                self.live += 1;
-                self.opening -= 1;
-            }
+            self.is_answered(at, now);
         } else if has("pusher:ping") {
             sys::send(fd, &wire::masked_frame(1, br#"{"event":"pusher:pong","data":{}}"#))?;
         } else if has("error") {
@@ -930,6 +994,23 @@ impl Load {
             self.last_error = String::from_utf8_lossy(text).into_owned();
         }
         Ok(())
+    }
+
+    /// One of a connection's first asks is answered.
+    fn is_answered(&mut self, at: usize, now: u64) {
+        let connection = &mut self.connections[at];
+        connection.answers_left = connection.answers_left.saturating_sub(1);
+        if connection.answers_left == 0 && connection.phase == Phase::Subscribing {
+            self.is_live(at, now);
+        }
+    }
+
+    fn is_live(&mut self, at: usize, now: u64) {
+        let connection = &mut self.connections[at];
+        connection.phase = Phase::Live;
+        self.handshake.record(now - connection.started_ns);
+        self.live += 1;
+        self.opening -= 1;
     }
 
     fn control(&mut self, at: usize, opcode: u8, payload: &[u8]) -> io::Result<()> {

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use ringmain_perf::args::Args;
 use ringmain_perf::scenarios::{self, SCENARIOS};
-use ringmain_perf::{compare, curve, durable, report, sys};
+use ringmain_perf::{compare, curve, durable, hotsock, report, sys};
 
 const HELP: &str = "\
 usage: ringmain-perf SCENARIO --server \"PATH ARGS\" [options]
        ringmain-perf SCENARIO --server-pid PID --address ADDR:PORT [options]
        ringmain-perf compare --scenario SCENARIO [--ringmain PATH] [--with NAME=\"PATH ARGS\"]... [options]
        ringmain-perf curve --server \"PATH ARGS\" [options]
-       ringmain-perf durable|storm|history|disk --ringmain PATH [options]
+       ringmain-perf durable|storm|history|disk|hotsock --ringmain PATH [options]
 ";
 
 const OPTIONS: &str = "
@@ -34,6 +34,9 @@ history    --in-flight 16 --events 20000 --size 128
 disk       --cells 128x400000,1024x150000 (size x events)
 these four --rounds 5 --out perf/results --folder perf/target/durable (where the servers keep their data)
            --name NAME, --spin (a generator that never sleeps)
+hotsock    --parts connect,subscribe,fanout,pages,schedules,latency --connections 2000 --subscribers 1000 --sizes 128,1024
+           --in-flight 1 --rate 200 --schedules 100000 --idle 20 --seconds 3 (of each side)
+           --rounds 5 --out perf/results --folder perf/target/hotsock --name NAME
 curve      filters with --sockets N (repeatable), --matches M (repeatable), --rate-busy 2000, --rounds 3, --out perf/results
 ";
 
@@ -48,6 +51,7 @@ fn run(words: &[String]) -> Result<(), String> {
         for (name, what) in durable::PARTS {
             println!("  {name:<10} {what}");
         }
+        println!("  {:<10} {}", "hotsock", hotsock::WHAT);
         print!("{OPTIONS}");
         return Ok(());
     };
@@ -60,6 +64,9 @@ fn run(words: &[String]) -> Result<(), String> {
     }
     if durable::PARTS.iter().any(|(part, _)| part == name) {
         return durable::run(name, &args, &words[1..]);
+    }
+    if name == "hotsock" {
+        return hotsock::run(&args, &words[1..]);
     }
     let json = args.text("json");
     let report = scenarios::run(name, "", &args)?;

@@ -38,6 +38,15 @@ fn hex(bytes: &[u8]) -> u64 {
 }
 
 impl Marked {
+    /// Appends a JSON string of so many bytes, quotes beside, which begins with the mark.
+    pub fn write_string(self, out: &mut Vec<u8>, size: usize) {
+        out.push(b'"');
+        let start = out.len();
+        self.write(out);
+        out.resize(start + size.max(MARKED_BYTES), b'x');
+        out.push(b'"');
+    }
+
     fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(MARK);
         put_hex(out, self.sequence, 12);
@@ -70,11 +79,9 @@ pub struct Credentials {
 pub fn event(out: &mut Vec<u8>, channel: &str, marked: Marked, size: usize) {
     out.extend_from_slice(br#"{"name":"e","channel":""#);
     out.extend_from_slice(channel.as_bytes());
-    out.extend_from_slice(br#"","data":""#);
-    let start = out.len();
-    marked.write(out);
-    out.resize(start + size.max(MARKED_BYTES), b'x');
-    out.extend_from_slice(br#""}"#);
+    out.extend_from_slice(br#"","data":"#);
+    marked.write_string(out, size);
+    out.push(b'}');
 }
 
 /// The group of every annotation.
@@ -135,7 +142,8 @@ impl Signer {
         out.extend_from_slice(request.as_bytes());
     }
 
-    fn signature(&self, text: &str) -> String {
+    /// The signature of a text, in hex.
+    pub fn signature(&self, text: &str) -> String {
         let mut mac = self.keyed.clone();
         mac.update(text.as_bytes());
         hex_text(&mac.finalize().into_bytes())

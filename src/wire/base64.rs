@@ -54,18 +54,19 @@ pub fn encode(out: &mut String, bytes: &[u8], alphabet: Alphabet) {
 /// no byte are zero, so that each run of bytes has one spelling.
 pub fn decode(text: &[u8], alphabet: Alphabet) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for group in text.chunks(4) {
-        if group.len() == 1 {
-            return None;
-        }
-        let mut word = 0;
-        for &character in group {
-            word = word << 6 | alphabet.digit(character)?;
-        }
-        word <<= 6 * (4 - group.len());
-        let [_, bytes @ ..] = word.to_be_bytes();
-        let (whole, rest) = bytes.split_at(group.len() - 1);
-        if rest.iter().any(|&byte| byte != 0) {
+    let bytes_of = |group: &[u8]| {
+        let word = group.iter().try_fold(0, |word, &it| Some(word << 6 | alphabet.digit(it)?))?;
+        let [_, bytes @ ..] = (word << (6 * (4 - group.len()))).to_be_bytes();
+        Some(bytes)
+    };
+    let (groups, end) = text.as_chunks::<4>();
+    for group in groups {
+        out.extend_from_slice(&bytes_of(group)?);
+    }
+    if !end.is_empty() {
+        let bytes = bytes_of(end)?;
+        let (whole, rest) = bytes.split_at(end.len() - 1);
+        if whole.is_empty() || rest.iter().any(|&byte| byte != 0) {
             return None;
         }
         out.extend_from_slice(whole);

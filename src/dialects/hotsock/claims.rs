@@ -381,14 +381,32 @@ impl Reader {
                 self.bytes = self.bytes.saturating_sub(pattern.held_bytes());
             }
             at.check(value.kind() == Kind::Object, "must be an object")?;
-            let rule = rule(self, pattern, value, at)?;
-            // A repeated name's last object counts, in the place of the first.
-            match rules.iter_mut().find(|it| it.pattern().text() == name) {
-                Some(first) => *first = rule,
-                None => rules.push(rule),
-            }
+            rules.push(rule(self, pattern, value, at)?);
         }
+        merge_repeated(&mut rules);
         Ok(rules.into())
+    }
+}
+
+/// Leaves of the rules with one pattern only the last, in the place of the first.
+fn merge_repeated<T: Patterned>(rules: &mut Vec<T>) {
+    // Looking back for each would cost a token of many patterns more than everything else in it.
+    let mut order: Vec<usize> = (0..rules.len()).collect();
+    order.sort_by(|&a, &b| rules[a].pattern().text().cmp(rules[b].pattern().text()));
+    let (mut moved, mut gone) = (Vec::new(), Vec::new());
+    for alike in order.chunk_by(|&a, &b| rules[a].pattern().text() == rules[b].pattern().text()) {
+        if let [first, .., last] = *alike {
+            // The sort keeps those that are alike in their order.
+            moved.push((first, last));
+            gone.extend(alike.iter().skip(1));
+        }
+    }
+    for (first, last) in moved {
+        rules.swap(first, last);
+    }
+    gone.sort_unstable();
+    for at in gone.into_iter().rev() {
+        rules.remove(at);
     }
 }
 

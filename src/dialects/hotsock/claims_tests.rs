@@ -329,4 +329,9 @@ fn channels_are_subscribed_in_the_order_of_the_claims() {
         r#""channels":{"z":{"autoSubscribe":true},"b":{},"a":{"autoSubscribe":true,"subscribe":false},"z":{"autoSubscribe":true}}"#,
     );
     assert_eq!(claims.auto_subscribe().collect::<Vec<_>>(), ["z", "a"]);
+    // Of names that repeat the last counts, where the first was.
+    let claims =
+        good(r#""channels":{"b":{"alias":"1"},"a":{},"b":{},"c":{},"a":{},"b":{"alias":"3"}}"#);
+    assert_eq!(claims.literal_channels().collect::<Vec<_>>(), ["b", "a", "c"]);
+    assert_eq!((claims.alias_target("1"), claims.alias_target("3")), (None, Some("b")));
 }
