@@ -19,7 +19,7 @@
 //! | 2 | [`broker`] | Keeps channels: who listens, who is present, what was published, in which order. |
 //! | 2 | [`auth`] | Knows the apps, checks what they signed, and says whose a token is. |
 //! | 3 | [`dialects`] | Speaks the protocols, a folder for each, without a socket. |
-//! | 3 | [`outbound`] | Asks the world outside: whose a token is that only the application knows. |
+//! | 3 | [`outbound`] | Meets the world outside: asks whose a token is that only the application knows, and tells receivers what happened. |
 //! | 4 | [`shard`] | Puts one thread's worth of everything together and ticks it. |
 //! | 5 | [`server`] | Starts a shard on each core, waits for the signal and drains them. |
 //!
@@ -38,10 +38,15 @@
 //!
 //! What is durable is one thread's, too: the store's writer makes one batch of whatever came while the last was
 //! synced, and another thread reads ([`store::thread`]). A home hands its shard an [`Ask`](store::Ask) and hears the
-//! [`Answer`](store::Answer) later; neither side waits.
+//! [`Answer`](store::Answer) later; neither side waits. Messages kept under their ids, values, reactions and schedules
+//! ([`broker::state`]) stand in the channel's line until they are on disk, so that everyone sees one order.
 //!
 //! What needs the world outside runs on one thread more, the *back shard* ([`shard::back`]): a session hands
-//! its shard an [`Inquiry`](auth::Inquiry) and hears a [`Finding`](auth::Finding) later; neither side waits.
+//! its shard an [`Inquiry`](auth::Inquiry) and hears a [`Finding`](auth::Finding) later; neither side waits. What the world is to
+//! be told ([`broker::Report`]) goes to a queue in the store, and the back shard reads it there ([`outbound::hooks`]).
+//!
+//! A session may also call another connection's ([`broker::Command::Call`]): so an HTTP request acts with the rights of the
+//! WebSocket whose credentials it shows.
 //!
 //! # The life of an event
 //!

@@ -87,7 +87,14 @@ fn store(started: &Started) -> String {
         let of_mode = history.channels.iter().filter(|row| row.mode == mode);
         of_mode.map(|row| row.pattern.as_str()).collect::<Vec<_>>().join(" ")
     };
-    match (rows("durable").as_str(), rows("memory").as_str()) {
+    let keepers = started.dialects.iter().filter(|it| it.needs_store()).map(|it| it.name());
+    let keepers = keepers.collect::<Vec<_>>().join(" ");
+    let on_disk = match (rows("durable"), keepers) {
+        (durable, keepers) if durable.is_empty() => keepers,
+        (durable, keepers) if keepers.is_empty() => durable,
+        (durable, keepers) => format!("{durable} and {keepers}"),
+    };
+    match (on_disk.as_str(), rows("memory").as_str()) {
         ("", "") => "none: nothing is kept; [[history.channels]] says what is".into(),
         ("", memory) => format!("none: {memory} in memory, which ends with the process"),
         (durable, memory) => {

@@ -214,7 +214,14 @@ impl From<Refusal> for Fault {
             | Refusal::Used
             | Refusal::NoConnection => Code::Internal,
         };
-        Self::new(code, refusal.text())
+        // The engine's words for it speak of keys that this protocol does not have.
+        let text = match refusal {
+            Refusal::StoreFailed => {
+                "the store failed: it is not known whether this was done".to_owned()
+            }
+            refusal => refusal.text(),
+        };
+        Self::new(code, text)
     }
 }
 

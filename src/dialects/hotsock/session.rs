@@ -41,7 +41,7 @@ const HEARTBEAT_GRACE: Millis = Millis(1_000);
 pub(super) const WAITING_MAX: usize = 256;
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 /// What one connection may have asked for and not heard of, at most; the same.
-pub(super) const DOING_MAX: usize = 256;
+pub(super) const DOING_MAX: usize = 1024;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
