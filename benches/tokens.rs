@@ -32,12 +32,15 @@ fn main() {
     asking();
 }
 
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
+
 /// A key and how it signs.
 struct Signer {
     method: &'static str,
     slot: KeySlot,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
-    check: Box<dyn Fn(&[u8], &[u8]) -> bool>,
+    sign: Sign,
+    check: Check,
 }
 
 impl Signer {
