@@ -65,6 +65,8 @@ impl Peer {
         let reply = if is_granted {
             let (description, members) = (Description::default(), Vec::new());
             Reply::Subscribed(Box::new(Subscribed {
+                values: Vec::new(),
+                has_more_values: false,
                 channel,
                 after: Serial(0),
                 description,
