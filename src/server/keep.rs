@@ -1,5 +1,7 @@
 //! The store, if a channel or a dialect needs it: opened before anyone listens, closed after the last shard is gone.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -90,7 +92,9 @@ pub(super) fn open(
         }),
         note: Arc::new(note),
     };
-    std::fs::create_dir_all(&config.data).map_err(|error| {
+    // What people say to each other lies there: nobody else on this machine reads it.
+    let private = DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
+    private.map_err(|error| {
         RunError::Machine(format!(
             "cannot make the data directory {}: {error}; choose another with --data DIR",
             config.data.display()

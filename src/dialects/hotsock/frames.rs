@@ -128,6 +128,8 @@ fn write_value(
 pub fn render(event: &Event, observes: bool, out: &mut Vec<u8>) -> bool {
     let channel = names::from_broker(&event.channel.name);
     match &event.happening {
+        // On a bridged channel others publish, whose names are not ours to refuse.
+        Happening::Message { name, .. } if is_reserved(name) => return false,
         Happening::Message { name, data, .. } => message(event, channel, name, data, out),
         Happening::ValueChanged(it) if observes && !it.is_expired => changed(channel, it, out),
         // A bridged channel may have members although its name has none here.
@@ -142,6 +144,11 @@ pub fn render(event: &Event, observes: bool, out: &mut Vec<u8>) -> bool {
     true
 }
 
+/// Whether clients would take a message of this name for something that it is not.
+fn is_reserved(name: &str) -> bool {
+    name.starts_with("hotsock.") && !matches!(name, REACTION_ADDED | REACTION_REMOVED)
+}
+
 fn message(event: &Event, channel: &str, name: &str, data: &Payload, out: &mut Vec<u8>) {
     out.reserve(128 + name.len() + channel.len() + data.0.len());
     out.push(b'{');
@@ -150,12 +157,17 @@ fn message(event: &Event, channel: &str, name: &str, data: &Payload, out: &mut V
         out.extend_from_slice(b",\"meta\":");
         out.extend_from_slice(&meta);
     }
+    write_late(event, out);
+    out.push(b'}');
+}
+
+/// When a message was to be published, if that was long before it was.
+pub fn write_late(event: &Event, out: &mut Vec<u8>) {
     if let Some(due) = event.meta.as_ref().and_then(|it| it.was_due) {
         out.extend_from_slice(b",\"late\":true,\"scheduledFor\":\"");
         write_seconds(out, due);
         out.push(b'"');
     }
-    out.push(b'}');
 }
 
 /// A message's own members, without braces.

@@ -314,6 +314,7 @@ fn message(channel: &str, it: &Retained, expand: bool, out: &mut Vec<u8>) {
         Some(meta) => out.extend_from_slice(&meta),
         None => out.extend_from_slice(br#"{"uid":null,"umd":null}"#),
     }
+    frames::write_late(&it.event, out);
     if expand || !it.reactions.is_empty() {
         out.extend_from_slice(b",\"reactions\":");
         write_counts(&it.reactions, expand, out);

@@ -43,10 +43,20 @@ impl Version {
     }
 }
 
+/// Whether clients take an event of this name for the server's own.
+fn is_reserved(name: &str) -> bool {
+    let of = |version: Version| {
+        name.starts_with(version.prefix()) || name.starts_with(version.prefix_internal())
+    };
+    of(Version::Seven) || of(Version::Two)
+}
+
 /// Appends an event as every client of this version takes it; false, and nothing appended, if they do not.
 pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
     let channel = &event.channel.name;
     match &event.happening {
+        // On a bridged channel peers of other protocols publish, whose names are not ours to refuse.
+        Happening::Message { name, sender: Some(_), .. } if is_reserved(name) => return false,
         Happening::Message { name, data, sender } => {
             message(channel, name, data, sender.as_ref(), out);
             if version == Version::Two {

@@ -146,8 +146,10 @@ impl HistoryQuery {
             out.extend_from_slice(b",\"operation_kind\":\"append\",\"payload_size_bytes\":");
             write_decimal(out, data.0.len() as u64);
             out.extend_from_slice(b",\"message\":");
-            // As its live subscribers had it.
-            frames::render(Version::Two, event, out);
+            // As its live subscribers had it, if they did.
+            if !frames::render(Version::Two, event, out) {
+                out.extend_from_slice(b"null");
+            }
             out.push(b'}');
         }
         let direction = if self.is_newest_first { "newest_first" } else { "oldest_first" };
