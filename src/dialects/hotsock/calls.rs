@@ -346,18 +346,18 @@ impl HotsockSession {
             }
             (What::Publish { channel, event, eager }, Reply::Published(published)) => {
                 let id = eager.then_some(published.id);
-                self.succeed(doing.origin, 202, &accepted(&channel, &event, id, None), out);
+                self.succeed(doing.origin, 202, || accepted(&channel, &event, id, None), out);
             }
             (What::Schedule { channel, event }, Reply::Scheduled(id)) => {
-                self.succeed(doing.origin, 202, &accepted(&channel, &event, None, Some(id)), out);
+                self.succeed(doing.origin, 202, || accepted(&channel, &event, None, Some(id)), out);
             }
             (What::SetValue { channel, .. }, Reply::Done) => {
                 let body = accepted(&channel, names::STORAGE_SET, None, None);
-                self.succeed(doing.origin, 202, &body, out);
+                self.succeed(doing.origin, 202, || body, out);
             }
             (What::React { channel }, Reply::Done) => {
                 let body = accepted(&channel, names::REACTION, None, None);
-                self.succeed(doing.origin, 202, &body, out);
+                self.succeed(doing.origin, 202, || body, out);
             }
             (What::FindTarget(reacting), Reply::Retained(found)) => {
                 if let Err(fault) = self.react_to(&doing, *reacting, &found, out) {

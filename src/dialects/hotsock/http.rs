@@ -159,12 +159,10 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What a session says to the session that called it: a status and a body.
-pub(super) fn answer(status: u16, body: &[u8]) -> Bytes {
-    let mut out = Vec::with_capacity(2 + body.len());
-    out.extend_from_slice(&status.to_le_bytes());
-    out.extend_from_slice(body);
-    out.into()
+/// What a session says to the session that called it: a body, and behind it, so that it need not be copied, a status.
+pub(super) fn answer(status: u16, mut body: Vec<u8>) -> Bytes {
+    body.extend_from_slice(&status.to_le_bytes());
+    body.into()
 }
 
 /// Carries one request to a connection's session.
@@ -199,10 +197,10 @@ impl Session for Forwarding {
                 out.push(Output::Ask(Ticket(0), Command::Call(self.to, words.into())));
             }
             Input::Reply(_, Reply::Returned(words)) => {
-                let response = match words.split_first_chunk::<2>() {
-                    Some((status, _)) => {
+                let response = match words.split_last_chunk::<2>() {
+                    Some((body, status)) => {
                         let status = u16::from_le_bytes(*status);
-                        let mut response = respond(status, words.slice(2..));
+                        let mut response = respond(status, words.slice(..body.len()));
                         if status == 503 {
                             response.headers.push(("Retry-After", "1".into()));
                         }

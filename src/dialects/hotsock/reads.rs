@@ -137,7 +137,7 @@ impl HotsockSession {
             Observes::Everything => None,
             Observes::Some(keys) => Some(keys),
             Observes::Nothing => {
-                self.succeed(origin, 200, &items(&[]), out);
+                self.succeed(origin, 200, || items(&[]), out);
                 return Ok(());
             }
         };
@@ -175,25 +175,25 @@ impl HotsockSession {
                 let body = frames::value(&channel, &key, values.first());
                 match doing.origin {
                     Origin::Socket => out.push(Output::Text(body)),
-                    Origin::Call(_) => self.succeed(doing.origin, 200, &body, out),
+                    Origin::Call(_) => self.succeed(doing.origin, 200, || body, out),
                 }
             }
             (What::ListValues, Reply::Values(values)) => {
-                self.succeed(doing.origin, 200, &items(&values), out);
+                self.succeed(doing.origin, 200, || items(&values), out);
             }
             (What::ListMessages { channel, expand }, Reply::Retained(found)) => {
-                self.succeed(doing.origin, 200, &messages(&channel, &found, expand), out);
+                self.succeed(doing.origin, 200, || messages(&channel, &found, expand), out);
             }
             (What::ListReactions { from }, Reply::Retained(found)) => {
                 let found = found.first().filter(|it| it.event.id.at() >= from);
                 let found = found.map_or(&[][..], |it| &it.reactions);
-                self.succeed(doing.origin, 200, &reactions(found), out);
+                self.succeed(doing.origin, 200, || reactions(found), out);
             }
             (What::Describe { channel }, Reply::Described(description)) => {
                 let count = description.subscription_count;
                 if !names::is_presence(&channel) {
                     let body = described("channel", &channel, count, None);
-                    return self.succeed(doing.origin, 200, &body, out);
+                    return self.succeed(doing.origin, 200, || body, out);
                 }
                 let command = Command::Members(self.channel(&channel));
                 let what = What::Members { channel, count };
@@ -203,7 +203,7 @@ impl HotsockSession {
             }
             (What::Members { channel, count }, Reply::Members(members)) => {
                 let body = described("channel", &channel, count, Some(&members));
-                self.succeed(doing.origin, 200, &body, out);
+                self.succeed(doing.origin, 200, || body, out);
             }
             _ => {
                 let fault = Fault::new(Code::Internal, "the server failed");
@@ -274,9 +274,20 @@ pub fn described(
     out
 }
 
+/// What is about a message in a page: the names of its members and its id, and perhaps who sent it.
+const MESSAGE_BYTES_BESIDE: usize = 160;
+
+/// About how long a message is in a page.
+fn shown_bytes(channel: &str, it: &Retained) -> usize {
+    let own = reports::message_parts(&it.event).map_or(0, |(name, data)| name.len() + data.0.len());
+    MESSAGE_BYTES_BESIDE + channel.len() + own
+}
+
 /// A page of messages, cut where it would be too long.
 fn messages(channel: &str, found: &[Retained], expand: bool) -> Vec<u8> {
-    let mut out = b"{\"messages\":[".to_vec();
+    let shown = found.iter().map(|it| shown_bytes(channel, it)).sum::<usize>();
+    let mut out = Vec::with_capacity(shown.min(PAGE_BYTES_MAX) + MESSAGE_BYTES_BESIDE);
+    out.extend_from_slice(b"{\"messages\":[");
     for (i, it) in found.iter().enumerate() {
         let start = out.len();
         out.extend_from_slice(if i > 0 { b"," } else { b"" });

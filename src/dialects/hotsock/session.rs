@@ -170,15 +170,21 @@ impl HotsockSession {
         out.push(match origin {
             Origin::Socket => Output::Text(fault.frame()),
             Origin::Call(caller) => {
-                Output::Return(caller, http::answer(fault.code.row().1, &fault.body()))
+                Output::Return(caller, http::answer(fault.code.row().1, fault.body()))
             }
         });
     }
 
     /// Tells who asked over HTTP that it is done; over WebSocket that is not told.
-    pub(super) fn succeed(&self, origin: Origin, status: u16, body: &[u8], out: &mut Vec<Output>) {
+    pub(super) fn succeed(
+        &self,
+        origin: Origin,
+        status: u16,
+        body: impl FnOnce() -> Vec<u8>,
+        out: &mut Vec<Output>,
+    ) {
         if let Origin::Call(caller) = origin {
-            out.push(Output::Return(caller, http::answer(status, body)));
+            out.push(Output::Return(caller, http::answer(status, body())));
         }
     }
 

@@ -124,7 +124,7 @@ impl Bench {
                 Some(word)
             }
             Output::Return(_, words) => {
-                let (status, body) = words.split_at(2);
+                let (body, status) = words.split_at(words.len() - 2);
                 let body = std::str::from_utf8(body).unwrap();
                 json::parse_str(body).unwrap();
                 Some(format!("{} {body}", u16::from_le_bytes([status[0], status[1]])))

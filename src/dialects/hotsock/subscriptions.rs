@@ -578,7 +578,7 @@ impl HotsockSession {
                 return Err(denied("the token does not say umdUpdate"));
             }
             self.update_connection(&claims, out);
-            self.succeed(origin, 200, b"{}", out);
+            self.succeed(origin, 200, || b"{}".to_vec(), out);
             return Ok(());
         };
         let real = self.resolve_valid(sent)?;
@@ -595,7 +595,7 @@ impl HotsockSession {
             self.renew(origin, sent, at, user, out);
         } else {
             self.subscriptions[at].user = user;
-            self.succeed(origin, 200, b"{}", out);
+            self.succeed(origin, 200, || b"{}".to_vec(), out);
         }
         Ok(())
     }
@@ -660,7 +660,7 @@ impl HotsockSession {
         out: &mut Vec<Output>,
     ) {
         let Some(refusal) = refusal else {
-            return self.succeed(doing.origin, 200, b"{}", out);
+            return self.succeed(doing.origin, 200, || b"{}".to_vec(), out);
         };
         if let Ok(at) = self.find(channel) {
             self.subscriptions[at].user = before;
