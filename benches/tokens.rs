@@ -36,9 +36,14 @@ fn main() {
 struct Signer {
     method: &'static str,
     slot: KeySlot,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
-    check: Box<dyn Fn(&[u8], &[u8]) -> bool>,
+    sign: Sign,
+    check: Check,
 }
+
+/// The signature of a text.
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+/// Whether a text has this signature.
+type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
 
 impl Signer {
     fn new(method: &'static str) -> Self {
