@@ -43,6 +43,11 @@ struct Signer {
     check: Check,
 }
 
+/// The signature of a text.
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
+/// Whether a text has this signature.
+type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
+
 impl Signer {
     fn new(method: &'static str) -> Self {
         match method {
