@@ -32,9 +32,6 @@ fn main() {
     asking();
 }
 
-type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
-type Check = Box<dyn Fn(&[u8], &[u8]) -> bool>;
-
 /// A key and how it signs.
 struct Signer {
     method: &'static str,
