@@ -314,6 +314,11 @@ impl Loader<'_> {
             };
         }
         let Some(setting) = SETTINGS.iter().find(|it| it.key == key) else {
+            let table = key.rsplit_once('.').map_or("", |(table, _)| table);
+            if self.table_of(table).is_some() {
+                let table = table.to_owned();
+                return self.refuse(origin, Fault::SingleBrackets { table });
+            }
             let nearest = nearest(key, self.all_keys());
             return self.refuse(origin, Fault::UnknownKey { key: key.to_owned(), nearest });
         };

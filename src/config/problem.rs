@@ -51,6 +51,11 @@ pub enum Fault {
         /// A known name that looks like it.
         nearest: Option<String>,
     },
+    /// A table that may be repeated was begun as one that may not.
+    SingleBrackets {
+        /// Which.
+        table: String,
+    },
     /// The value is not one of those allowed.
     NotAllowed {
         /// The setting.
@@ -140,6 +145,7 @@ impl Problem {
             Fault::UnknownKey { key, nearest: None } => {
                 format!("remove `{key}`{place}; `ringmain settings` lists what there is")
             }
+            Fault::SingleBrackets { table } => format!("write [[{table}]]{place}"),
             Fault::NotAllowed { key, allowed, .. } => {
                 format!("set {key} to another value{place}; allowed: {allowed}")
             }
@@ -191,6 +197,9 @@ impl fmt::Display for Problem {
                     Some(nearest) => write!(f, " (did you mean `{nearest}`?)"),
                     None => Ok(()),
                 }
+            }
+            Fault::SingleBrackets { table } => {
+                write!(f, "[{table}] stands in single brackets, and there may be several of it")
             }
             Fault::NotAllowed { key, value, allowed } => {
                 write!(f, "{key} = {value} is not allowed; allowed: {allowed}")
