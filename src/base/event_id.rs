@@ -51,6 +51,10 @@ impl FromStr for EventId {
     type Err = NotAnEventId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // Its letters have room for two bits more than a number has.
+        if text.as_bytes().first().is_none_or(|it| *it > b'7') {
+            return Err(NotAnEventId);
+        }
         Ulid::from_string(text).map(|it| Self(it.0)).map_err(|_| NotAnEventId)
     }
 }
@@ -78,7 +82,13 @@ mod tests {
         let id = EventId::next(EventId::default(), UnixMillis(1_700_000_000_123), 77);
         assert_eq!(id.at(), UnixMillis(1_700_000_000_123));
         assert_eq!(id.to_string().len(), EVENT_ID_CHARS);
-        for bad in ["", "01", "01JA3HVNF6E89HDT1ABRFWJ8CU", "01JA3HVNF6E89HDT1ABRFWJ8C88"] {
+        for bad in [
+            "",
+            "01",
+            "01JA3HVNF6E89HDT1ABRFWJ8CU",
+            "01JA3HVNF6E89HDT1ABRFWJ8C88",
+            "81JA3HVNF6E89HDT1ABRFWJ8C8",
+        ] {
             assert!(bad.parse::<EventId>().is_err(), "{bad}");
         }
     }

@@ -118,7 +118,7 @@ pub static SETTINGS: &[Setting<Config>] = &[
             read: |config| &config.data,
         },
         applies: Applies::AtStart,
-        help: "The directory of durable state; what is durable lies there: channels that are, and whatever Hotsock keeps.",
+        help: "The directory of durable state; what is durable lies there: channels that are, and what protocols keep.",
     },
     number!("store.bytes_max", store.bytes_max, Bytes, 0, 128 * MIB, 1 << 50,
         zero: Some("no bound of its own"),

@@ -19,7 +19,9 @@ use crate::store::{Answer, Ask, Change, Clock, NEVER, Shelf};
 use crate::wire::json::same_value;
 
 /// Bytes of keys and values that a subscription starts with, at most.
-pub(super) const OBSERVED_BYTES_MAX: u64 = 4 << 20;
+pub(super) const OBSERVED_BYTES_MAX: u64 = 512 << 10;
+/// What a value takes on its way to a peer beside its own bytes, about.
+const VALUE_OVERHEAD_BYTES: usize = 128;
 /// Values that the store is asked for at once; few in tests, so that the model meets a second page.
 const VALUES_PER_READ: u32 = if cfg!(test) { 2 } else { 512 };
 /// And bytes of them.
@@ -94,7 +96,7 @@ pub(super) struct ValuesRead {
 }
 
 fn weight(value: &Value) -> u64 {
-    (value.key.len() + value.data.0.len() + value.meta.0.len()) as u64
+    (value.key.len() + value.data.0.len() + value.meta.0.len() + VALUE_OVERHEAD_BYTES) as u64
 }
 
 /// The value stored under a key, unless its time is over.

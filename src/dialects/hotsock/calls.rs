@@ -271,7 +271,7 @@ impl HotsockSession {
             from: self.visible_from(&real),
             channel: Name::from(&*real),
             message,
-            data: frames::reaction(&id, &reaction, is_added),
+            data: frames::reaction(&message.to_string(), &reaction, is_added),
             reaction: Name::from(&*reaction),
             is_added,
             user,
@@ -364,8 +364,8 @@ impl HotsockSession {
                     self.fail(doing.origin, &fault.on(&doing.sent), out);
                 }
             }
-            (What::MoreValues { channel, keys }, Reply::Values(values)) => {
-                self.more_values(channel, keys, &values, out);
+            (What::MoreValues { channel }, Reply::Values(values)) => {
+                self.more_values(channel, &values, out);
             }
             (what, reply) => self.read(&doing, what, reply, out),
         }

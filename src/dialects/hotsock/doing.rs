@@ -50,7 +50,7 @@ pub enum What {
     /// Values are listed.
     ListValues,
     /// The rest of a new subscription's values.
-    MoreValues { channel: Name, keys: crate::broker::state::Keys },
+    MoreValues { channel: Name },
     /// Messages are listed.
     ListMessages { channel: Name, expand: bool },
     /// Reactions are listed, of a message no older than that.

@@ -41,6 +41,7 @@ use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response
 use crate::auth::keyring::Keyring;
 use crate::auth::{App, Apps, Seat};
 use crate::base::name::Channel;
+use crate::base::time::UnixMillis;
 use crate::broker::{Event, Happening, Payload, Report};
 use crate::config::Config;
 use crate::config::webhooks::Webhooks;
@@ -73,6 +74,11 @@ impl Shared {
     /// A channel of the app, by the name that peers see.
     fn channel(&self, name: &str) -> Channel {
         Channel { app: self.app.index, name: names::to_broker(name, &self.app.settings.bridge) }
+    }
+
+    /// Until when a token that expires then is taken.
+    fn good_until(&self, expires: UnixMillis) -> UnixMillis {
+        UnixMillis(expires.0.saturating_add(self.settings.leeway.0))
     }
 
     /// Whether a channel of the broker's is one of this protocol's.

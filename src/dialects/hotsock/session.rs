@@ -79,6 +79,8 @@ pub(super) struct HotsockSession {
     pub(super) subscriptions_bytes: usize,
     /// Channels to subscribe without being asked, that have not been asked for yet.
     pub(super) autos: VecDeque<Name>,
+    /// Channels and the keys behind which their values go on, when the peer has taken those before.
+    pub(super) more: Vec<(Name, Name)>,
     /// Asked for and not heard of.
     pub(super) doing: Vec<Doing>,
     /// What waits for a subscription, by the channel's name, in order.
@@ -114,6 +116,7 @@ impl HotsockSession {
             pending: 0,
             subscriptions_bytes: 0,
             autos: VecDeque::new(),
+            more: Vec::new(),
             doing: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
@@ -328,7 +331,8 @@ impl HotsockSession {
     /// Asked whether the connection may be: its token is good for one.
     fn asked(&mut self, out: &mut Vec<Output>) {
         let Some(jti) = self.claims.jti.clone() else { return out.push(Output::Accept) };
-        let command = Command::UseOnce(self.shared.app.index, jti, self.claims.expires);
+        let until = self.shared.good_until(self.claims.expires);
+        let command = Command::UseOnce(self.shared.app.index, jti, until);
         let ticket = self.ticket();
         self.doing.push(Doing {
             ticket,
@@ -488,14 +492,14 @@ impl Session for HotsockSession {
             Input::Asked => self.asked(out),
             Input::Opened => self.opened(now, out),
             Input::Closed => self.closed(now, out),
-            // A subscription's filter hands nothing over, and a pong of the socket's is a frame like any other.
+            Input::Pong => self.ponged(out),
+            // A subscription's filter hands nothing over.
             Input::Text(_)
             | Input::Binary(_)
             | Input::Timer(_)
             | Input::Event(_)
             | Input::Body(_)
-            | Input::Found(..)
-            | Input::Pong => {}
+            | Input::Found(..) => {}
         }
     }
 

@@ -140,6 +140,7 @@ impl Bench {
                 Some(format!("close {} {}", farewell.code, farewell.text))
             }
             Output::Accept => Some("accept".into()),
+            Output::Ping => Some("ping".into()),
             Output::Respond(response) => Some(format!("respond {}", response.status)),
             Output::Count(_) => None,
             other => panic!("{other:?}"),

@@ -24,9 +24,9 @@ use crate::wire::json::same_value;
 /// Rights that were looked up last, kept per subscription.
 const RIGHTS_MAX: usize = 4;
 /// Values that are read at once for a new subscription.
-const VALUES_MAX: u32 = 100;
+const MORE_VALUES_MAX: u32 = 100;
 /// And their bytes.
-const VALUES_BYTES_MAX: u64 = 1 << 20;
+const MORE_BYTES_MAX: u64 = 512 << 10;
 
 /// A subscription, asked for or standing.
 pub(super) struct Subscription {
@@ -288,7 +288,9 @@ impl HotsockSession {
     pub(super) fn subscribe_automatically(&mut self, now: Now, out: &mut Vec<Output>) {
         let channels: Vec<Name> = self.claims.auto_subscribe().map(Name::from).collect();
         for channel in channels {
-            match self.add(&channel, &channel, None, true, now) {
+            let is_name = names::channel_fault(&channel);
+            let is_name = is_name.map_err(|text| Fault::new(Code::InvalidChannel, text));
+            match is_name.and_then(|()| self.add(&channel, &channel, None, true, now)) {
                 Ok(_) => self.autos.push_back(channel),
                 Err(fault) => self.fail(Origin::Socket, &fault.on(&channel), out),
             }
@@ -373,7 +375,8 @@ impl HotsockSession {
         match single.and_then(|it| Some((it.jti.clone()?, it.expires))) {
             Some((jti, expires)) => {
                 subscription.stage = Stage::Using(ticket);
-                let command = Command::UseOnce(self.shared.app.index, jti, expires);
+                let until = self.shared.good_until(expires);
+                let command = Command::UseOnce(self.shared.app.index, jti, until);
                 out.push(Output::Ask(ticket, command));
             }
             None => self.ask_subscribe(at, out),
@@ -486,13 +489,34 @@ impl HotsockSession {
             && let Some(last) = subscribed.values.last()
         {
             let name = Name::from(self.subscriptions[at].name());
-            let claims = self.subscriptions[at].claims.as_deref();
-            let keys = match (Rights { connect: &self.claims, subscribe: claims }).observes(&name) {
-                Observes::Some(keys) => keys,
-                Observes::Everything => Keys(Arc::new(AllKeys)),
-                Observes::Nothing => return,
-            };
-            self.ask_more_values(name, keys, last.key.clone(), out);
+            self.promise_more_values(name, last.key.clone(), out);
+        }
+    }
+
+    /// The keys that the standing subscription of a channel observes; none if it observes none.
+    fn observed(&self, channel: &str) -> Option<Keys> {
+        let claims = self.standing(channel)?.claims.as_deref();
+        match (Rights { connect: &self.claims, subscribe: claims }).observes(channel) {
+            Observes::Some(keys) => Some(keys),
+            Observes::Everything => Some(Keys(Arc::new(AllKeys))),
+            Observes::Nothing => None,
+        }
+    }
+
+    /// Lets the rest follow when the peer has taken what it was sent: its pong says so.
+    fn promise_more_values(&mut self, channel: Name, after: Name, out: &mut Vec<Output>) {
+        if self.more.is_empty() {
+            out.push(Output::Ping);
+        }
+        self.more.push((channel, after));
+    }
+
+    /// The peer has taken what it was sent.
+    pub(super) fn ponged(&mut self, out: &mut Vec<Output>) {
+        for (channel, after) in std::mem::take(&mut self.more) {
+            if let Some(keys) = self.observed(&channel) {
+                self.ask_more_values(channel, keys, after, out);
+            }
         }
     }
 
@@ -502,34 +526,27 @@ impl HotsockSession {
         let query = ValuesQuery {
             keys: None,
             after: Some(after),
-            admit: Some(keys.clone()),
-            values_max: VALUES_MAX,
-            bytes_max: VALUES_BYTES_MAX,
+            admit: Some(keys),
+            values_max: MORE_VALUES_MAX,
+            bytes_max: MORE_BYTES_MAX,
         };
         let command = Command::Values(self.channel(&channel), Box::new(query));
-        let what = What::MoreValues { channel: channel.clone(), keys };
+        let what = What::MoreValues { channel: channel.clone() };
         if let Err(fault) = self.ask(Origin::Socket, &channel, what, command, out) {
             self.fail(Origin::Socket, &fault.on(&channel), out);
         }
     }
 
     /// Some of the rest has come.
-    pub(super) fn more_values(
-        &mut self,
-        channel: Name,
-        keys: Keys,
-        values: &[Value],
-        out: &mut Vec<Output>,
-    ) {
-        if self.standing(&channel).is_none() {
-            return;
-        }
-        for value in values {
+    pub(super) fn more_values(&mut self, channel: Name, values: &[Value], out: &mut Vec<Output>) {
+        // Another subscription of the channel may stand by now, with other rights.
+        let Some(keys) = self.observed(&channel) else { return };
+        for value in values.iter().filter(|it| keys.0.admit(&it.key)) {
             out.push(Output::Text(frames::value_updated(&channel, value)));
         }
         // A page may be short because of its bytes: only an empty one is the last.
         if let Some(last) = values.last() {
-            self.ask_more_values(channel, keys, last.key.clone(), out);
+            self.promise_more_values(channel, last.key.clone(), out);
         }
     }
 

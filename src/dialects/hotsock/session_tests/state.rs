@@ -108,23 +108,42 @@ fn a_new_subscriber_starts_with_the_values_it_observes() {
         let words = it.grant_with(vec![value("a", "1"), value("b", "2")], true);
         assert_eq!(
             short(&words),
-            [
-                ".subscribed a",
-                ".channelStorageUpdated a a",
-                ".channelStorageUpdated a b",
-                "values #hotsock:a all after b",
-            ]
+            [".subscribed a", ".channelStorageUpdated a a", ".channelStorageUpdated a b", "ping",]
         );
+        // The rest follows when the peer has taken the first: whoever reads slowly is not buried under it.
+        assert_eq!(it.handle(Input::Pong), ["values #hotsock:a all after b"]);
         assert_eq!(
             words[1],
             r#"{"event":"hotsock.channelStorageUpdated","channel":"a","key":"a","data":1,"meta":{"uid":"7","umd":null}}"#
         );
         assert_eq!(
-            short(&it.reply(Reply::Values(vec![value("c", "3")]))),
-            [".channelStorageUpdated a c", "values #hotsock:a all after c"]
+            short(&it.reply(Reply::Values(vec![value("k", "3")]))),
+            [".channelStorageUpdated a k", "ping"]
         );
+        assert_eq!(it.handle(Input::Pong), ["values #hotsock:a all after k"]);
+        assert!(it.handle(Input::Pong).is_empty());
         assert!(it.reply(Reply::Values(vec![])).is_empty());
     }
+}
+
+#[test]
+fn the_rest_of_the_values_is_for_the_subscription_that_observes_them() {
+    let mut it =
+        Bench::new(r#"{"scope":"connect","uid":"42","channels":{"a":{"subscribe":true}}}"#);
+    let claims =
+        r#"{"scope":"subscribe","uid":"42","channels":{"a":{"storage":{"*":{"observe":true}}}}}"#;
+    let token = token(claims);
+    it.send(&format!(
+        r#"{{"event":"hotsock.subscribe","channel":"a","data":{{"token":"{token}"}}}}"#
+    ));
+    assert_eq!(short(&it.grant_with(vec![value("b", "1")], true)).last().unwrap(), "ping");
+    assert_eq!(it.handle(Input::Pong), ["values #hotsock:a all after b"]);
+    let asked = it.asks.pop_front();
+    it.send(r#"{"event":"hotsock.unsubscribe","channel":"a"}"#);
+    assert_eq!(it.one(r#"{"event":"hotsock.subscribe","channel":"a"}"#), "+#hotsock:a lane 10");
+    assert_eq!(short(&it.grant()), [".subscribed a"]);
+    it.asks.push_front(asked.unwrap());
+    assert!(it.reply(Reply::Values(vec![value("c", "2")])).is_empty());
 }
 
 #[test]
