@@ -17,14 +17,21 @@ impl Alphabet {
         }
     }
 
-    fn character(self, digit: u32) -> char {
+    fn character(self, digit: u32) -> u8 {
         let digit = (digit & 63) as u8;
-        char::from(match digit {
+        match digit {
             0..26 => b'A' + digit,
             26..52 => b'a' + (digit - 26),
             52..62 => b'0' + (digit - 52),
             _ => self.last()[usize::from(digit - 62)],
-        })
+        }
+    }
+
+    /// The characters of up to three bytes, one more than there are bytes.
+    fn characters(self, group: &[u8]) -> impl Iterator<Item = u8> + use<> {
+        let word = group.iter().fold(0, |word, &byte| word << 8 | u32::from(byte))
+            << (8 * (3 - group.len()));
+        (0..=group.len()).map(move |i| self.character(word >> (18 - 6 * i)))
     }
 
     fn digit(self, character: u8) -> Option<u32> {
@@ -42,10 +49,15 @@ impl Alphabet {
 pub fn encode(out: &mut String, bytes: &[u8], alphabet: Alphabet) {
     out.reserve(bytes.len().div_ceil(3) * 4);
     for group in bytes.chunks(3) {
-        let word = group.iter().fold(0, |word, &byte| word << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
-        for i in 0..=group.len() {
-            out.push(alphabet.character(word >> (18 - 6 * i)));
+        out.extend(alphabet.characters(group).map(char::from));
+    }
+}
+
+/// Writes bytes in Base64 of the standard alphabet into `out`, whose padding the caller has put there.
+pub fn fill(out: &mut [u8], bytes: &[u8]) {
+    for (group, out) in bytes.chunks(3).zip(out.chunks_mut(4)) {
+        for (digit, character) in out.iter_mut().zip(Alphabet::Standard.characters(group)) {
+            *digit = character;
         }
     }
 }
@@ -94,6 +106,23 @@ mod tests {
                 assert_eq!(out, text);
                 assert_eq!(decode(text.as_bytes(), alphabet).as_deref(), Some(bytes), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn base64_of_the_specification() {
+        // RFC 4648, section 10.
+        for (text, want) in [
+            ("", ""),
+            ("f", "Zg=="),
+            ("fo", "Zm8="),
+            ("foo", "Zm9v"),
+            ("foob", "Zm9vYg=="),
+            ("foobar", "Zm9vYmFy"),
+        ] {
+            let mut out = vec![b'='; want.len()];
+            fill(&mut out, text.as_bytes());
+            assert_eq!(out, want.as_bytes());
         }
     }
 

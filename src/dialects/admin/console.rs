@@ -22,9 +22,9 @@ use crate::dialects::{
     Dialect, Facts, Farewell, Input, LaneKind, Lanes, Opening, Output, Request, Response, Session,
 };
 use crate::observe::{CloseReason, Counter, Metrics, Process, exposition};
+use crate::wire::base64;
 use crate::wire::http::query;
 use crate::wire::json::{self, Raw};
-use crate::wire::websocket::handshake::base64;
 
 /// Channels one answer lists.
 const CHANNELS_MAX: usize = 1000;
@@ -449,7 +449,7 @@ impl Shared {
                 format!(",\"lane\":{number},\"kind\":\"{kind}\",\"bytes\":\"").as_bytes(),
             );
             let mut text = vec![b'='; frame.len().div_ceil(3) * 4];
-            base64(&frame, &mut text);
+            base64::fill(&mut text, &frame);
             out.extend_from_slice(&text);
             out.extend_from_slice(b"\"}");
         });

@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::auth::{App, Apps};
 use crate::base::ids::{Epoch, Serial};
+use crate::wire::base64::{self, Alphabet};
 
 /// How long a cursor may be that is looked at. Source: Sockudo's history API.
 pub const CURSOR_BYTES_MAX: usize = 16 << 10;
@@ -167,38 +168,15 @@ impl<'a> Rest<'a> {
     }
 }
 
-/// Base64 for addresses, without padding. Source: RFC 4648, section 5.
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
 fn encode(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let word = group.iter().fold(0, |word, &byte| word << 8 | u32::from(byte))
-            << (8 * (3 - group.len()));
-        for i in 0..=group.len() {
-            out.push(char::from(ALPHABET[(word >> (18 - 6 * i) & 63) as usize]));
-        }
-    }
+    let mut out = String::new();
+    base64::encode(&mut out, bytes, Alphabet::Url);
     out
 }
 
 fn decode(text: &str) -> Option<Vec<u8>> {
     // Some clients pad what is not padded.
-    let text = text.trim_end_matches('=');
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 2);
-    for group in text.as_bytes().chunks(4) {
-        if group.len() == 1 {
-            return None;
-        }
-        let mut word = 0;
-        for byte in group {
-            let digit = ALPHABET.iter().position(|it| it == byte)?;
-            word = word << 6 | digit as u32;
-        }
-        word <<= 6 * (4 - group.len());
-        out.extend_from_slice(&word.to_be_bytes()[1..group.len()]);
-    }
-    Some(out)
+    base64::decode(text.trim_end_matches('=').as_bytes(), Alphabet::Url)
 }
 
 #[cfg(test)]
@@ -220,7 +198,10 @@ mod tests {
         let apps = Apps::new(&[settings("1", "k", "s"), settings("2", "l", "t")]);
         let (one, two) = (apps.with_id("1").unwrap(), apps.with_id("2").unwrap());
         let text = cursor().write(one, "c");
-        assert!(text.bytes().all(|it| ALPHABET.contains(&it)), "{text}");
+        assert!(
+            text.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_')),
+            "{text}"
+        );
         assert_eq!(Cursor::read(&text, &apps, one, "c"), Ok(cursor()));
         assert_eq!(Cursor::read(&format!("{text}=="), &apps, one, "c"), Ok(cursor()));
         assert_eq!(Cursor::read(&text, &apps, one, "d"), Err(CursorError::OtherChannel));

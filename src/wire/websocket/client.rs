@@ -1,7 +1,8 @@
 //! The client's side of the handshake, for the command line's own listener. Source: RFC 6455, section 4.1.
 
 use super::deflate::{OFFER, accepts};
-use super::handshake::{accept_key, base64};
+use super::handshake::accept_key;
+use crate::wire::base64;
 use crate::wire::http::client::{NotHttp, parse_response_head};
 use crate::wire::http::grammar::list_holds;
 use crate::wire::http::response::write_field;
@@ -9,7 +10,7 @@ use crate::wire::http::response::write_field;
 /// Makes the key of a handshake from 16 random bytes.
 pub fn key(random: [u8; 16]) -> [u8; 24] {
     let mut out = [b'='; 24];
-    base64(&random, &mut out);
+    base64::fill(&mut out, &random);
     out
 }
 
