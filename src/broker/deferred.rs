@@ -138,7 +138,8 @@ fn put_publish(out: &mut Writer, publish: &Publish) {
     out.flag(publish.guarded);
     out.flag(meta.is_some());
     if let Some(meta) = meta {
-        let Meta { message_id, extras, publisher, was_due } = &**meta;
+        // Nobody who schedules speaks for a client.
+        let Meta { message_id, extras, publisher, was_due, client_id: _ } = &**meta;
         out.name_if(message_id.as_ref());
         out.payload_if(extras.as_ref());
         out.payload_if(publisher.as_ref());
@@ -195,6 +196,7 @@ fn take_publish(rest: &mut Reader, app: AppIndex) -> Option<Publish> {
             extras: rest.payload_if()?,
             publisher: rest.payload_if()?,
             was_due: rest.number_if()?.map(UnixMillis),
+            client_id: None,
         })),
         false => None,
     };
@@ -376,6 +378,7 @@ mod tests {
                     extras: Some(json("{}")),
                     publisher: Some(json(r#"{"uid":"ann"}"#)),
                     was_due: Some(UnixMillis(8)),
+                    client_id: None,
                 }),
                 retain: Some(Keep::For(Millis(u64::MAX))),
                 report: Some(json(r#"{"trigger":"server.http"}"#)),

@@ -21,8 +21,8 @@ use super::slots::Slots;
 use super::state::SchedulesQuery;
 use super::table::{Keyed, Table};
 use super::{
-    Channel, Command, Delivery, Down, Event, Filter, Happening, Member, Refusal, Reply, Subscribe,
-    Subscribed, Up, Verdict,
+    Channel, Command, Delivery, Down, Event, Filter, Happening, Member, Parting, Refusal, Reply,
+    Subscribe, Subscribed, Up, Verdict,
 };
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::name::Name;
@@ -195,12 +195,21 @@ impl Edge {
             | Command::Retained(channel, _)
             | Command::FindRetained(channel, _)
             | Command::Values(channel, _)
+            | Command::Latest(channel, _)
+            | Command::Versions(channel, _)
+            | Command::Annotations(channel, _)
+            | Command::Summaries(channel)
             | Command::Control(channel, _) => self.slots.home_of(channel),
             Command::Unsubscribe(channel) => return self.unsubscribe(from, channel, out),
             Command::Refilter(channel, filter) => return self.refilter(from, channel, filter),
             Command::Survey { shard, .. } => *shard,
             Command::React(react) => self.slots.home_of(&react.channel),
             Command::SetValue(set) => self.slots.home_of(&set.channel),
+            Command::Mutate(mutate) => self.slots.home_of(&mutate.channel),
+            Command::Annotate(annotate) => self.slots.home_of(&annotate.channel),
+            Command::Spend(app, spend) => {
+                self.slots.home_of(&Channel { app: *app, name: spend.name.clone() })
+            }
             Command::Schedule(schedule) => self.slots.home_of(schedule.what.channel()),
             // What is the whole app's has a home, too, the same at every ask.
             Command::Schedules(SchedulesQuery { app, .. }) | Command::CancelSchedule(app, _) => {
@@ -222,14 +231,19 @@ impl Edge {
     }
 
     /// Ends everything of a connection, for when it is gone.
-    pub fn close(&mut self, connection: ConnectionId, out: &mut Vec<(ShardId, Up)>) {
+    pub fn close(
+        &mut self,
+        connection: ConnectionId,
+        parting: Parting,
+        out: &mut Vec<(ShardId, Up)>,
+    ) {
         let Some(entry) = self.enter(connection) else { return };
         let mut rest = std::mem::replace(&mut entry.first, CLOSED);
         while rest != NONE && rest != CLOSED {
             let number = rest;
             rest = self.subscriptions[number].next;
             // Of one that is not answered yet, the answer finds the connection gone and goes back.
-            self.end(number, out);
+            self.end(number, parting, out);
         }
     }
 
@@ -242,7 +256,7 @@ impl Edge {
                     && let Some(number) = self.find_refused(to, ticket)
                 {
                     self.unchain(number);
-                    self.end(number, out);
+                    self.end(number, Parting::Unsubscribed, out);
                 }
                 sink.answer(to, ticket, reply);
             }
@@ -359,10 +373,13 @@ impl Edge {
         let asked = self.find_granted(to, ticket, &granted.channel);
         let Some(number) = asked.filter(|&it| self.subscriptions[it].stage == Stage::Pending)
         else {
-            out.push((self.slots.home_of(&granted.channel), Up::Detach(granted)));
+            out.push((
+                self.slots.home_of(&granted.channel),
+                Up::Detach(granted, Parting::Unsubscribed),
+            ));
             if let Some(number) = asked {
                 self.unchain(number);
-                self.end(number, out);
+                self.end(number, Parting::Unsubscribed, out);
                 sink.answer(to, ticket, Reply::Refused(Refusal::Cancelled));
             }
             return;
@@ -452,7 +469,7 @@ impl Edge {
             return;
         }
         self.unchain(number);
-        self.end(number, out);
+        self.end(number, Parting::Unsubscribed, out);
     }
 
     fn refilter(&mut self, from: ConnectionId, channel: &Channel, filter: &Arc<Filter>) {
@@ -478,7 +495,7 @@ impl Edge {
     }
 
     /// Ends a subscription that is in no chain any more, and tells the home if it was active.
-    fn end(&mut self, number: u32, out: &mut Vec<(ShardId, Up)>) {
+    fn end(&mut self, number: u32, parting: Parting, out: &mut Vec<(ShardId, Up)>) {
         let ended = self.subscriptions.remove(number);
         let found =
             self.numbers.find_entry(self.slots.mix(ended.slot, ended.channel), |&it| it == number);
@@ -512,7 +529,8 @@ impl Edge {
                 silent: ended.silent,
                 ..Subscribe::new(heard.channel.clone(), ended.lane)
             };
-            out.push((self.slots.home_of(&detach.channel), Up::Detach(Box::new(detach))));
+            let home = self.slots.home_of(&detach.channel);
+            out.push((home, Up::Detach(Box::new(detach), parting)));
         }
         heard.subscriptions -= 1;
         if heard.subscriptions == 0 {

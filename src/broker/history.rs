@@ -398,6 +398,7 @@ mod tests {
             is_newest_first: true,
             events_max: 3,
             bytes_max: 1000,
+            is_latest: false,
         };
         let oldest_first = PageQuery { is_newest_first: false, ..all };
         let page = |query: &PageQuery, oldest| {

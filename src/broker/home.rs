@@ -428,7 +428,9 @@ impl Home {
                 let asker = Asker { shard: from_shard, to: from, ticket };
                 self.ask(asker, command, now, render, out);
             }
-            Up::Detach(ended) => self.detach(&ended, from_shard, now, render, out),
+            Up::Detach(ended, parting) => {
+                self.detach(&ended, parting, from_shard, now, render, out)
+            }
         }
     }
 

@@ -43,8 +43,23 @@ pub enum Up {
         /// What it asks.
         command: Command,
     },
-    /// A subscription ended. Carries what its home counted, so that the home keeps no connections.
-    Detach(Box<Subscribe>),
+    /// A subscription ended, and how. Carries what its home counted, so that the home keeps no connections.
+    Detach(Box<Subscribe>, Parting),
+}
+
+/// How a subscription ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// Its connection did not want it any more.
+    Unsubscribed,
+    /// Its connection was closed, as its peer or we said it would be.
+    Closed,
+    /// Its connection was lost without a word.
+    Lost,
+    /// Its connection was not heard of in time.
+    Silent,
+    /// Its connection was ended because someone asked for that.
+    Forced,
 }
 
 /// Answers and deliveries on their way to an edge.

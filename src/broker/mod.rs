@@ -16,6 +16,7 @@ mod mail;
 mod members;
 #[cfg(test)]
 mod model;
+mod past;
 mod pool;
 mod record;
 #[cfg(test)]
@@ -27,10 +28,16 @@ mod shelved;
 pub mod slots;
 pub mod state;
 mod table;
+pub mod versioned;
 
-pub use self::mail::{Delivery, Down, Render, Up};
+pub use self::history::ReplayMax;
+pub use self::mail::{Delivery, Down, Parting, Render, Up};
+pub use self::past::{
+    Gap, GapReason, Mode, Page, PageQuery, Position, Purged, Replay, Start, Stream,
+};
 pub use self::refusal::Refusal;
 pub use self::state::{Keep, Report};
+pub use crate::store::PurgeTo;
 
 use std::fmt;
 use std::sync::Arc;
@@ -222,8 +229,18 @@ pub enum Happening {
     MemberRemoved(Arc<Presence>),
     /// A value that the channel keeps was set, cleared, or its time was over.
     ValueChanged(Arc<state::ValueChange>),
+    /// A message that was published before is another now.
+    Mutated(Arc<versioned::Mutated>),
+    /// Something was said about a message, or taken back.
+    Annotated(Arc<versioned::Annotated>),
+    /// What is said about a message, all together, is another now.
+    Summarized(Arc<versioned::Summarized>),
     /// How many subscriptions there are now.
     SubscriptionCount(u64),
+    /// The first subscription that counts began.
+    Occupied,
+    /// The last subscription that counts ended.
+    Vacated,
     /// Not for the wire: a request to the sessions subscribed here. Delivered as `Input::Event`.
     Control(Control),
 }
@@ -248,15 +265,8 @@ pub struct Meta {
     pub publisher: Option<Payload>,
     /// When it was to be published, where that was so long before that its subscribers should know.
     pub was_due: Option<UnixMillis>,
-}
-
-/// A place in a channel's history.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// Which life of the channel.
-    pub epoch: Epoch,
-    /// After this event of it; 0: before the first.
-    pub serial: Serial,
+    /// The client that its publisher speaks for: who owns it, where only owners may change a message.
+    pub client_id: Option<Name>,
 }
 
 /// One thing that happened, ordered: what the home renders and the edges deliver.
@@ -355,156 +365,25 @@ pub enum Command {
     /// Use something that is good for one use in an app: [`Reply::Done`], or refused with [`Refusal::Used`]. Remembered
     /// until it is no good any more anyway.
     UseOnce(AppIndex, Name, UnixMillis),
+    /// Give a message another version: [`Reply::Published`] with the serial and the id of the version, or refused.
+    Mutate(Box<versioned::Mutate>),
+    /// Read a message as it is now: [`Reply::Versions`] with that one, or refused with [`Refusal::NotFound`].
+    Latest(Channel, versioned::MessageRef),
+    /// Read a message's versions: [`Reply::Versions`], or refused with [`Refusal::NotFound`].
+    Versions(Channel, Box<versioned::VersionsQuery>),
+    /// Say something about a message, or take it back: [`Reply::Published`] with the serial and the id of the
+    /// annotation, or refused.
+    Annotate(Box<versioned::Annotate>),
+    /// Read what was said about a message, one by one: [`Reply::Annotations`], or refused with [`Refusal::NotFound`].
+    Annotations(Channel, Box<versioned::AnnotationsQuery>),
+    /// Read what is said about a channel's messages, all together, for who begins to listen: [`Reply::Summaries`].
+    Summaries(Channel),
+    /// Use some of what a name of an app may use within a time: [`Reply::Spent`].
+    Spend(AppIndex, Box<Spend>),
     /// Hand words to another connection's session, as `Input::Call`: [`Reply::Returned`] with what it says, or
     /// refused with [`Refusal::NoConnection`]. A session of another dialect may never answer. The connection's shard
     /// must be one of ours.
     Call(ConnectionId, Bytes),
-}
-
-pub use self::history::ReplayMax;
-pub use crate::store::PurgeTo;
-
-/// Which part of a channel's history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageQuery {
-    /// Only if the channel still is in this epoch; else [`Refusal::EpochChanged`].
-    pub epoch: Option<Epoch>,
-    /// This event or a later one.
-    pub from: Serial,
-    /// This event or an earlier one; none: up to the newest.
-    pub to: Option<Serial>,
-    /// Ordered at this time or later.
-    pub from_at: Option<UnixMillis>,
-    /// Ordered at this time or earlier.
-    pub to_at: Option<UnixMillis>,
-    /// The newest first.
-    pub is_newest_first: bool,
-    /// Events, at most; at least 1.
-    pub events_max: u32,
-    /// Bytes of names and data, at most; one event comes even if it is larger.
-    pub bytes_max: u64,
-}
-
-/// Events of a channel's history.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// What is kept of the channel.
-    pub stream: Stream,
-    /// In the order asked for.
-    pub events: Vec<Arc<Event>>,
-    /// There are more within the bounds of what was asked.
-    pub has_more: bool,
-}
-
-/// How a channel's events are kept; what an acknowledgement means.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Not at all: ordered and queued for fan-out.
-    #[default]
-    None,
-    /// In memory, within bounds: the same, and there for who asks while the process runs.
-    Memory,
-    /// On disk: synced there first, then queued for fan-out.
-    Durable,
-}
-
-impl Mode {
-    /// As settings and answers spell it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Memory => "memory",
-            Self::Durable => "durable",
-        }
-    }
-}
-
-/// What is kept of a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stream {
-    /// How it is kept.
-    pub mode: Mode,
-    /// Which life of the channel.
-    pub epoch: Epoch,
-    /// The newest event's serial, whether it is still kept or not; 0 before the first.
-    pub newest: Serial,
-    /// The oldest kept event's serial; `newest + 1` if none is kept.
-    pub oldest: Serial,
-    /// When the oldest kept one was ordered; none if none is kept.
-    pub oldest_at: Option<UnixMillis>,
-    /// When the newest one was ordered, if it is kept.
-    pub newest_at: Option<UnixMillis>,
-    /// Bytes of the events kept.
-    pub bytes: u64,
-}
-
-impl Stream {
-    /// How many events are kept.
-    pub fn events(&self) -> u64 {
-        (self.newest.0 + 1).saturating_sub(self.oldest.0)
-    }
-
-    /// The place after its newest event.
-    pub fn position(&self) -> Position {
-        Position { epoch: self.epoch, serial: self.newest }
-    }
-}
-
-/// Where in a channel's history a subscription begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// With what comes next.
-    #[default]
-    Now,
-    /// With exactly what came after a position.
-    After(Position),
-    /// With so many of the newest events.
-    Events(u32),
-    /// With what was ordered within so long before now.
-    Since(Millis),
-}
-
-/// Events of the past, oldest first, that end exactly where the live ones begin.
-#[derive(Clone, Debug)]
-pub struct Replay {
-    /// The place after the last of them.
-    pub position: Position,
-    /// What came.
-    pub events: Vec<Arc<Event>>,
-    /// They were read from disk, at least in part.
-    pub is_cold: bool,
-    /// There were more that are not kept any more.
-    pub is_cut_by_retention: bool,
-    /// There are more than may be replayed at once.
-    pub is_cut_by_limit: bool,
-}
-
-/// Why what came after a position cannot be told exactly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gap {
-    /// Why.
-    pub reason: GapReason,
-    /// What was asked for.
-    pub asked: Position,
-    /// What is kept of the channel, where that is known.
-    pub stream: Option<Stream>,
-}
-
-/// Why a position cannot be continued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GapReason {
-    /// The channel keeps no history.
-    NotKept,
-    /// The channel began another life since.
-    EpochChanged,
-    /// Events after it are not kept any more.
-    Expired,
-    /// The channel has not come that far.
-    Ahead,
-    /// More came since than may be replayed at once: read the history page by page.
-    TooMuch,
-    /// The store cannot be asked now.
-    Unavailable,
 }
 
 /// A subscription, as asked for.
@@ -532,6 +411,8 @@ pub struct Subscribe {
     pub filter: Option<Arc<Filter>>,
     /// Where it begins.
     pub start: Start,
+    /// How long its member stays when the connection is lost without a word; zero: not at all.
+    pub lease: Millis,
 }
 
 impl Subscribe {
@@ -549,6 +430,7 @@ impl Subscribe {
             announce_count: false,
             filter: None,
             start: Start::Now,
+            lease: Millis(0),
         }
     }
 }
@@ -684,6 +566,36 @@ pub enum Reply {
     Schedules(Vec<state::Scheduled>),
     /// What the other session said.
     Returned(Bytes),
+    /// Versions of a message, in the order asked for.
+    Versions(versioned::Versions),
+    /// What was said about a message, oldest first.
+    Annotations(versioned::Annotations),
+    /// What is said about a channel's messages, all together, in the order of the messages.
+    Summaries(Vec<Arc<versioned::Summarized>>),
+    /// How much is left.
+    Spent(Spent),
+}
+
+/// One use of something that may be used so often within a time.
+#[derive(Clone, Debug)]
+pub struct Spend {
+    /// What is used; every shard counts the uses of a name together.
+    pub name: Name,
+    /// How often it may be used within `window`; at least 1.
+    pub uses_max: u32,
+    /// The time; it begins with the first use.
+    pub window: Millis,
+}
+
+/// What came of a [`Spend`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// It may be used.
+    pub is_within: bool,
+    /// How often it may be used after this, within the time.
+    pub left: u32,
+    /// When the time is over, and it begins anew.
+    pub renews_in: Millis,
 }
 
 /// What a publisher is told.
@@ -718,19 +630,6 @@ impl Published {
             is_repeated: false,
         }
     }
-}
-
-/// What a purge or a reset did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purged {
-    /// The epoch before.
-    pub epoch_before: Epoch,
-    /// What is kept now.
-    pub stream: Stream,
-    /// Events that are gone.
-    pub events: u64,
-    /// And their bytes.
-    pub bytes: u64,
 }
 
 /// What a new subscriber is told.

@@ -280,8 +280,14 @@ impl Sink for Sessions {
                 Happening::MemberAdded(it) => {
                     assert!(heard.users.insert(it.member.user_id.to_string()));
                 }
-                // Nobody here asks for either.
-                Happening::MemberUpdated(_) | Happening::ValueChanged(_) => unreachable!(),
+                // Nobody here asks for any of these.
+                Happening::MemberUpdated(_)
+                | Happening::ValueChanged(_)
+                | Happening::Mutated(_)
+                | Happening::Annotated(_)
+                | Happening::Summarized(_)
+                | Happening::Occupied
+                | Happening::Vacated => unreachable!(),
                 Happening::MemberRemoved(it) => assert!(heard.users.remove(&*it.member.user_id)),
                 Happening::SubscriptionCount(n) => {
                     assert_ne!(heard.count.replace(*n), Some(*n), "told without a change");
@@ -435,7 +441,7 @@ impl World {
     fn close(&mut self, key: (u16, u32)) {
         let Some(session) = self.sessions.open.remove(&key) else { return };
         let mut out = Vec::new();
-        self.edges[usize::from(key.0)].close(session.id, &mut out);
+        self.edges[usize::from(key.0)].close(session.id, crate::broker::Parting::Closed, &mut out);
         self.send(key.0, out);
     }
 

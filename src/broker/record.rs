@@ -22,6 +22,7 @@ const HAS_EXTRAS: u8 = 1 << 3;
 const HAS_TAGS: u8 = 1 << 4;
 const HAS_PUBLISHER: u8 = 1 << 5;
 const HAS_WAS_DUE: u8 = 1 << 6;
+const HAS_CLIENT: u8 = 1 << 7;
 
 /// Bytes that are no message, or of a layout this version does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub(super) fn encode(event: &Event) -> Bytes {
     let extras = event.meta.as_ref().and_then(|it| it.extras.as_ref());
     let publisher = event.meta.as_ref().and_then(|it| it.publisher.as_ref());
     let was_due = event.meta.as_ref().and_then(|it| it.was_due);
+    let client_id = event.meta.as_ref().and_then(|it| it.client_id.as_ref());
     let tags = event.tags.as_slice();
     let mut flags = 0;
     for (is_there, flag) in [
@@ -45,6 +47,7 @@ pub(super) fn encode(event: &Event) -> Bytes {
         (!tags.is_empty(), HAS_TAGS),
         (publisher.is_some(), HAS_PUBLISHER),
         (was_due.is_some(), HAS_WAS_DUE),
+        (client_id.is_some(), HAS_CLIENT),
     ] {
         flags |= if is_there { flag } else { 0 };
     }
@@ -62,6 +65,7 @@ pub(super) fn encode(event: &Event) -> Bytes {
     extras.iter().for_each(|it| part(&it.0));
     publisher.iter().for_each(|it| part(&it.0));
     was_due.iter().for_each(|it| part(&it.0.to_le_bytes()));
+    client_id.iter().for_each(|it| part(it.as_bytes()));
     for tag in tags {
         part(tag.name.as_bytes());
         part(tag.value.as_bytes());
@@ -95,6 +99,7 @@ pub(super) fn decode(
     let extras = optional(HAS_EXTRAS)?.map(Payload);
     let publisher = optional(HAS_PUBLISHER)?.map(Payload);
     let was_due = optional(HAS_WAS_DUE)?.map(|it| time(&it)).transpose()?;
+    let client_id = optional(HAS_CLIENT)?.map(|it| text(&it)).transpose()?;
     let mut tags = Vec::new();
     if flags & HAS_TAGS != 0 {
         while let Ok(name) = part() {
@@ -106,7 +111,7 @@ pub(super) fn decode(
     }
     let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
     let sender = (flags & HAS_SENDER != 0).then_some(Sender { connection: nobody, user_id });
-    let meta = Meta { message_id, extras, publisher, was_due };
+    let meta = Meta { message_id, extras, publisher, was_due, client_id };
     Ok(Event {
         channel: channel.clone(),
         serial: record.serial,
@@ -162,6 +167,7 @@ mod tests {
                     extras: Some(json("1")),
                     publisher: Some(json("null")),
                     was_due: Some(UnixMillis(u64::MAX)),
+                    client_id: Some("c".into()),
                 }),
             ] {
                 for tags in [vec![], vec![tag("a", ""), tag("", "b"), tag("a", "c")]] {

@@ -321,7 +321,10 @@ impl Scene {
     fn detach(&mut self, n: usize) {
         let channel = channel(self.clients[n].channel);
         let home = self.slots.home_of(&channel).index();
-        let up = Up::Detach(Box::new(Subscribe::new(channel, LaneId(0))));
+        let up = Up::Detach(
+            Box::new(Subscribe::new(channel, LaneId(0))),
+            crate::broker::Parting::Unsubscribed,
+        );
         let mut out = Vec::new();
         let shard = Self::connection(n).shard;
         self.homes[home].handle(up, shard, self.now, &Nothing, &mut out);
@@ -633,6 +636,7 @@ impl Scene {
                 is_newest_first: false,
                 events_max: 7,
                 bytes_max: 1 << 20,
+                is_latest: false,
             };
             // A refusal means that the store failed under it: again.
             let page = (0..100).find_map(|_| {

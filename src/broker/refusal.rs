@@ -51,6 +51,17 @@ pub enum Refusal {
     Used,
     /// There is no such connection (any more).
     NoConnection,
+    /// Only who published or said it may do that.
+    NotOwner,
+    /// Something can be added only to data that is text, and the message's is not.
+    NotText,
+    /// The message's data would be larger than it may be.
+    DataTooLarge {
+        /// Bytes it would have.
+        bytes: usize,
+        /// Bytes it may have.
+        bytes_max: usize,
+    },
 }
 
 impl Refusal {
@@ -92,6 +103,11 @@ impl Refusal {
             Self::NotFound => "there is nothing of that id, or not any more".into(),
             Self::Used => "it was used before and is good for one use".into(),
             Self::NoConnection => "there is no such connection, or not any more".into(),
+            Self::NotOwner => "only who published it may do that".into(),
+            Self::NotText => "text can be appended only to a message whose data is a string".into(),
+            Self::DataTooLarge { bytes, bytes_max } => {
+                format!("the message's data would have {bytes} bytes, and may have {bytes_max}")
+            }
         }
     }
 }

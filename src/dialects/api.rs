@@ -76,7 +76,9 @@ pub(super) fn refused(refusal: broker::Refusal) -> Response {
         It::EpochChanged => (400, "invalid_input"),
         It::KeyReused | It::Used => (409, "conflict"),
         It::NotFound | It::NoConnection => (404, "not_found"),
-        It::NotSubscribed | It::MembersTooLarge { .. } => (403, "forbidden"),
+        It::NotSubscribed | It::MembersTooLarge { .. } | It::NotOwner => (403, "forbidden"),
+        It::NotText => (400, "invalid_input"),
+        It::DataTooLarge { .. } => (413, "payload_too_large"),
         It::StoreBusy | It::KeysFull { .. } => (503, "backpressure"),
         It::StoreFull
         | It::StoreFailed

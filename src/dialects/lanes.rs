@@ -95,7 +95,11 @@ impl Render for Lanes {
                 return Some(smaller.finish(Opcode::Text, Compression::Deflated));
             }
         }
-        Some(frame.finish(Opcode::Text, Compression::Plain))
+        let opcode = match lane.kind {
+            LaneKind::Binary => Opcode::Binary,
+            _ => Opcode::Text,
+        };
+        Some(frame.finish(opcode, Compression::Plain))
     }
 }
 

@@ -100,6 +100,8 @@ pub enum LaneKind {
     Text,
     /// One WebSocket text message, compressed with permessage-deflate, no context takeover.
     TextDeflate,
+    /// One WebSocket binary message.
+    Binary,
     /// Not at all: its sessions are handed the events, as `Input::Event`.
     Session,
 }

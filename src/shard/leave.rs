@@ -82,7 +82,7 @@ impl Shard {
             c.session = None;
         }
         let mut ups = std::mem::take(&mut self.ups);
-        self.edge.close(c.id, &mut ups);
+        self.edge.close(c.id, crate::broker::Parting::Closed, &mut ups);
         self.send_ups(&mut ups);
         self.ups = ups;
         for kind in 0..connection::TIMERS as u8 {

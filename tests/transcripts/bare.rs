@@ -280,7 +280,7 @@ impl Bare {
                     peer.heard.push_back(Heard::Closed(farewell.code, farewell.text.into_owned()));
                     peer.session = None;
                     peer.timers.clear();
-                    edge.close(id, &mut ups);
+                    edge.close(id, ringmain::broker::Parting::Closed, &mut ups);
                     break;
                 }
                 Output::Inquire(ticket, inquiry) => {
@@ -423,7 +423,7 @@ impl Bare {
         self.handle(id, Input::Closed);
         self.peers.remove(&id);
         let mut ups = Vec::new();
-        self.edges[id.shard.index()].close(id, &mut ups);
+        self.edges[id.shard.index()].close(id, ringmain::broker::Parting::Closed, &mut ups);
         self.post(id.shard, ups);
         self.settle();
     }

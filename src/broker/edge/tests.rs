@@ -2,7 +2,7 @@ use super::*;
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, Serial};
 use crate::base::time::{Nanos, UnixMillis};
-use crate::broker::{Control, Description, Tags};
+use crate::broker::{Control, Description, Parting, Tags};
 
 const SHARD: ShardId = ShardId(1);
 
@@ -127,7 +127,7 @@ impl Bench {
     fn taken(&mut self) -> (Vec<&'static str>, Vec<String>) {
         let up = self.up.drain(..).map(|(_, up)| match up {
             Up::Ask { .. } => "ask",
-            Up::Detach(_) => "detach",
+            Up::Detach(..) => "detach",
         });
         (up.collect(), std::mem::take(&mut self.heard.0))
     }
@@ -181,7 +181,7 @@ fn a_cancelled_subscription_goes_straight_back() {
     bench.grant(id(0, 1), 2, 2, false);
     bench.deliver(count(), None);
     bench.check(&[], &["0.1 ticket 2: subscribed after 4", "lane 2 b\"f\" to [0]"]);
-    bench.edge.close(id(0, 1), &mut bench.up);
+    bench.edge.close(id(0, 1), Parting::Closed, &mut bench.up);
     bench.check(&["detach"], &[]);
     bench.check_empty();
 }
@@ -209,10 +209,10 @@ fn a_refused_subscription_leaves_nothing() {
 fn a_closed_connection_leaves_nothing_and_gets_nothing() {
     let mut bench = Bench::new();
     bench.subscribe(id(0, 1), 1, 0, false);
-    bench.edge.close(id(0, 1), &mut bench.up);
+    bench.edge.close(id(0, 1), Parting::Closed, &mut bench.up);
     bench.check_empty();
     // Closed twice, and asked for after the end.
-    bench.edge.close(id(0, 1), &mut bench.up);
+    bench.edge.close(id(0, 1), Parting::Closed, &mut bench.up);
     bench.subscribe(id(0, 1), 2, 0, false);
     bench.check(&["ask"], &[]);
     // The slot's next owner uses the same ticket, which is not theirs to take.
@@ -221,7 +221,7 @@ fn a_closed_connection_leaves_nothing_and_gets_nothing() {
     bench.check(&["ask", "detach"], &[]);
     bench.grant(id(0, 2), 1, 0, false);
     bench.check(&[], &["0.2 ticket 1: subscribed after 4"]);
-    bench.edge.close(id(0, 2), &mut bench.up);
+    bench.edge.close(id(0, 2), Parting::Closed, &mut bench.up);
     bench.check_empty();
 }
 
@@ -261,8 +261,8 @@ fn a_connection_leaves_its_other_subscriptions_alone() {
     bench.unsubscribe(id(0, 1));
     bench.deliver(count(), None);
     bench.check(&["detach"], &["lane 0 b\"f\" to [4, 2]", "lane 1 b\"f\" to [1, 3]"]);
-    bench.edge.close(id(4, 1), &mut bench.up);
-    bench.edge.close(id(2, 1), &mut bench.up);
+    bench.edge.close(id(4, 1), Parting::Closed, &mut bench.up);
+    bench.edge.close(id(2, 1), Parting::Closed, &mut bench.up);
     bench.deliver(count(), None);
     bench.check(&["detach", "detach"], &["lane 1 b\"f\" to [1, 3]"]);
 }

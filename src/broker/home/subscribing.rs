@@ -7,7 +7,8 @@ use crate::base::time::Now;
 use crate::broker::members::Members;
 use crate::broker::state::Value;
 use crate::broker::{
-    Down, Gap, Happening, Refusal, Render, Renew, Replay, Reply, Start, Subscribe, Subscribed,
+    Down, Gap, Happening, Parting, Refusal, Render, Renew, Replay, Reply, Start, Subscribe,
+    Subscribed,
 };
 
 /// What a subscription begins with.
@@ -158,6 +159,7 @@ impl Home {
     pub(super) fn detach(
         &mut self,
         ended: &Subscribe,
+        _parting: Parting,
         from_shard: ShardId,
         now: Now,
         render: &dyn Render,

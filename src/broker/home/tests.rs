@@ -106,7 +106,8 @@ impl Bench {
         let (verb, words) = rest.split_once(' ').unwrap_or((rest, ""));
         match verb {
             "subscribe" => self.ask(shard, Command::Subscribe(subscription(words))),
-            "detach" => self.mail(shard, Up::Detach(subscription(words))),
+            "detach" => self
+                .mail(shard, Up::Detach(subscription(words), crate::broker::Parting::Unsubscribed)),
             "publish" => self.ask(shard, Command::Publish(message(words))),
             "renew" => {
                 let Subscribe { channel, member, members_bytes_max, .. } = *subscription(words);
@@ -166,6 +167,7 @@ fn show((shard, down): &(ShardId, Down)) -> String {
                 Happening::MemberRemoved(it) => format!("removed {}", it.member.user_id),
                 Happening::SubscriptionCount(n) => format!("count {n}"),
                 Happening::Control(control) => format!("{control:?}"),
+                other => format!("{other:?}"),
             };
             let lanes: Vec<_> = delivery.frames.iter().map(|(lane, _)| lane.0).collect();
             format!("{what} {lanes:?}")

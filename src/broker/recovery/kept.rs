@@ -260,7 +260,10 @@ impl Scene {
         self.clients[n].stage = ClientStage::Away;
         let channel = channel(self.clients[n].channel);
         let home = self.slots.home_of(&channel).index();
-        let up = Up::Detach(Box::new(Subscribe::new(channel, LaneId(0))));
+        let up = Up::Detach(
+            Box::new(Subscribe::new(channel, LaneId(0))),
+            crate::broker::Parting::Unsubscribed,
+        );
         let mut out = Vec::new();
         let shard = Self::connection(n).shard;
         self.homes[home].handle(up, shard, self.now, &Reporter, &mut out);

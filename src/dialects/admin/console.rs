@@ -418,7 +418,14 @@ impl Shared {
             Happening::ValueChanged(it) => {
                 ("value_changed", it.data.as_ref().map_or(0, |data| data.0.len()))
             }
+            Happening::Mutated(it) => {
+                ("message_mutated", it.data.as_ref().map_or(0, |data| data.0.len()))
+            }
+            Happening::Annotated(_) => ("message_annotated", 0),
+            Happening::Summarized(it) => ("annotations_summarized", it.summary.0.len()),
             Happening::SubscriptionCount(_) => ("subscription_count", 0),
+            Happening::Occupied => ("channel_occupied", 0),
+            Happening::Vacated => ("channel_vacated", 0),
             Happening::Control(_) => ("control", 0),
         };
         let mut out =
@@ -443,6 +450,7 @@ impl Shared {
             let kind = match kind {
                 LaneKind::Text => "text",
                 LaneKind::TextDeflate => "text-deflate",
+                LaneKind::Binary => "binary",
                 LaneKind::Session => "session",
             };
             out.extend_from_slice(

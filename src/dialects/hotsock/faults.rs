@@ -212,7 +212,10 @@ impl From<Refusal> for Fault {
             | Refusal::EpochChanged
             | Refusal::KeyReused
             | Refusal::Used
-            | Refusal::NoConnection => Code::Internal,
+            | Refusal::NoConnection
+            | Refusal::NotOwner
+            | Refusal::NotText
+            | Refusal::DataTooLarge { .. } => Code::Internal,
         };
         // The engine's words for it speak of keys that this protocol does not have.
         let text = match refusal {

@@ -137,7 +137,14 @@ pub fn render(event: &Event, observes: bool, out: &mut Vec<u8>) -> bool {
         Happening::MemberAdded(it) => member("hotsock.memberAdded", channel, it, out),
         Happening::MemberUpdated(it) => member("hotsock.memberUpdated", channel, it, out),
         Happening::MemberRemoved(it) => member("hotsock.memberRemoved", channel, it, out),
-        Happening::ValueChanged(_) | Happening::SubscriptionCount(_) | Happening::Control(_) => {
+        Happening::ValueChanged(_)
+        | Happening::Mutated(_)
+        | Happening::Annotated(_)
+        | Happening::Summarized(_)
+        | Happening::SubscriptionCount(_)
+        | Happening::Occupied
+        | Happening::Vacated
+        | Happening::Control(_) => {
             return false;
         }
     }

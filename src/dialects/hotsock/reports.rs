@@ -194,7 +194,12 @@ pub fn event(event: &Event, about: Option<&Payload>) -> Option<Report> {
             Some(finish(app, kind, "message", Some(channel), body))
         }
         Happening::ValueChanged(change) => Some(value(app, channel, change, about?)),
-        Happening::Control(_) => None,
+        Happening::Mutated(_)
+        | Happening::Annotated(_)
+        | Happening::Summarized(_)
+        | Happening::Occupied
+        | Happening::Vacated
+        | Happening::Control(_) => None,
     }
 }
 

@@ -8,7 +8,6 @@
 //! subscribe before, while and after they resume.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 use super::fault::Fault;
 use super::frames::{self, Version};
@@ -16,15 +15,13 @@ use super::history::{self, HistoryQuery};
 use super::names::{self, Access, Kind, USER_PREFIX};
 use super::pace::Pace;
 use super::session::{PusherSession, object};
-use crate::base::event_id::EventId;
-use crate::base::ids::{ConnectionId, Epoch, Serial, Ticket};
+use crate::base::ids::{Epoch, Serial, Ticket};
 use crate::base::name::Name;
-use crate::base::time::{Millis, Now};
+use crate::base::time::Millis;
 use crate::broker::{
     Command, Event, Gap, GapReason, Position, Refusal, Replay, Reply, Start, Stream, Subscribed,
 };
 use crate::dialects::Output;
-use crate::wire::http::query::{self, Plus};
 use crate::wire::json::{self, Kind as JsonKind, Raw};
 
 /// Replays one resume asks for at once: as much of the past as it holds in memory.
@@ -38,20 +35,6 @@ const FAILURE_BYTES: usize = 400;
 
 /// Bytes of a stream's name that a peer hears again when it is not ours.
 const STREAM_ID_BYTES_MAX: usize = 64;
-
-/// The part of a connection that only version 2 has.
-pub(super) struct Two {
-    /// The peer hears its own events.
-    pub echoes: bool,
-    /// What the next of the server's own frames is called; nobody else's is ever called the same.
-    name_next: u128,
-    /// Where subscriptions that have not come yet begin.
-    positions: BTreeMap<Name, Position>,
-    /// How fast the past is sent.
-    pub pace: Pace,
-    resume: Option<Box<Resume>>,
-    pages: Vec<PageAsk>,
-}
 
 /// Where in its channel's history a subscription begins.
 pub(super) struct Place {
@@ -78,19 +61,19 @@ enum Told {
 }
 
 /// A resume that is being answered.
-struct Resume {
+pub(super) struct Resume {
     /// Not asked yet, the next one last.
-    waiting: Vec<(Name, Position)>,
+    pub waiting: Vec<(Name, Position)>,
     asked: Vec<(Ticket, Name, Position)>,
     /// What was replayed so far.
     bytes: usize,
     /// The items of the list of those that succeeded, as JSON, so far.
-    recovered: Vec<u8>,
-    failures: Vec<Failure>,
+    pub recovered: Vec<u8>,
+    pub failures: Vec<Failure>,
 }
 
 /// A channel that cannot be resumed.
-struct Failure {
+pub(super) struct Failure {
     channel: Name,
     reason: Reason,
     /// The stream the peer knows, as it spelled it.
@@ -134,94 +117,12 @@ impl Reason {
 }
 
 /// A page of history on its way.
-struct PageAsk {
+pub(super) struct PageAsk {
     ticket: Ticket,
     channel: Name,
     query: HistoryQuery,
     /// The peer wants no more than there was when it attached: up to here.
     until: Option<Serial>,
-}
-
-impl Two {
-    /// Reads the parameters of version 2, or says which is wrong.
-    pub fn read(text: &str) -> Result<Self, &'static str> {
-        let mut echoes = true;
-        for (key, value) in query::pairs_raw(text) {
-            let value = query::decode_lossy(value, Plus::Literal);
-            match (key, &*value) {
-                ("format", "json" | "") => {}
-                ("format", _) => return Err("format: only json is spoken here"),
-                ("echo_messages", "true") => echoes = true,
-                ("echo_messages", "false") => echoes = false,
-                ("echo_messages", _) => return Err("echo_messages is true or false"),
-                ("append_mode", "delta" | "full") => {}
-                ("append_mode", _) => return Err("append_mode is delta or full"),
-                ("append_rollup_window", "0" | "20" | "40" | "100" | "500") => {}
-                ("append_rollup_window", _) => {
-                    return Err("append_rollup_window is 0, 20, 40, 100 or 500");
-                }
-                _ => {}
-            }
-        }
-        Ok(Self {
-            echoes,
-            name_next: 0,
-            positions: BTreeMap::new(),
-            pace: Pace::default(),
-            resume: None,
-            pages: Vec::new(),
-        })
-    }
-
-    /// The names of this connection's frames start here. A client remembers names over its connections and
-    /// passes over what it has heard: the time tells this run of the server from the last.
-    pub fn open(&mut self, connection: ConnectionId, now: Now) {
-        let (first, second) = connection.to_pair();
-        self.name_next =
-            u128::from(now.wall.0) << 80 | u128::from(first) << 48 | u128::from(second) << 16;
-    }
-
-    /// Gives one of the server's own frames its name.
-    pub fn name(&mut self, frame: &mut Vec<u8>) {
-        let name = EventId(self.name_next);
-        self.name_next = self.name_next.wrapping_add(1);
-        frames::extend(frame, |out| {
-            frames::append(out, format_args!(",\"message_id\":\"{name}\""));
-        });
-    }
-
-    /// Memory it holds for its peer.
-    pub fn held_bytes(&self) -> usize {
-        let per_position = size_of::<(Name, Position)>();
-        let of_resume = |it: &Resume| {
-            it.recovered.len()
-                + (it.waiting.len() + it.failures.len()) * (per_position + size_of::<Failure>())
-        };
-        // A channel's name is counted as long as most are allowed to be.
-        self.positions.len() * (per_position + 64)
-            + self.pace.held_bytes()
-            + self.resume.as_deref().map_or(0, of_resume)
-            + self.pages.len() * size_of::<PageAsk>()
-    }
-
-    /// Notes where a channel's subscription is to begin; false if `max` wait already.
-    fn put(&mut self, channel: &Name, position: Position, max: usize) -> bool {
-        let has_room = self.positions.len() < max || self.positions.contains_key(channel);
-        if has_room {
-            self.positions.insert(channel.clone(), position);
-        }
-        has_room
-    }
-
-    /// Takes the position that waits for a channel's subscribe.
-    fn take(&mut self, channel: &str) -> Option<Position> {
-        self.positions.remove(channel)
-    }
-
-    /// The peer does not want this channel.
-    pub fn forget(&mut self, channel: &str) {
-        self.take(channel);
-    }
 }
 
 impl Place {

@@ -3,10 +3,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::super::two::Two;
 use super::*;
 use crate::auth::{Apps, Seat, sign};
+use crate::base::event_id::EventId;
+use crate::base::ids::ConnectionId;
 use crate::base::ids::LaneId;
 use crate::base::name::Channel;
+use crate::base::time::Now;
 use crate::base::time::{Nanos, UnixMillis};
 use crate::broker::{Description, Happening, Meta, Mode, Page, Payload, Tag, Tags};
 use crate::config::Config;

@@ -86,7 +86,14 @@ pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
             internal(version, "subscription_count", channel, inner.as_bytes(), out);
         }
         // Nothing of this protocol says so.
-        Happening::MemberUpdated(_) | Happening::ValueChanged(_) | Happening::Control(_) => {
+        Happening::MemberUpdated(_)
+        | Happening::ValueChanged(_)
+        | Happening::Mutated(_)
+        | Happening::Annotated(_)
+        | Happening::Summarized(_)
+        | Happening::Occupied
+        | Happening::Vacated
+        | Happening::Control(_) => {
             return false;
         }
     }

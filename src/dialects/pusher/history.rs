@@ -113,6 +113,7 @@ impl HistoryQuery {
             is_newest_first: self.is_newest_first,
             events_max: self.limit,
             bytes_max: PAGE_BYTES_MAX,
+            is_latest: true,
         }
     }
 

@@ -6,42 +6,34 @@
 //! `continuity`. Source: the Pusher documentation, "Pusher Channels Protocol" and "HTTP API Reference", the
 //! Sockudo documentation, and what the published clients of both send.
 
+mod client_events;
 mod continuity;
 mod cursor;
 pub mod fault;
+mod formats;
 mod frames;
 mod history;
 pub mod http;
+mod lanes;
 pub mod names;
 mod pace;
 pub mod session;
+mod subscribing;
+mod two;
 mod user;
 
 use std::sync::Arc;
 
-use self::continuity::Two;
 use self::fault::Ending;
 use self::frames::Version;
 use self::session::{PusherSession, Refusing};
+use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
 use crate::config::{self, Config};
 use crate::observe::CloseReason;
-
-/// Everyone who speaks version 7.
-const LANE_TEXT: usize = 0;
-/// The same, compressed.
-const LANE_DEFLATE: usize = 1;
-/// Those who watch a user: subscribed to the user's channel, told when the user comes and goes.
-const LANE_WATCH: usize = 2;
-/// Everyone who speaks version 2.
-const LANE_V2_TEXT: usize = 3;
-/// The same, compressed.
-const LANE_V2_DEFLATE: usize = 4;
-/// Those of them who watch a user.
-const LANE_V2_WATCH: usize = 5;
 
 /// Inbound messages of a connection that is only told why it is ended.
 const REFUSED_MESSAGE_BYTES_MAX: usize = 4096;
@@ -107,14 +99,7 @@ impl Dialect for Pusher {
     }
 
     fn lanes(&self) -> &'static [LaneKind] {
-        &[
-            LaneKind::Text,
-            LaneKind::TextDeflate,
-            LaneKind::Text,
-            LaneKind::Text,
-            LaneKind::TextDeflate,
-            LaneKind::Text,
-        ]
+        &lanes::KINDS
     }
 
     fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
@@ -161,12 +146,7 @@ impl Dialect for Pusher {
     }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
-        match lane {
-            LANE_WATCH => frames::render_watched(Version::Seven, event, out),
-            LANE_V2_WATCH => frames::render_watched(Version::Two, event, out),
-            LANE_V2_TEXT | LANE_V2_DEFLATE => frames::render(Version::Two, event, out),
-            _ => frames::render(Version::Seven, event, out),
-        }
+        lanes::render(lane, event, out)
     }
 
     fn pane(&self) -> Option<Pane<'_>> {

@@ -6,25 +6,19 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::continuity::{Place, Two};
+use super::continuity::Place;
 use super::fault::{Ending, Fault};
 use super::frames::{self, Version};
-use super::names::{self, Access, Kind, USER_PREFIX};
+use super::two::Two;
 use super::user::User;
-use super::{LANE_DEFLATE, LANE_TEXT, LANE_V2_DEFLATE, LANE_V2_TEXT, Shared};
-use crate::auth::{App, Seat, sign};
-use crate::base::ids::{ConnectionId, LaneId, Serial, Ticket};
+use super::{Shared, lanes};
+use crate::auth::{App, Seat};
+use crate::base::ids::{ConnectionId, LaneId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now};
-use crate::broker::{
-    Command, Control, Event, Happening, Member, Payload, Position, Publish, Refusal, Reply, Sender,
-    Start, Subscribe, Subscribed,
-};
-use crate::dialects::api::is_within_rate;
+use crate::broker::{Control, Event, Happening, Member, Position, Reply};
 use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
-use crate::observe::{CloseReason, Counter};
+use crate::observe::CloseReason;
 use crate::wire::json::{self, Kind as JsonKind, Raw};
 
 /// The keep-alive timer: a period of silence, or the wait for a pong.
@@ -32,10 +26,10 @@ const KEEP_ALIVE: TimerKind = TimerKind(0);
 
 /// Acknowledgements one pending subscribe is owed at most; a peer that repeats itself more often than
 /// that while it waits hears no more of them.
-const ACKNOWLEDGEMENTS_MAX: u8 = 16;
+pub(super) const ACKNOWLEDGEMENTS_MAX: u8 = 16;
 
 /// Members that were asked for and have not come, at most.
-const ROSTERS_MAX: usize = 64;
+pub(super) const ROSTERS_MAX: usize = 64;
 
 /// Silence after which version 2 pings, at least: its clients are told a shorter timeout in good faith, but
 /// their libraries ping no more often than that. Source: Sockudo's keep-alive.
@@ -45,21 +39,21 @@ const PING_SILENCE_MIN: Millis = Millis(30_000);
 pub struct PusherSession {
     pub(super) shared: Arc<Shared>,
     /// The app, and this connection's place in it.
-    seat: Seat,
+    pub(super) seat: Seat,
     pub(super) connection: ConnectionId,
     lane_first: LaneId,
-    lane: LaneId,
+    pub(super) lane: LaneId,
     /// The ping was sent and nothing came since.
     is_pinged: bool,
     ticket_next: u32,
     /// When anything last came.
     heard: Nanos,
     /// When the next client event would be due, were they evenly spaced.
-    client_event_due: Nanos,
+    pub(super) client_event_due: Nanos,
     /// Sorted by name.
-    subscriptions: Vec<Subscription>,
+    pub(super) subscriptions: Vec<Subscription>,
     /// Acknowledgements that wait for more about a channel; unallocated when there are none.
-    rosters: Vec<Roster>,
+    pub(super) rosters: Vec<Roster>,
     /// Who is signed in.
     pub(super) user: Option<Box<User>>,
     /// What only version 2 has; none: version 7 is spoken.
@@ -70,8 +64,8 @@ pub struct PusherSession {
 pub(super) struct Subscription {
     pub name: Name,
     /// Who the peer is in it, on presence channels.
-    member: Option<Arc<Member>>,
-    ticket: Ticket,
+    pub member: Option<Arc<Member>>,
+    pub ticket: Ticket,
     /// Acknowledgements to send when it stands; 0 once it does.
     pub owed: u8,
     /// Where in the channel's history it begins; version 2 only.
@@ -79,28 +73,27 @@ pub(super) struct Subscription {
 }
 
 /// An acknowledgement of what stands already, while more about the channel is asked.
-struct Roster {
-    ticket: Ticket,
-    channel: Name,
+pub(super) struct Roster {
+    pub ticket: Ticket,
+    pub channel: Name,
     /// How far the channel's history has come, once that is known.
-    position: Option<Position>,
+    pub position: Option<Position>,
 }
 
 /// What a message is, once its envelope is read.
-struct Envelope<'a> {
-    event: Cow<'a, str>,
-    channel: Option<Cow<'a, str>>,
-    data: Option<Raw<'a>>,
+pub(super) struct Envelope<'a> {
+    pub event: Cow<'a, str>,
+    pub channel: Option<Cow<'a, str>>,
+    pub data: Option<Raw<'a>>,
 }
 
 impl PusherSession {
     /// A session for a connection that is about to be greeted.
     pub(super) fn new(shared: Arc<Shared>, seat: Seat, facts: &Facts, two: Option<Two>) -> Self {
         let lane = match (&two, facts.deflate) {
-            (None, false) => LANE_TEXT,
-            (None, true) => LANE_DEFLATE,
-            (Some(_), false) => LANE_V2_TEXT,
-            (Some(_), true) => LANE_V2_DEFLATE,
+            (None, false) => lanes::SEVEN_TEXT,
+            (None, true) => lanes::SEVEN_DEFLATE,
+            (Some(two), deflate) => two.lane(deflate).number(),
         };
         Self {
             shared,
@@ -138,7 +131,7 @@ impl PusherSession {
         self.say(frame, out);
     }
 
-    fn end(&mut self, ending: &Ending) -> Output {
+    pub(super) fn end(&mut self, ending: &Ending) -> Output {
         let mut frame = frames::error(self.version(), ending.code(), ending);
         if let Some(two) = &mut self.two {
             two.name(&mut frame);
@@ -173,7 +166,7 @@ impl PusherSession {
         self.lane
     }
 
-    fn find(&self, name: &str) -> Result<usize, usize> {
+    pub(super) fn find(&self, name: &str) -> Result<usize, usize> {
         self.subscriptions.binary_search_by(|it| (*it.name).cmp(name))
     }
 
@@ -251,64 +244,6 @@ impl PusherSession {
         Ok(())
     }
 
-    fn subscribe(&mut self, data: Option<Raw<'_>>, out: &mut Vec<Output>) -> Result<(), Fault> {
-        let mut buffer = String::new();
-        let data = object("subscribe", data, &mut buffer)?;
-        let name = field(data, "subscribe", "channel")?;
-        let auth = optional(data, "subscribe", "auth")?;
-        let channel_data = optional(data, "subscribe", "channel_data")?;
-        let rewind = match &self.two {
-            Some(_) => super::continuity::rewind(data)?,
-            None => None,
-        };
-        if names::is_internal(&name) {
-            return self.subscribe_internal(&name, out);
-        }
-        names::check(&name, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
-        let kind = Kind::of(&name);
-        if kind.access != Access::Public {
-            self.authorize(&name, auth.as_deref(), channel_data.as_deref(), kind.access)?;
-        }
-        let member = match kind.access {
-            Access::Presence => Some(self.member(channel_data.as_deref())?),
-            Access::Public | Access::Private => None,
-        };
-        let at = match self.find(&name) {
-            Ok(at) => {
-                self.acknowledge_again(at, out);
-                return Ok(());
-            }
-            Err(at) => at,
-        };
-        let max = self.shared.settings.subscriptions_per_connection_max;
-        if self.subscriptions.len() >= max {
-            return Err(Fault::SubscriptionsFull { max });
-        }
-        let (name, ticket) = (Name::from(&*name), self.ticket());
-        let start = self.start(&name, rewind);
-        let settings = &self.app().settings;
-        let subscribe = Subscribe {
-            members_max: settings.presence_members_max,
-            // Members tell a presence channel's count already.
-            announce_count: settings.subscription_counts && member.is_none(),
-            member: member.clone(),
-            start,
-            ..Subscribe::new(self.channel(name.clone()), self.lane)
-        };
-        // Most peers have a few: room for one first, then for half as many again.
-        if self.subscriptions.len() == self.subscriptions.capacity() {
-            self.subscriptions.reserve_exact(self.subscriptions.len() / 2 + 1);
-        }
-        let place = (start != Start::Now).then(|| Box::new(Place::new(start, rewind.is_some())));
-        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1, place });
-        let (name, subscribe) = (self.subscriptions[at].name.clone(), Box::new(subscribe));
-        match subscribe.start {
-            Start::Now => out.push(Output::Ask(ticket, Command::Subscribe(subscribe))),
-            _ => self.ask_paced(&name, ticket, subscribe, out),
-        }
-        Ok(())
-    }
-
     /// How many subscriptions there are, asked for or standing.
     pub(super) fn subscriptions_len(&self) -> usize {
         self.subscriptions.len()
@@ -317,225 +252,6 @@ impl PusherSession {
     /// Whether the subscription that was to be asked for with this ticket is still wanted.
     pub(super) fn is_wanted(&self, name: &str, ticket: Ticket) -> bool {
         self.find(name).is_ok_and(|at| self.subscriptions[at].ticket == ticket)
-    }
-
-    /// `pusher-js` asks for the user's own channel after a sign-in; the sign-in subscribed it.
-    fn subscribe_internal(&mut self, name: &str, out: &mut Vec<Output>) -> Result<(), Fault> {
-        match (name.strip_prefix(USER_PREFIX), &self.user) {
-            (Some(user_id), Some(user)) if user_id == &*user.member.user_id => {
-                let frame = frames::subscribed(self.version(), name, None);
-                self.say(frame, out);
-                Ok(())
-            }
-            _ => Err(Fault::NotAllowed(name.chars().take(200).collect())),
-        }
-    }
-
-    fn authorize(
-        &self,
-        name: &str,
-        auth: Option<&str>,
-        channel_data: Option<&str>,
-        access: Access,
-    ) -> Result<(), Fault> {
-        let auth = auth.filter(|auth| !auth.is_empty()).ok_or(Fault::AuthMissing)?;
-        // Only a member's data is signed along.
-        let signed_data = channel_data.filter(|_| access == Access::Presence);
-        let socket_id = self.connection.to_string();
-        if sign::verify_channel(self.app(), auth, &socket_id, name, signed_data) {
-            return Ok(());
-        }
-        Err(Fault::AuthWrong {
-            socket_id: self.connection,
-            channel: name.into(),
-            with_data: signed_data.is_some(),
-        })
-    }
-
-    /// Who the peer is in a presence channel: as the signed `channel_data` says, else as it signed in.
-    fn member(&self, channel_data: Option<&str>) -> Result<Arc<Member>, Fault> {
-        let Some(text) = channel_data else {
-            let user = self.user.as_ref().ok_or(Fault::ChannelDataMissing)?;
-            return Ok(user.member.clone());
-        };
-        let bytes_max = self.app().settings.presence_member_bytes_max;
-        if text.len() > bytes_max {
-            return Err(Fault::MemberTooLarge { bytes: text.len(), bytes_max });
-        }
-        let data = json::parse_str(text).map_err(|_| Fault::ChannelDataNotJson)?;
-        let (mut user_id, mut info) = (None, None);
-        for (key, value) in data.members() {
-            match &*key {
-                "user_id" => user_id = Some(value),
-                "user_info" => info = Some(value),
-                _ => {}
-            }
-        }
-        let user_id = user_id.and_then(user_id_of).ok_or(Fault::UserIdMissing)?;
-        let info = info.map(|info| Payload(Bytes::copy_from_slice(info.text().as_bytes())));
-        Ok(Arc::new(Member { user_id: Name::from(&*user_id), info }))
-    }
-
-    /// The peer subscribes what it has subscribed: it hears so, again.
-    fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
-        let subscription = &mut self.subscriptions[at];
-        if subscription.owed > 0 {
-            subscription.owed = (subscription.owed + 1).min(ACKNOWLEDGEMENTS_MAX);
-            return;
-        }
-        let name = subscription.name.clone();
-        let has_members = subscription.member.is_some();
-        let is_kept = subscription.place.as_ref().is_some_and(|it| it.attached.is_some());
-        if !is_kept && !has_members {
-            let frame = frames::subscribed(self.version(), &name, None);
-            self.say(frame, out);
-        } else if self.rosters.len() < ROSTERS_MAX {
-            let ticket = self.ticket();
-            self.rosters.push(Roster { ticket, channel: name.clone(), position: None });
-            let channel = self.channel(name);
-            let command =
-                if is_kept { Command::Stream(channel) } else { Command::Members(channel) };
-            out.push(Output::Ask(ticket, command));
-        }
-    }
-
-    /// More about a channel whose subscription is to be acknowledged again; an answer that is none says that
-    /// there is nothing to know.
-    fn roster(&mut self, at: usize, reply: Reply, out: &mut Vec<Output>) {
-        let mut roster = self.rosters.swap_remove(at);
-        if self.rosters.is_empty() {
-            self.rosters = Vec::new();
-        }
-        // Unless it unsubscribed while the answer was on its way.
-        let Ok(at) = self.find(&roster.channel) else { return };
-        let has_members = self.subscriptions[at].member.is_some();
-        let members = match reply {
-            Reply::Members(members) => Some(members),
-            Reply::Stream(stream) => {
-                roster.position = Some(stream.position());
-                None
-            }
-            _ => None,
-        };
-        if has_members && members.is_none() {
-            roster.ticket = self.ticket();
-            let channel = self.channel(roster.channel.clone());
-            out.push(Output::Ask(roster.ticket, Command::Members(channel)));
-            return self.rosters.push(roster);
-        }
-        let attached = roster.position.map(|it| it.serial);
-        let frame =
-            self.acknowledgement(&roster.channel, members.as_deref(), attached, roster.position);
-        self.say(frame, out);
-    }
-
-    /// The frame that says that a subscription stands: its channel's history has come to `attached`, and
-    /// what follows is what came after `position`.
-    fn acknowledgement(
-        &self,
-        name: &str,
-        members: Option<&[Arc<Member>]>,
-        attached: Option<Serial>,
-        position: Option<Position>,
-    ) -> Vec<u8> {
-        let version = self.version();
-        let attached = attached.filter(|_| version == Version::Two);
-        let mut frame = match members {
-            Some(members) => {
-                let members = members.iter().map(|it| &**it);
-                frames::subscribed_presence(version, name, attached, members)
-            }
-            None => frames::subscribed(version, name, attached),
-        };
-        if let (Version::Two, Some(position)) = (version, position) {
-            frames::extend(&mut frame, |frame| frames::place(position, frame));
-        }
-        frame
-    }
-
-    fn unsubscribe(&mut self, data: Option<Raw<'_>>, out: &mut Vec<Output>) -> Result<(), Fault> {
-        let mut buffer = String::new();
-        let data = object("unsubscribe", data, &mut buffer)?;
-        let name = field(data, "unsubscribe", "channel")?;
-        if let Some(two) = &mut self.two {
-            two.forget(&name);
-        }
-        // Unknown is fine: the peer wants it gone and it is.
-        if let Ok(at) = self.find(&name) {
-            let gone = self.subscriptions.remove(at);
-            if gone.place.is_some() && gone.owed > 0 && self.is_waiting(gone.ticket) {
-                return Ok(());
-            }
-            let channel = self.channel(gone.name);
-            let ticket = self.ticket();
-            out.push(Output::Ask(ticket, Command::Unsubscribe(channel)));
-        }
-        Ok(())
-    }
-
-    fn client_event(
-        &mut self,
-        message: &Envelope<'_>,
-        now: Now,
-        out: &mut Vec<Output>,
-    ) -> Result<(), Fault> {
-        let settings = &self.seat.settings;
-        if !settings.client_events {
-            return Err(Fault::ClientEventsDisabled);
-        }
-        let Some(channel) = &message.channel else {
-            return Err(Fault::ClientEventNowhere);
-        };
-        let kind = Kind::of(channel);
-        if kind.access == Access::Public || kind.is_encrypted {
-            return Err(Fault::ClientEventChannel { is_encrypted: kind.is_encrypted });
-        }
-        let standing = self.find(channel).ok().map(|at| &self.subscriptions[at]);
-        let Some(subscription) = standing.filter(|it| it.owed == 0) else {
-            return Err(Fault::NotSubscribed {
-                socket_id: self.connection,
-                channel: channel.chars().take(200).collect(),
-            });
-        };
-        if message.event.len() > settings.event_name_bytes_max {
-            return Err(Fault::EventNameLong { bytes_max: settings.event_name_bytes_max });
-        }
-        let data = message.data.map_or("null", Raw::text);
-        let bytes_max = settings.event_payload_bytes_max;
-        if data.len() > bytes_max {
-            return Err(Fault::EventTooLarge { bytes: data.len(), bytes_max });
-        }
-        if !is_within_rate(
-            &mut self.client_event_due,
-            now.steady,
-            settings.client_events_per_second_max,
-        ) {
-            if settings.client_events_terminate {
-                out.push(Output::Count(Counter::ClientEventsLimited));
-                out.push(self.end(&Ending::RateLimited));
-                return Ok(());
-            }
-            return Err(Fault::RateLimited);
-        }
-        let publish = Publish {
-            sender: Some(Sender {
-                connection: self.connection,
-                user_id: subscription.member.as_ref().map(|member| member.user_id.clone()),
-            }),
-            exclude: Some(self.connection)
-                .filter(|_| !self.two.as_ref().is_some_and(|it| it.echoes)),
-            quiet: true,
-            ..Publish::new(
-                Channel { app: self.seat.index, name: subscription.name.clone() },
-                Name::from(&*message.event),
-                Payload(Bytes::copy_from_slice(data.as_bytes())),
-                now.steady,
-            )
-        };
-        let ticket = self.ticket();
-        out.push(Output::Count(Counter::ClientEvents));
-        out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
-        Ok(())
     }
 
     fn reply(&mut self, ticket: Ticket, reply: Reply, out: &mut Vec<Output>) {
@@ -552,68 +268,6 @@ impl PusherSession {
             _ => {}
         }
         self.paced(ticket, out);
-    }
-
-    fn subscribed(&mut self, ticket: Ticket, subscribed: Subscribed, out: &mut Vec<Output>) {
-        let name = subscribed.channel.name.clone();
-        let Ok(at) = self.find(&name) else { return };
-        let subscription = &mut self.subscriptions[at];
-        // The answer to one that was given up since, while a newer one is on its way.
-        if subscription.ticket != ticket {
-            return;
-        }
-        subscription.name = name.clone();
-        let owed = std::mem::take(&mut subscription.owed);
-        let has_members = subscription.member.is_some();
-        let position = self.began(&name, &subscribed);
-        let attached = subscribed.position.map(|it| it.serial);
-        let members = has_members.then_some(&*subscribed.members);
-        let frame = self.acknowledgement(&name, members, attached, position);
-        for _ in 1..owed {
-            self.say(frame.clone(), out);
-        }
-        self.say(frame, out);
-        if Kind::of(&name).is_cache {
-            self.last(&name, &subscribed, out);
-        }
-        if let Some(replay) = subscribed.replay {
-            self.replay(&name, *replay, out);
-        } else {
-            self.replay_missing(&name, out);
-        }
-    }
-
-    /// What a cache channel's subscriber starts with.
-    fn last(&mut self, name: &Name, subscribed: &Subscribed, out: &mut Vec<Output>) {
-        let version = self.version();
-        match &subscribed.description.last {
-            // It comes with the events of the past, or came before them.
-            Some((event, _)) if self.is_replayed(name, event, subscribed) => {}
-            Some((event, _)) => {
-                let mut frame = Vec::new();
-                if frames::render(version, event, &mut frame) {
-                    out.push(Output::Text(frame));
-                }
-            }
-            None => self.say(frames::cache_miss(version, name), out),
-        }
-    }
-
-    fn refused(&mut self, ticket: Ticket, refusal: Refusal, out: &mut Vec<Output>) {
-        let pending = |it: &Subscription| it.ticket == ticket && it.owed > 0;
-        let Some(at) = self.subscriptions.iter().position(pending) else { return };
-        let gone = self.subscriptions.remove(at);
-        if let Some(place) = &gone.place {
-            self.put_back(&gone.name, place);
-        }
-        match refusal {
-            Refusal::MembersFull { members_max } => {
-                let channel = gone.name.to_string();
-                self.fault(&Fault::MembersFull { channel, members_max }, out);
-            }
-            Refusal::ChannelsFull { .. } => self.fault(&Fault::ChannelsFull, out),
-            _ => {}
-        }
     }
 
     fn event(&mut self, event: &Event, out: &mut Vec<Output>) {

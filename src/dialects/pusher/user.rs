@@ -10,9 +10,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::fault::Fault;
+use super::formats::Format;
 use super::frames::{self, Version};
+use super::lanes;
 use super::session::{PusherSession, field, object, user_id_of};
-use super::{LANE_V2_WATCH, LANE_WATCH};
 use crate::auth::sign;
 use crate::base::ids::Ticket;
 use crate::base::name::Name;
@@ -199,8 +200,10 @@ impl PusherSession {
             return;
         }
         let lane = self.lane_id(match self.version() {
-            Version::Seven => LANE_WATCH,
-            Version::Two => LANE_V2_WATCH,
+            Version::Seven => lanes::SEVEN_WATCH,
+            Version::Two => {
+                lanes::two_watch(self.two.as_ref().map_or(Format::Json, |it| it.format))
+            }
         });
         let mut first = None;
         for (user_id, _) in &users {
