@@ -214,7 +214,8 @@ impl Scene {
         let back = self.chance.below(many.min(12)).min(self.chance.below(many.min(12)));
         let (at, mut message) = self.known[(many - 1 - back) as usize];
         match self.chance.below(40) {
-            0 => message.id.0 += 1,
+            // One that the next event will not be given.
+            0 => message.id.0 ^= 1 << 60,
             1 => message.serial.0 += 1,
             _ => {}
         }
