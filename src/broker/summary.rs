@@ -444,12 +444,12 @@ fn decode_names(bytes: &mut Bytes) -> Option<BTreeMap<Name, Clients>> {
     (0..take_u32(bytes)?).map(|_| Some((take_name(bytes)?, Clients::decode(bytes)?))).collect()
 }
 
-fn put_name(out: &mut BytesMut, name: &str) {
+pub(super) fn put_name(out: &mut BytesMut, name: &str) {
     out.put_u32_le(name.len() as u32);
     out.put_slice(name.as_bytes());
 }
 
-fn take_name(bytes: &mut Bytes) -> Option<Name> {
+pub(super) fn take_name(bytes: &mut Bytes) -> Option<Name> {
     let length = take_u32(bytes)? as usize;
     let name = bytes.get(..length)?;
     let name = Name::from(std::str::from_utf8(name).ok()?);
