@@ -30,12 +30,16 @@ use crate::store::{Answer, Ask, Change, Clock, Fault, NEVER, Shelf};
 
 /// Bytes of annotations that are read from disk at once, at most.
 pub(super) const READ_BYTES_MAX: u64 = 1 << 20;
+/// The places of a message's annotations that are in no saved summary are within so small a part of the history.
+const UNSAVED_PART: u64 = 16;
 
 /// Something to be said about a message or taken back, in its channel's line.
 #[derive(Debug)]
 pub(super) struct Saying {
     annotate: Annotate,
     asker: Asker,
+    /// What it will be called: in the order of the line, as everything else has its id.
+    id: EventId,
     stage: Stage,
 }
 
@@ -103,7 +107,8 @@ impl Home {
             Decided::Unknown => {}
             Decided::Do(_) if waits => {}
             decided => {
-                self.carry_out(number, decided, asker, annotate, now, render, out);
+                let id = self.next_id_of(number, now);
+                self.carry_out(number, decided, id, asker, annotate, now, render, out);
                 self.settle(number, now);
                 return self.bound_history(now);
             }
@@ -115,7 +120,8 @@ impl Home {
             Annotating::Say(annotation) => Stage::Finds(Finding::new(annotation.message)),
             Annotating::TakeBack { .. } => Stage::New,
         };
-        let saying = Box::new(Saying { annotate, asker, stage });
+        let id = self.next_id_of(number, now);
+        let saying = Box::new(Saying { annotate, asker, id, stage });
         self.line_up(number, Op::Annotate(saying), bytes, None, now, render, out);
     }
 
@@ -175,8 +181,8 @@ impl Home {
             }
             (Stage::Reads, Some(answer)) => self.decide_by(number, &it.annotate.what, &answer),
         };
-        let Saying { annotate, asker, .. } = *it;
-        self.carry_out(number, decided, asker, annotate, now, render, out);
+        let Saying { annotate, asker, id, .. } = *it;
+        self.carry_out(number, decided, id, asker, annotate, now, render, out);
         None
     }
 
@@ -292,6 +298,7 @@ impl Home {
         &mut self,
         number: u32,
         decided: Decided,
+        id: EventId,
         asker: Asker,
         annotate: Annotate,
         now: Now,
@@ -309,7 +316,6 @@ impl Home {
         };
         let Annotate { summary_bytes_max, report: about, .. } = annotate;
         self.with_said(number, |said| said.summary_bytes_max = summary_bytes_max);
-        let id = self.next_id_of(number, now);
         let is_durable = self.durable(number).is_some();
         let epoch = self.window(number).map(|it| it.epoch);
         let held = &mut self.channels[number];
@@ -388,11 +394,11 @@ impl Home {
         }
         let mark = said::key_of(&said::marks_key(&prefix, epoch), message.id);
         put(mark, said::encode_mark(message, event.serial), expires);
-        // Annotations of the older half of what is kept may be gone when the summaries are read again.
-        let oldest = self.oldest(number);
-        let half = (oldest + event.serial.0) / 2;
+        // Those that are not saved are gone soon after one another, and the summaries with the last.
+        let kept = event.serial.0.saturating_sub(self.oldest(number));
+        let before = event.serial.0 - kept / UNSAVED_PART;
         let saved = self.with_said(number, |said| {
-            said.with(message.id, |about| about.wants_saving(half).then(|| about.save()))
+            said.with(message.id, |about| about.wants_saving(before).then(|| about.save()))
         });
         if let Some(saved) = saved.flatten().flatten() {
             let key = said::key_of(&about, EventId(0));

@@ -5,7 +5,8 @@
 //! saved of them.
 //!
 //! An annotation is kept as long as its place in the channel's history is, and the summaries of a message as long as the
-//! newest annotation of it.
+//! newest annotation of it: what is saved of them has those that are gone, too. Of a message to whose channel nobody
+//! listens nothing is saved: its summaries are made of what is kept when someone asks.
 //!
 //! Keys begin as all of the channel's do, then come two bytes that no message's id begins with, and the channel's epoch, so
 //! that a channel that begins anew finds nothing. Under `a`: the message, and the annotation's id, or 0 for what is saved of
@@ -31,10 +32,8 @@ pub(super) const SUMMARIZED_MAX: usize = 100;
 const SUMMARY_BYTES_MAX: usize = 64 << 10;
 /// What an annotation or a message counts for beside its own bytes.
 const ENTRY_BYTES: u64 = 256;
-/// Annotations that are read again, at least, before a summary is saved once more. Low in tests, so that the model meets it.
-const UNSAVED_MIN: u64 = if cfg!(test) { 4 } else { 64 };
-/// What an annotation counts for where it is weighed against a summary that could be saved instead.
-const UNSAVED_BYTES: u64 = 128;
+/// What an annotation counts for where it is weighed against summaries that are saved with it, about.
+const UNSAVED_BYTES: u64 = 256;
 
 const ANNOTATION: [u8; 2] = *b"\xffa";
 const MARK: [u8; 2] = *b"\xffm";
@@ -99,8 +98,8 @@ pub(super) enum Stage {
     Reading {
         /// The newest annotation that was made meanwhile.
         newest: EventId,
-        /// Kinds that are to be told then.
-        changed: BTreeSet<Name>,
+        /// It is another than listeners know: to be told then.
+        is_changed: bool,
         /// What the store was asked last for it; nothing yet.
         read: Option<u64>,
     },
@@ -211,9 +210,9 @@ impl About {
     /// gone soon.
     pub fn wants_saving(&self, before: u64) -> bool {
         let size = self.kinds.iter().map(|(kind, it)| kind.len() as u64 + it.summary.bytes());
-        let is_worth_it = self.unsaved >= UNSAVED_MIN && self.unsaved * UNSAVED_BYTES >= size.sum();
-        let is_needed = self.unsaved > 0 && self.unsaved_from < before;
-        self.stage == Stage::Known && (is_worth_it || is_needed)
+        let is_worth_it = self.unsaved * UNSAVED_BYTES >= size.sum();
+        let is_needed = self.unsaved_from < before;
+        self.stage == Stage::Known && self.unsaved > 0 && (is_worth_it || is_needed)
     }
 
     /// Its summaries as bytes for the store. From now on they count as saved.
@@ -298,9 +297,8 @@ impl Said {
         }
         let (is_all, pruned) = (self.is_all, self.pruned);
         let applied = self.with(message.id, |about| match &mut about.stage {
-            Stage::Reading { newest, changed, .. } => {
-                *newest = event.id;
-                changed.insert(annotated.annotation.kind.clone());
+            Stage::Reading { newest, is_changed, .. } => {
+                (*newest, *is_changed) = (event.id, true);
                 Applied::Reading
             }
             Stage::Known if about.last >= event.id => Applied::Before,
@@ -388,20 +386,18 @@ impl Said {
     /// gives.
     pub fn distrust(&mut self) -> Vec<EventId> {
         self.is_complete = false;
+        self.asking.reads_left = reads_for(self.asking.messages.iter().flatten().count());
         let all: Vec<_> = self.messages.keys().copied().collect();
-        for message in &all {
-            let Some(about) = self.messages.get(message) else { continue };
-            let MessageRef { id, .. } = about.message;
-            let due = about.kinds.iter().filter(|(_, it)| it.due.is_some());
-            let mut changed: BTreeSet<_> = due.map(|(kind, _)| kind.clone()).collect();
-            if let Stage::Reading { changed: more, .. } = &about.stage {
-                changed.extend(more.iter().cloned());
-            }
-            let message = about.message;
+        for id in all {
+            let Some(about) = self.messages.get(&id) else { continue };
+            let is_changed = match about.stage {
+                Stage::Known => about.is_due(),
+                Stage::Reading { is_changed, .. } => is_changed,
+            };
+            let (message, newest) = (about.message, EventId(0));
             self.remove(id);
-            if !changed.is_empty() {
-                let newest = EventId(0);
-                self.insert(message, Stage::Reading { newest, changed, read: None });
+            if is_changed {
+                self.insert(message, Stage::Reading { newest, is_changed, read: None });
             }
         }
         self.messages.keys().copied().collect()
@@ -418,6 +414,12 @@ impl Said {
         });
         all.collect()
     }
+}
+
+/// How many reads may be begun for who asks for the summaries of so many messages: if more are needed, there is no room to
+/// keep what was read.
+pub(super) fn reads_for(messages: usize) -> usize {
+    2 * messages
 }
 
 /// What the keys of all annotations of a life of a channel begin with.

@@ -3,7 +3,6 @@
 //! A summary that changes is told at once if none was told for a while, else when that while is over, as it is then: a
 //! storm of annotations makes few summaries, and the last of them is true. Where nobody listens nothing is told.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,8 +28,6 @@ const ASKERS_MAX: usize = 4096;
 const FIRST_VALUES: u32 = if cfg!(test) { 3 } else { 128 };
 /// Values that are read with each further read.
 const MORE_VALUES: u32 = if cfg!(test) { 4 } else { 2_048 };
-/// Reads for one who asks for summaries, as a multiple of the messages: more means that there is no room to keep them.
-const READS_PER_MESSAGE: usize = 2;
 /// How soon a summary that could not be read, and is to be told, is tried again.
 const RETRY: Millis = Millis(1_000);
 
@@ -84,7 +81,7 @@ impl Home {
                 self.tell_summary(number, message.id, kind, now, render, out);
             }
             Some(Applied::Unknown) if is_heard => {
-                self.read_summary(number, message, BTreeSet::from([kind.clone()]));
+                self.read_summary(number, message, true);
             }
             Some(Applied::Unknown) => {
                 self.with_said(number, |said| said.is_complete = false);
@@ -169,9 +166,9 @@ impl Home {
         }
     }
 
-    /// Begins to read what is said about a message, to tell these kinds then.
-    fn read_summary(&mut self, number: u32, message: MessageRef, changed: BTreeSet<Name>) {
-        let stage = Stage::Reading { newest: EventId(0), changed, read: None };
+    /// Begins to read what is said about a message, to tell it then if it is another now.
+    fn read_summary(&mut self, number: u32, message: MessageRef, is_changed: bool) {
+        let stage = Stage::Reading { newest: EventId(0), is_changed, read: None };
         self.with_said(number, |said| said.insert(message, stage));
         self.ask_for_summary(number, message.id);
     }
@@ -285,13 +282,13 @@ impl Home {
             let after = Some(last.max(newest_read.unwrap_or_default()));
             return self.read_on_summary(number, message, read, after, MORE_VALUES);
         }
-        let changed = self.with_said(number, |said| {
+        let kinds = self.with_said(number, |said| {
             said.with(message, |about| match std::mem::replace(&mut about.stage, Stage::Known) {
-                Stage::Reading { changed, .. } => changed,
-                Stage::Known => BTreeSet::new(),
+                Stage::Reading { is_changed: true, .. } => about.kinds.keys().cloned().collect(),
+                _ => Vec::new(),
             })
         });
-        let changed = changed.flatten().unwrap_or_default();
+        let kinds = kinds.flatten().unwrap_or_default();
         if last == EventId(0) {
             // Nothing is kept of it any more.
             self.with_said(number, |said| {
@@ -300,7 +297,8 @@ impl Home {
             });
             return;
         }
-        for kind in changed {
+        // All of them: what is forgotten of a message and read again may have kinds that its listeners do not know of.
+        for kind in kinds {
             self.tell_summary(number, message, &kind, now, render, out);
         }
         self.bound_history(now);
@@ -315,22 +313,20 @@ impl Home {
         now: Now,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let kind = self.with_said(number, |said| {
+        let is_changed = self.with_said(number, |said| {
             said.with(message, |about| match &mut about.stage {
-                Stage::Reading { changed, read, .. } => {
+                Stage::Reading { is_changed, read, .. } => {
                     *read = None;
-                    changed.first().cloned()
+                    *is_changed
                 }
-                Stage::Known => None,
+                Stage::Known => false,
             })
         });
-        match kind.flatten().flatten() {
-            Some(kind) => {
-                self.telling.insert((now.steady + RETRY, number, message, kind));
-            }
-            None => {
-                self.with_said(number, |said| said.remove(message));
-            }
+        if is_changed.flatten() == Some(true) {
+            // Whichever kind it is: the whole message is read.
+            self.telling.insert((now.steady + RETRY, number, message, Name::from("")));
+        } else {
+            self.with_said(number, |said| said.remove(message));
         }
         let askers = self.with_said(number, |said| std::mem::take(&mut said.asking).askers);
         for asker in askers.unwrap_or_default() {
@@ -442,7 +438,7 @@ impl Home {
 
     /// These are to be known before who asks is answered.
     fn await_summaries(&mut self, number: u32, messages: Vec<MessageRef>) {
-        let reads_left = messages.len() * READS_PER_MESSAGE;
+        let reads_left = said::reads_for(messages.len());
         self.with_said(number, |said| {
             let askers = std::mem::take(&mut said.asking.askers);
             let messages = Some(messages);
@@ -478,12 +474,11 @@ impl Home {
             .iter()
             .find(|it| said.of(it.id).is_none_or(|about| about.stage != Stage::Known));
         match unknown.copied() {
+            // It is being read.
+            Some(message) if said.of(message.id).is_some() => {}
             Some(message) if *reads_left > 0 => {
-                let is_being_read = said.of(message.id).is_some();
-                if !is_being_read {
-                    self.with_said(number, |said| said.asking.reads_left -= 1);
-                    self.read_summary(number, message, BTreeSet::new());
-                }
+                self.with_said(number, |said| said.asking.reads_left -= 1);
+                self.read_summary(number, message, false);
             }
             _ => self.answer_summaries(number, out),
         }
