@@ -646,3 +646,7 @@ fn chosen(
     }
     found
 }
+
+#[cfg(test)]
+#[path = "annotations_tests.rs"]
+mod tests;

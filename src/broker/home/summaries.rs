@@ -74,7 +74,9 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let Happening::Annotated(annotated) = &event.happening else { return };
-        let is_heard = !self.channels[number].interest.is_empty();
+        let is_asked = self.said(number).is_some_and(|said| !said.asking.askers.is_empty());
+        // Who asks may hear it already, and be told what was read before this.
+        let is_heard = is_asked || !self.channels[number].interest.is_empty();
         let (message, kind) = (annotated.annotation.message, &annotated.annotation.kind);
         match self.with_said(number, |said| said.apply(event, annotated)) {
             Some(Applied::Changed) if is_heard => {

@@ -699,6 +699,27 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// Everything is forgotten, and nobody is there: no memory is taken any more.
+    fn end(&mut self) {
+        for at in 0..NAMES.len() {
+            self.void(at);
+            let command = Command::Reset(channel(at));
+            self.up(&channel(at), Self::connection(CLIENTS + 2), 0, command);
+        }
+        self.settle();
+        (0..NAMES.len()).for_each(|at| self.void(at));
+        for _ in 0..3 {
+            self.pass(Millis(130_000));
+            self.settle();
+        }
+        for home in &self.homes {
+            let held = (home.history_bytes(), home.channels());
+            assert_eq!(held, (0, 0), "seed {}", self.seed);
+        }
+    }
+}
+
 #[test]
 fn what_is_said_about_messages_survives_and_adds_up() {
     let seeds = std::env::var("RINGMAIN_SEEDS").ok().and_then(|it| it.parse().ok());
@@ -714,6 +735,7 @@ fn what_is_said_about_messages_survives_and_adds_up() {
         }
         scene.crash();
         scene.check();
+        scene.end();
         let counts = scene.counts;
         total.said += counts.said;
         total.taken_back += counts.taken_back;
