@@ -174,6 +174,7 @@ macro_rules! tell {
 mod annotations;
 mod kept;
 mod later;
+mod versions;
 
 struct Scene {
     seed: u64,
