@@ -32,6 +32,10 @@ pub(super) const SUMMARIZED_MAX: usize = 100;
 const SUMMARY_BYTES_MAX: usize = 64 << 10;
 /// What an annotation or a message counts for beside its own bytes.
 const ENTRY_BYTES: u64 = 256;
+/// Bytes of them, at most, about: of the newest messages as many as fit.
+const SUMMARIES_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a message's summaries that are saved, at most, about; larger ones are made of their annotations again.
+const SAVED_BYTES_MAX: u64 = 4 << 20;
 /// What an annotation counts for where it is weighed against summaries that are saved with it, about.
 const UNSAVED_BYTES: u64 = 256;
 
@@ -109,6 +113,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Kind {
     pub summary: Summary,
+    /// It as it was written, for so many bytes, until it changes.
+    written: Option<(usize, Arc<Summarized>)>,
     pub told: Option<Nanos>,
     /// It is another than was told, which is told then.
     pub due: Option<Nanos>,
@@ -139,6 +145,17 @@ pub(super) fn annotation_bytes(it: &Annotation) -> usize {
     it.kind.len() + data + names.map(|it| it.len()).sum::<usize>()
 }
 
+impl Kind {
+    fn new(summary: Summary) -> Self {
+        Self { summary, written: None, told: None, due: None }
+    }
+
+    fn bytes(&self) -> u64 {
+        let written = self.written.as_ref().map_or(0, |it| it.1.summary.0.len() as u64);
+        self.summary.bytes() + written + ENTRY_BYTES
+    }
+}
+
 impl About {
     fn new(message: MessageRef, stage: Stage) -> Self {
         Self {
@@ -160,13 +177,15 @@ impl About {
         let Annotation { kind, summarizer, .. } = &annotated.annotation;
         if !self.kinds.contains_key(kind) {
             let summary = Summary::new(*summarizer);
-            self.bytes += kind.len() as u64 + summary.bytes() + ENTRY_BYTES;
-            self.kinds.insert(kind.clone(), Kind { summary, told: None, due: None });
+            let new = Kind::new(summary);
+            self.bytes += kind.len() as u64 + new.bytes();
+            self.kinds.insert(kind.clone(), new);
         }
         if let Some(kind) = self.kinds.get_mut(kind) {
-            let before = kind.summary.bytes();
+            let before = kind.bytes();
             kind.summary.apply(annotated);
-            self.bytes = self.bytes + kind.summary.bytes() - before;
+            kind.written = None;
+            self.bytes = self.bytes + kind.bytes() - before;
         }
         (self.last, self.last_serial) = (event.id, event.serial.0);
         if self.unsaved == 0 {
@@ -201,18 +220,33 @@ impl About {
     }
 
     /// What is said of one kind.
-    pub fn summarized(&self, kind: &Name, bytes_max: usize) -> Option<Arc<Summarized>> {
-        let summary = self.kinds.get(kind)?.summary.write(bytes_max);
-        Some(Arc::new(Summarized { message: self.message, kind: kind.clone(), summary }))
+    pub fn summarized(&mut self, kind: &Name, bytes_max: usize) -> Option<Arc<Summarized>> {
+        let it = self.kinds.get_mut(kind)?;
+        if let Some((_, written)) = it.written.as_ref().filter(|it| it.0 == bytes_max) {
+            return Some(written.clone());
+        }
+        let before = it.bytes();
+        let (message, summary) = (self.message, it.summary.write(bytes_max));
+        let written = Arc::new(Summarized { message, kind: kind.clone(), summary });
+        it.written = Some((bytes_max, written.clone()));
+        self.bytes = self.bytes + it.bytes() - before;
+        Some(written)
+    }
+
+    /// What its summaries take in memory.
+    fn kinds_bytes(&self) -> u64 {
+        self.kinds.iter().map(|(kind, it)| kind.len() as u64 + it.bytes()).sum()
     }
 
     /// Whether its summaries are to be saved: so that less is read again, or because annotations before this place may be
     /// gone soon.
     pub fn wants_saving(&self, before: u64) -> bool {
-        let size = self.kinds.iter().map(|(kind, it)| kind.len() as u64 + it.summary.bytes());
-        let is_worth_it = self.unsaved * UNSAVED_BYTES >= size.sum();
-        let is_needed = self.unsaved_from < before;
-        self.stage == Stage::Known && self.unsaved > 0 && (is_worth_it || is_needed)
+        if self.stage != Stage::Known || self.unsaved == 0 {
+            return false;
+        }
+        let bytes = self.kinds_bytes();
+        let is_worth_it = self.unsaved * UNSAVED_BYTES >= bytes || self.unsaved_from < before;
+        is_worth_it && bytes <= SAVED_BYTES_MAX
     }
 
     /// Its summaries as bytes for the store. From now on they count as saved.
@@ -241,13 +275,12 @@ impl About {
         for _ in 0..saved.try_get_u32_le().ok()? {
             let kind = summary::take_name(&mut saved)?;
             let summary = Summary::decode(&mut saved)?;
-            kinds.insert(kind, Kind { summary, told: None, due: None });
+            kinds.insert(kind, Kind::new(summary));
         }
-        let size =
-            |(kind, it): (&Name, &Kind)| kind.len() as u64 + it.summary.bytes() + ENTRY_BYTES;
-        self.bytes += kinds.iter().map(size).sum::<u64>();
+        let before = self.kinds_bytes();
         (self.last, self.last_serial, self.kinds) = (last, last_serial, kinds);
         self.unsaved = 0;
+        self.bytes = self.bytes + self.kinds_bytes() - before;
         Some(())
     }
 }
@@ -405,14 +438,27 @@ impl Said {
 
     /// The summaries of the newest messages that are known, in the order of the messages; `oldest`: the place with which
     /// what is kept of the channel's past begins.
-    pub fn summaries(&self, oldest: u64) -> Vec<Arc<Summarized>> {
-        let known = self.messages.values().rev();
-        let known = known.filter(|it| it.stage == Stage::Known && it.last_serial >= oldest);
-        let newest: Vec<_> = known.take(SUMMARIZED_MAX).collect();
-        let all = newest.into_iter().rev().flat_map(|about| {
-            about.kinds.keys().filter_map(|kind| about.summarized(kind, self.summary_bytes_max))
-        });
-        all.collect()
+    pub fn summaries(&mut self, oldest: u64) -> Vec<Arc<Summarized>> {
+        let is_told =
+            |it: &&About| it.stage == Stage::Known && it.last_serial >= oldest && !it.kinds.is_empty();
+        let newest = self.messages.values().rev().filter(is_told).take(SUMMARIZED_MAX);
+        let newest: Vec<_> = newest.map(|it| it.message.id).collect();
+        let (mut newest_first, mut bytes) = (Vec::new(), 0);
+        let bytes_max = self.summary_bytes_max;
+        for message in newest {
+            let summaries = self.with(message, |about| {
+                let kinds: Vec<_> = about.kinds.keys().rev().cloned().collect();
+                kinds.iter().filter_map(|it| about.summarized(it, bytes_max)).collect()
+            });
+            let summaries: Vec<_> = summaries.unwrap_or_default();
+            bytes += summaries.iter().map(|it| it.summary.0.len()).sum::<usize>();
+            if bytes > SUMMARIES_BYTES_MAX && !newest_first.is_empty() {
+                break;
+            }
+            newest_first.extend(summaries);
+        }
+        newest_first.reverse();
+        newest_first
     }
 }
 
