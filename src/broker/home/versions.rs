@@ -660,3 +660,7 @@ fn portion(versions: &VecDeque<Arc<Event>>, query: &VersionsQuery) -> Versions {
     }
     told
 }
+
+#[cfg(test)]
+#[path = "versions_tests.rs"]
+mod tests;

@@ -214,7 +214,8 @@ impl Scene {
         let back = self.chance.below(many.min(12)).min(self.chance.below(many.min(12)));
         let (at, mut message) = self.known[(many - 1 - back) as usize];
         match self.chance.below(40) {
-            0 => message.id.0 += 1,
+            // One that the next event will not be given.
+            0 => message.id.0 ^= 1 << 60,
             1 => message.serial.0 += 1,
             _ => {}
         }
@@ -489,7 +490,7 @@ impl Scene {
                 }
             }
             let clock = self.clock();
-            let mut chance = Prng::new(self.seed.wrapping_add(round));
+            let mut chance = Prng::new(self.seed.wrapping_add(round) ^ self.crashes << 40);
             self.store.step(&mut chance, clock);
             let is_open = self.homes.iter().any(|home| home.store_asks_open() > 0);
             let is_quiet = self.downs.iter().all(VecDeque::is_empty)
@@ -759,6 +760,7 @@ impl Scene {
                 let found: BTreeSet<_> = values.iter().map(|it| it.0.clone()).collect();
                 let missing: Vec<_> = wanted.difference(&found).collect();
                 assert!(missing.is_empty(), "seed {}: {missing:?} missing", self.seed);
+                tell!("left {:?}", found.difference(&wanted).collect::<Vec<_>>());
                 found == wanted
             });
             assert!(is_clean, "seed {}: {} is never clean", self.seed, NAMES[at]);
