@@ -171,6 +171,7 @@ macro_rules! tell {
     };
 }
 
+mod annotations;
 mod kept;
 mod later;
 mod versions;

@@ -48,7 +48,7 @@ pub(super) struct Finding {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looking {
+pub(super) enum Looking {
     /// For what became of it.
     Latest,
     /// For what was published.
@@ -206,7 +206,7 @@ impl Home {
     }
 
     /// What the store is to be asked for a message.
-    fn look_for(&self, number: u32, message: MessageRef, stage: Looking) -> Option<Ask> {
+    pub(super) fn look_for(&self, number: u32, message: MessageRef, stage: Looking) -> Option<Ask> {
         let channel = &self.channels[number].channel;
         Some(match stage {
             Looking::Latest => {
@@ -223,7 +223,7 @@ impl Home {
     }
 
     /// What the store said of a message.
-    fn looked(
+    pub(super) fn looked(
         &self,
         number: u32,
         message: MessageRef,
@@ -619,7 +619,7 @@ pub(super) fn goes_with(
 
 /// What the store's answer says of a message.
 #[derive(Debug)]
-enum Looked {
+pub(super) enum Looked {
     /// It, and until when it is kept.
     Here(Arc<Event>, Clock),
     /// It is to be looked for elsewhere.
