@@ -375,6 +375,18 @@ pub static SETTINGS: &[Setting<Config>] = &[
         "Events in one page of a channel's history; who asks for more gets as many."
     ),
     switch!(
+        "pusher.versioned_messages",
+        pusher.versioned_messages,
+        true,
+        "Messages of channels that keep history can be updated, appended to and deleted; subscribers of protocol 2 hear of it."
+    ),
+    switch!(
+        "pusher.annotations",
+        pusher.annotations,
+        true,
+        "Such messages can be annotated (reactions, receipts); needs pusher.versioned_messages."
+    ),
+    switch!(
         "admin.remote",
         admin.remote,
         false,

@@ -56,6 +56,18 @@ pub(crate) struct Shared {
     pub replay_bytes_max: usize,
 }
 
+impl Shared {
+    /// Whether messages of channels that keep history have versions.
+    pub fn has_versions(&self) -> bool {
+        self.settings.versioned_messages
+    }
+
+    /// Whether such messages can be annotated.
+    pub fn has_annotations(&self) -> bool {
+        self.settings.versioned_messages && self.settings.annotations
+    }
+}
+
 /// The dialect.
 pub struct Pusher(Arc<Shared>);
 
@@ -154,6 +166,10 @@ impl Dialect for Pusher {
 
     fn pane(&self) -> Option<Pane<'_>> {
         Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
+    }
+
+    fn openapi(&self) -> Option<Vec<u8>> {
+        Some(http::openapi::document())
     }
 
     fn welcome(&self, host: &str) -> Option<String> {
