@@ -6,6 +6,8 @@
 //! `continuity`. Source: the Pusher documentation, "Pusher Channels Protocol" and "HTTP API Reference", the
 //! Sockudo documentation, and what the published clients of both send.
 
+mod actor;
+mod capabilities;
 mod client_events;
 mod continuity;
 mod cursor;
@@ -19,6 +21,7 @@ pub mod names;
 mod pace;
 pub mod session;
 mod subscribing;
+mod tokens;
 mod two;
 mod user;
 pub mod versions;

@@ -354,6 +354,7 @@ impl Session for PusherSession {
             }
             Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
             Input::Event(event) => self.event(event, out),
+            Input::Call(caller, words) => self.called(caller, words, out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
             Input::Pong if self.two.is_some() => {
                 self.hear(now, out);
@@ -364,7 +365,6 @@ impl Session for PusherSession {
             | Input::Found(..)
             | Input::Pong
             | Input::Asked
-            | Input::Call(..)
             | Input::Closed => {}
         }
     }

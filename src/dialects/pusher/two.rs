@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::capabilities::Capabilities;
 use super::continuity::{Failure, PageAsk, Resume};
 use super::formats::Format;
 use super::pace::Pace;
@@ -29,6 +30,8 @@ pub(super) struct Two {
     pub pace: Pace,
     pub resume: Option<Box<Resume>>,
     pub pages: Vec<PageAsk>,
+    /// What it may do, where its app has said so.
+    pub capabilities: Option<Box<Capabilities>>,
 }
 
 impl Two {
@@ -63,6 +66,7 @@ impl Two {
             pace: Pace::default(),
             resume: None,
             pages: Vec::new(),
+            capabilities: None,
         })
     }
 
@@ -101,6 +105,7 @@ impl Two {
             + self.pace.held_bytes()
             + self.resume.as_deref().map_or(0, of_resume)
             + self.pages.len() * size_of::<PageAsk>()
+            + self.capabilities.as_deref().map_or(0, Capabilities::held_bytes)
     }
 
     /// Notes where a channel's subscription is to begin; false if `max` wait already.
