@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capabilities::Op;
 use super::continuity::Place;
 use super::fault::Fault;
 use super::frames::{self, Version};
@@ -54,7 +55,7 @@ impl PusherSession {
             Access::Presence => Some(self.member(channel_data.as_deref())?),
             Access::Public | Access::Private => None,
         };
-        if with_annotations && !self.may_hear_annotations(&name) {
+        if with_annotations && !self.may(Op::AnnotationSubscribe, &name) {
             return Err(Fault::AnnotationsNotAllowed(name.into()));
         }
         let at = match self.find(&name) {
@@ -92,11 +93,6 @@ impl PusherSession {
             _ => self.ask_paced(&name, ticket, Command::Subscribe(subscribe), out),
         }
         Ok(())
-    }
-
-    /// Whether the peer may hear each annotation of a channel, which needs more than to subscribe it.
-    fn may_hear_annotations(&self, _channel: &str) -> bool {
-        false
     }
 
     /// `pusher-js` asks for the user's own channel after a sign-in; the sign-in subscribed it.
