@@ -8,7 +8,7 @@ use super::super::capabilities::Op;
 use super::fields::{self, Fields};
 use super::messages::{self, CLIENT_ID_BYTES_MAX, payload};
 use super::publish;
-use super::versions;
+use super::super::versions;
 use crate::auth::sign::Query;
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;

@@ -10,7 +10,7 @@ use super::super::actor::Actor;
 use super::super::capabilities::Op;
 use super::fields::{self, Fields};
 use super::publish::{self, Extras};
-use super::versions::{self, Shown};
+use super::super::versions::{self, Shown};
 use crate::auth::sign::{Query, fingerprint};
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;

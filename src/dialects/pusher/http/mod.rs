@@ -49,20 +49,3 @@ pub(super) fn open(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -
         body_bytes_max: shared.body_bytes_max,
     })
 }
-
-mod versions {
-    use crate::broker::{Event, versioned::Action};
-    pub enum Shown {
-        Added,
-        Whole,
-    }
-    pub fn word(_: Action) -> &'static str {
-        ""
-    }
-    pub fn write_item(_: &Event, _: Shown, _: &mut Vec<u8>) -> bool {
-        false
-    }
-    pub fn write_annotation(_: &Event, _: &mut Vec<u8>) -> bool {
-        false
-    }
-}
