@@ -5,10 +5,10 @@
 
 use super::super::actor::Actor;
 use super::super::capabilities::Op;
+use super::super::versions;
 use super::fields::{self, Fields};
 use super::messages::{self, CLIENT_ID_BYTES_MAX, payload};
 use super::publish;
-use super::super::versions;
 use crate::auth::sign::Query;
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;

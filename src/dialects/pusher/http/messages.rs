@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::super::actor::Actor;
 use super::super::capabilities::Op;
+use super::super::versions::{self, Shown};
 use super::fields::{self, Fields};
 use super::publish::{self, Extras};
-use super::super::versions::{self, Shown};
 use crate::auth::sign::{Query, fingerprint};
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;
