@@ -35,7 +35,7 @@ use self::frames::Version;
 use self::session::{PusherSession, Refusing};
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
 use crate::config::{self, Config};
@@ -183,6 +183,19 @@ impl Dialect for Pusher {
 
     fn pane(&self) -> Option<Pane<'_>> {
         Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
+    }
+
+    fn refuse_exchange(&self, status: u16, why: &'static str) -> Option<Response> {
+        let code = match status {
+            413 => "payload_too_large",
+            503 => "backpressure",
+            _ => "invalid_input",
+        };
+        let mut response = Refusal::new(status, code, why).response();
+        if status == 503 {
+            response.headers.push(("Retry-After", "1".into()));
+        }
+        Some(response)
     }
 
     fn openapi(&self) -> Option<Vec<u8>> {
