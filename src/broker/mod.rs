@@ -252,6 +252,8 @@ pub enum Control {
     Terminate,
     /// End the connection; the peer should come back at once.
     Reconnect,
+    /// What let the connection in counts no more.
+    Revoke,
 }
 
 /// What a publisher says about an event beside its name, data and tags; passed on, kept, never looked at.

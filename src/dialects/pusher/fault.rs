@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::names::NameError;
+use super::tokens::TokenError;
 use crate::base::ids::ConnectionId;
 use crate::observe::Counter;
 use crate::wire::json::JsonError;
@@ -32,6 +33,21 @@ pub enum Fault {
     Name(NameError),
     /// The channel is one that nobody subscribes by name.
     NotAllowed(String),
+    /// The peer's token or sign-in denies it something in a channel.
+    Denied {
+        /// What.
+        op: &'static str,
+        /// The channel.
+        channel: String,
+    },
+    /// It is not for this peer to hear each annotation of the channel.
+    AnnotationsNotAllowed(String),
+    /// A token was brought in version 7.
+    AuthVersion,
+    /// Whether the last token was revoked is not known yet.
+    AuthUnderway,
+    /// `capabilities` of a sign-in are no lists of patterns.
+    CapabilitiesMalformed,
     /// The channel needs a signature and there is none.
     AuthMissing,
     /// The signature is not the one expected.
@@ -166,6 +182,10 @@ impl Fault {
             | Self::RewindMalformed
             | Self::History(_) => 4000,
             Self::NotAllowed(_)
+            | Self::Denied { .. }
+            | Self::AnnotationsNotAllowed(_)
+            | Self::AuthVersion
+            | Self::CapabilitiesMalformed
             | Self::AuthMissing
             | Self::AuthWrong { .. }
             | Self::SigninDisabled
@@ -191,6 +211,7 @@ impl Fault {
             Self::WatchlistLong { .. }
             | Self::ResumeEmpty
             | Self::ResumeLong { .. }
+            | Self::AuthUnderway
             | Self::ResumeUnderway => 4302,
         }
     }
@@ -222,6 +243,20 @@ impl fmt::Display for Fault {
             Self::Name(error) => error.fmt(f),
             Self::NotAllowed(channel) => {
                 write!(f, "Connection is not allowed to subscribe channel '{channel}'")
+            }
+            Self::Denied { op, channel } => {
+                write!(f, "Connection is not allowed to {op} channel '{channel}'")
+            }
+            Self::AnnotationsNotAllowed(channel) => write!(
+                f,
+                "Connection is not allowed to receive raw annotations for channel '{channel}'"
+            ),
+            Self::AuthVersion => f.write_str("sockudo:auth is only supported on protocol V2"),
+            Self::AuthUnderway => {
+                f.write_str("Authentication error: the last token is not answered yet")
+            }
+            Self::CapabilitiesMalformed => {
+                f.write_str("Authentication error: capabilities in user_data are no lists of patterns")
             }
             Self::AuthMissing => f.write_str(
                 "Authentication error: Authentication signature required for this channel",
@@ -333,6 +368,20 @@ pub enum Ending {
     VersionMissing,
     /// The page's origin is not on the app's list.
     Origin,
+    /// The token is none.
+    Token(TokenError),
+    /// A token came in version 7.
+    TokenVersion,
+    /// A token is another client's than the connection is.
+    TokenClient,
+    /// The token that was brought was revoked before.
+    TokenRevoked,
+    /// The token that counted was revoked.
+    Revoked,
+    /// Whether the token was revoked cannot be told now.
+    TokenUnchecked,
+    /// The token's time is over and no other came.
+    TokenExpired,
     /// The app ended the user's connections.
     Terminated,
     /// The app asked the user's connections to come back.
@@ -355,7 +404,15 @@ impl Ending {
             Self::VersionMalformed => 4006,
             Self::VersionUnsupported(_) => 4007,
             Self::VersionMissing => 4008,
-            Self::Origin | Self::Terminated => 4009,
+            Self::Origin
+            | Self::Terminated
+            | Self::Token(_)
+            | Self::TokenVersion
+            | Self::TokenClient
+            | Self::TokenRevoked
+            | Self::Revoked
+            | Self::TokenExpired => 4009,
+            Self::TokenUnchecked => 4100,
             Self::Reconnect => 4200,
             Self::PongMissing => 4201,
             Self::RateLimited => 4301,
@@ -376,6 +433,15 @@ impl fmt::Display for Ending {
             }
             Self::VersionMissing => f.write_str("No protocol version supplied"),
             Self::Origin => f.write_str("Origin not allowed"),
+            Self::Token(error) => error.fmt(f),
+            Self::TokenVersion => f.write_str("capability tokens require protocol V2"),
+            Self::TokenClient => f.write_str("capability token refresh cannot change client_id"),
+            Self::TokenRevoked => f.write_str("capability token has been revoked"),
+            Self::Revoked => f.write_str("capability token revoked"),
+            Self::TokenUnchecked => {
+                f.write_str("Over capacity: the capability token cannot be checked now")
+            }
+            Self::TokenExpired => f.write_str("capability token expired"),
             Self::Terminated => f.write_str("You got disconnected by the app."),
             Self::Reconnect => f.write_str("Force reconnect requested by the app."),
             Self::PongMissing => f.write_str("Pong reply not received in time"),

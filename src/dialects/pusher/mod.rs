@@ -19,6 +19,7 @@ pub mod http;
 mod lanes;
 pub mod names;
 mod pace;
+mod revoking;
 pub mod session;
 mod subscribing;
 mod tokens;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use self::fault::Ending;
 use self::frames::Version;
 use self::session::{PusherSession, Refusing};
+use self::tokens::Token;
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
@@ -54,6 +56,8 @@ pub(crate) struct Shared {
     /// Bytes of missed events that one resume may send: half of what may wait for one connection, so that
     /// catching up alone makes nobody a slow consumer.
     pub replay_bytes_max: usize,
+    /// Revocations are on disk; else in memory.
+    pub revocations_are_durable: bool,
 }
 
 /// The dialect.
@@ -68,6 +72,7 @@ impl Pusher {
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
+            revocations_are_durable: revoking::are_durable(config),
         }))
     }
 
@@ -91,8 +96,17 @@ impl Pusher {
         if !origin_is_allowed(&app.settings.allowed_origins, request.header("origin")) {
             return Err(Ending::Origin);
         }
+        let token = match tokens::in_query(request.query.unwrap_or_default()) {
+            Some(_) if two.is_none() => return Err(Ending::TokenVersion),
+            Some(token) => Some(Token::read(&token, app, facts.now.wall).map_err(Ending::Token)?),
+            None => None,
+        };
         let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
-        Ok(PusherSession::new(self.0.clone(), seat, facts, two))
+        let mut session = PusherSession::new(self.0.clone(), seat, facts, two);
+        if let Some(token) = token {
+            session.bring(token);
+        }
+        Ok(session)
     }
 }
 
@@ -134,6 +148,11 @@ impl Dialect for Pusher {
         let speaks = *version.as_ref().unwrap_or(&Version::Seven);
         let connected = version.and_then(|_| self.connect(key, request, facts, two));
         Some(match connected {
+            Ok(session) if session.has_to_ask() => Opening::Decide {
+                session: Box::new(session),
+                message_bytes_max: self.0.message_bytes_max,
+                deflate: true,
+            },
             Ok(session) => Opening::WebSocket {
                 session: Box::new(session),
                 message_bytes_max: self.0.message_bytes_max,
@@ -150,6 +169,10 @@ impl Dialect for Pusher {
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
         lanes::render(lane, event, out)
+    }
+
+    fn needs_store(&self) -> bool {
+        self.0.revocations_are_durable
     }
 
     fn pane(&self) -> Option<Pane<'_>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capabilities::Op;
 use super::continuity::Place;
 use super::fault::Fault;
 use super::frames::{self, Version};
@@ -41,6 +42,7 @@ impl PusherSession {
         }
         names::check(&name, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
         let kind = Kind::of(&name);
+        self.allow_subscribe(&name, kind, rewind.is_some())?;
         if kind.access != Access::Public {
             self.authorize(&name, auth.as_deref(), channel_data.as_deref(), kind.access)?;
         }
@@ -94,6 +96,18 @@ impl PusherSession {
             }
             _ => Err(Fault::NotAllowed(name.chars().take(200).collect())),
         }
+    }
+
+    /// Whether the peer's token or sign-in lets it in; signatures are another matter.
+    fn allow_subscribe(&self, name: &str, kind: Kind, rewinds: bool) -> Result<(), Fault> {
+        self.allow(Op::Subscribe, name)?;
+        if kind.access == Access::Presence {
+            self.allow(Op::Presence, name)?;
+        }
+        if rewinds {
+            self.allow(Op::History, name)?;
+        }
+        Ok(())
     }
 
     fn authorize(
@@ -226,20 +240,25 @@ impl PusherSession {
         let mut buffer = String::new();
         let data = object("unsubscribe", data, &mut buffer)?;
         let name = field(data, "unsubscribe", "channel")?;
+        self.leave(&name, out);
+        Ok(())
+    }
+
+    /// Ends a subscription, asked for or standing.
+    pub(super) fn leave(&mut self, name: &str, out: &mut Vec<Output>) {
         if let Some(two) = &mut self.two {
-            two.forget(&name);
+            two.forget(name);
         }
         // Unknown is fine: the peer wants it gone and it is.
-        if let Ok(at) = self.find(&name) {
+        if let Ok(at) = self.find(name) {
             let gone = self.subscriptions.remove(at);
             if gone.place.is_some() && gone.owed > 0 && self.is_waiting(gone.ticket) {
-                return Ok(());
+                return;
             }
             let channel = self.channel(gone.name);
             let ticket = self.ticket();
             out.push(Output::Ask(ticket, Command::Unsubscribe(channel)));
         }
-        Ok(())
     }
 
     pub(super) fn subscribed(
