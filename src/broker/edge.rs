@@ -308,7 +308,13 @@ impl Edge {
         let event = &delivery.event;
         let mut candidates = std::mem::take(&mut self.candidates);
         let mut admitted = std::mem::take(&mut self.admitted);
-        filtered.find(&event.tags, &self.slots, &mut candidates);
+        match event.happening {
+            Happening::Message { .. } | Happening::Mutated(_) => {
+                filtered.find(&event.tags, &self.slots, &mut candidates);
+            }
+            // It has no tags by which anyone could look for it.
+            _ => filtered.find_all(&mut candidates),
+        }
         for number in candidates.drain(..) {
             let it = &self.subscriptions[number];
             if exclude == Some(it.slot) {
@@ -477,9 +483,22 @@ impl Edge {
         if !self.is_open(from) {
             return;
         }
-        let found =
-            self.find(from.slot, heard, |it| it.stage != Stage::Cancelled && it.is_filtered);
+        let found = self.find(from.slot, heard, |it| it.stage != Stage::Cancelled);
         let Some(number) = found else { return };
+        let it = &mut self.subscriptions[number];
+        if !std::mem::replace(&mut it.is_filtered, true) {
+            let is_active = it.stage == Stage::Active;
+            if is_active {
+                let (lane, at) = (it.lane, it.mark);
+                self.leave_lane(heard, lane, at);
+            }
+            let filtered = self.filtered.entry(heard).or_default();
+            filtered.insert(number, filter.clone());
+            if is_active {
+                filtered.activate(number, &self.slots);
+            }
+            return;
+        }
         let filtered = self.filtered.get_mut(&heard);
         let filtered = filtered.expect("a filtered subscription has its filter");
         let is_active = self.subscriptions[number].stage == Stage::Active;
@@ -508,21 +527,10 @@ impl Edge {
                 self.filtered.remove(&ended.channel);
             }
         }
-        let heard = &mut self.channels[ended.channel];
         if ended.stage == Stage::Active && !ended.is_filtered {
-            let at = ended.mark as usize;
-            let lanes = heard.lanes.as_mut_slice();
-            let lane = lanes.iter().position(|lane| lane.id == ended.lane);
-            let lane = lane.expect("an active subscription's lane is there");
-            let recipients = &mut lanes[lane].recipients;
-            recipients.swap_remove(at);
-            if let Some(moved) = recipients.as_slice().get(at) {
-                self.subscriptions[moved.subscription].mark = ended.mark;
-            }
-            if recipients.is_empty() {
-                heard.lanes.swap_remove(lane);
-            }
+            self.leave_lane(ended.channel, ended.lane, ended.mark);
         }
+        let heard = &mut self.channels[ended.channel];
         if ended.stage == Stage::Active {
             let detach = Subscribe {
                 member: ended.member,
@@ -535,6 +543,23 @@ impl Edge {
         heard.subscriptions -= 1;
         if heard.subscriptions == 0 {
             self.channels.remove(ended.channel);
+        }
+    }
+
+    /// Takes a recipient out of a channel's lane, where it stands at `mark`.
+    fn leave_lane(&mut self, channel: u32, lane: LaneId, mark: u32) {
+        let heard = &mut self.channels[channel];
+        let at = mark as usize;
+        let lanes = heard.lanes.as_mut_slice();
+        let lane = lanes.iter().position(|it| it.id == lane);
+        let lane = lane.expect("an active subscription's lane is there");
+        let recipients = &mut lanes[lane].recipients;
+        recipients.swap_remove(at);
+        if let Some(moved) = recipients.as_slice().get(at) {
+            self.subscriptions[moved.subscription].mark = mark;
+        }
+        if recipients.is_empty() {
+            heard.lanes.swap_remove(lane);
         }
     }
 

@@ -133,8 +133,8 @@ impl Tags {
 /// Which of a channel's events a subscription takes; one without a filter takes every event that is not
 /// guarded, as its lane's frame.
 pub struct Filter {
-    /// Only events with at least one of these tags are looked at, which costs the others nothing; none: all
-    /// events are.
+    /// Of messages and their versions only those with at least one of these tags are looked at, which costs the
+    /// others nothing; none: all are. Whatever else happens is looked at anyway.
     pub any_of: Option<Arc<[Tag]>>,
     /// Says what becomes of an event that is looked at.
     pub admit: Box<dyn Admit>,
@@ -269,6 +269,8 @@ pub struct Meta {
     pub was_due: Option<UnixMillis>,
     /// The client that its publisher speaks for: who owns it, where only owners may change a message.
     pub client_id: Option<Name>,
+    /// Peers that take what changed since the last event are sent all of this one. Of live events only: not kept.
+    pub is_whole: bool,
 }
 
 /// One thing that happened, ordered: what the home renders and the edges deliver.
@@ -313,8 +315,8 @@ pub enum Command {
     /// Unsubscribe this connection, at once. Not answered. Unknown channels are ignored. A subscribe
     /// still on its way is answered [`Refusal::Cancelled`].
     Unsubscribe(Channel),
-    /// Give this connection's subscription, asked for or standing, another filter, at once. Not answered.
-    /// Channels it did not subscribe with a filter are ignored.
+    /// Give this connection's subscription, asked for or standing, a filter or another one, at once. Not answered.
+    /// Channels it did not subscribe are ignored.
     Refilter(Channel, Arc<Filter>),
     /// Publish: [`Reply::Published`], unless `quiet`.
     Publish(Box<Publish>),

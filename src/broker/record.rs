@@ -111,7 +111,7 @@ pub(super) fn decode(
     }
     let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
     let sender = (flags & HAS_SENDER != 0).then_some(Sender { connection: nobody, user_id });
-    let meta = Meta { message_id, extras, publisher, was_due, client_id };
+    let meta = Meta { message_id, extras, publisher, was_due, client_id, is_whole: false };
     Ok(Event {
         channel: channel.clone(),
         serial: record.serial,
@@ -168,6 +168,7 @@ mod tests {
                     publisher: Some(json("null")),
                     was_due: Some(UnixMillis(u64::MAX)),
                     client_id: Some("c".into()),
+                    is_whole: false,
                 }),
             ] {
                 for tags in [vec![], vec![tag("a", ""), tag("", "b"), tag("a", "c")]] {
