@@ -26,6 +26,7 @@ use super::{
 };
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::name::Name;
+use crate::base::time::Millis;
 
 /// What an edge hands to its shard. Called while the edge is at work: queue, do not call back.
 pub trait Sink {
@@ -81,6 +82,9 @@ struct Connection {
     first: u32,
 }
 
+/// How long a member may stay whose connection is lost: a subscription has one byte for the seconds.
+pub const LEASE_MAX: Millis = Millis(255_000);
+
 /// Ends a chain.
 const NONE: u32 = u32::MAX;
 /// In place of a chain: the connection was closed, and nothing more is recorded for it.
@@ -99,10 +103,40 @@ struct Subscription {
     mark: u32,
     stage: Stage,
     lane: LaneId,
-    silent: bool,
-    /// Its filter stands in [`Edge::filtered`], as does its channel; it is nobody's recipient.
-    is_filtered: bool,
+    traits: Traits,
+    /// [`Subscribe::lease`].
+    lease_s: u8,
     member: Option<Arc<Member>>,
+}
+
+/// What is so of a subscription, or not: in one byte, because there are many of them.
+#[derive(Clone, Copy, Debug)]
+struct Traits(u8);
+
+impl Traits {
+    const SILENT: u8 = 1;
+    const FILTERED: u8 = 1 << 1;
+
+    fn of(subscribe: &Subscribe) -> Self {
+        let silent = if subscribe.silent { Self::SILENT } else { 0 };
+        Self(silent | if subscribe.filter.is_some() { Self::FILTERED } else { 0 })
+    }
+
+    fn is_silent(self) -> bool {
+        self.0 & Self::SILENT != 0
+    }
+
+    /// Its filter stands in [`Edge::filtered`], as does its channel; it is nobody's recipient.
+    fn is_filtered(self) -> bool {
+        self.0 & Self::FILTERED != 0
+    }
+
+    /// It has a filter from here on; whether it had one.
+    fn set_filtered(&mut self) -> bool {
+        let before = self.is_filtered();
+        self.0 |= Self::FILTERED;
+        before
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -379,10 +413,9 @@ impl Edge {
         let asked = self.find_granted(to, ticket, &granted.channel);
         let Some(number) = asked.filter(|&it| self.subscriptions[it].stage == Stage::Pending)
         else {
-            out.push((
-                self.slots.home_of(&granted.channel),
-                Up::Detach(granted, Parting::Unsubscribed),
-            ));
+            let home = self.slots.home_of(&granted.channel);
+            let granted = Box::new(Subscribe { by: Some(to), ..*granted });
+            out.push((home, Up::Detach(granted, Parting::Unsubscribed)));
             if let Some(number) = asked {
                 self.unchain(number);
                 self.end(number, Parting::Unsubscribed, out);
@@ -392,7 +425,7 @@ impl Edge {
         };
         let subscription = &mut self.subscriptions[number];
         let heard = &mut self.channels[subscription.channel];
-        if subscription.is_filtered {
+        if subscription.traits.is_filtered() {
             subscription.stage = Stage::Active;
             let filtered = self.filtered.get_mut(&subscription.channel);
             let filtered = filtered.expect("a filtered subscription has its filter");
@@ -441,8 +474,8 @@ impl Edge {
             mark: ticket.0,
             stage: Stage::Pending,
             lane: subscribe.lane,
-            silent: subscribe.silent,
-            is_filtered: subscribe.filter.is_some(),
+            traits: Traits::of(&subscribe),
+            lease_s: subscribe.lease.min(LEASE_MAX).0.div_ceil(1000) as u8,
             member: subscribe.member.clone(),
         });
         if let Some(filter) = subscribe.filter.take() {
@@ -486,7 +519,7 @@ impl Edge {
         let found = self.find(from.slot, heard, |it| it.stage != Stage::Cancelled);
         let Some(number) = found else { return };
         let it = &mut self.subscriptions[number];
-        if !std::mem::replace(&mut it.is_filtered, true) {
+        if !it.traits.set_filtered() {
             let is_active = it.stage == Stage::Active;
             if is_active {
                 let (lane, at) = (it.lane, it.mark);
@@ -519,7 +552,7 @@ impl Edge {
         let found =
             self.numbers.find_entry(self.slots.mix(ended.slot, ended.channel), |&it| it == number);
         found.expect("a subscription is in the table of them").remove();
-        if ended.is_filtered {
+        if ended.traits.is_filtered() {
             let filtered = self.filtered.get_mut(&ended.channel);
             let filtered = filtered.expect("a filtered subscription has its filter");
             filtered.remove(number, ended.stage == Stage::Active, &self.slots);
@@ -527,14 +560,17 @@ impl Edge {
                 self.filtered.remove(&ended.channel);
             }
         }
-        if ended.stage == Stage::Active && !ended.is_filtered {
+        let by = self.id_of(ended.slot);
+        if ended.stage == Stage::Active && !ended.traits.is_filtered() {
             self.leave_lane(ended.channel, ended.lane, ended.mark);
         }
         let heard = &mut self.channels[ended.channel];
         if ended.stage == Stage::Active {
             let detach = Subscribe {
                 member: ended.member,
-                silent: ended.silent,
+                silent: ended.traits.is_silent(),
+                lease: Millis(u64::from(ended.lease_s) * 1000),
+                by: Some(by),
                 ..Subscribe::new(heard.channel.clone(), ended.lane)
             };
             let home = self.slots.home_of(&detach.channel);

@@ -5,6 +5,7 @@
 //! is the whole vocabulary between them; dialects see no more of the broker than this. Read it first,
 //! then [`home`].
 
+pub mod companion;
 mod deferred;
 pub mod edge;
 mod few;
@@ -12,6 +13,7 @@ mod filtered;
 mod history;
 pub mod home;
 mod interest;
+mod leases;
 mod mail;
 mod members;
 #[cfg(test)]
@@ -415,8 +417,11 @@ pub struct Subscribe {
     pub filter: Option<Arc<Filter>>,
     /// Where it begins.
     pub start: Start,
-    /// How long its member stays when the connection is lost without a word; zero: not at all.
+    /// How long its member stays when the connection is lost without a word; zero: not at all. Whole seconds, up to
+    /// [`LEASE_MAX`](edge::LEASE_MAX).
     pub lease: Millis,
+    /// Whose it was, once it has ended; the edge says so.
+    pub by: Option<ConnectionId>,
 }
 
 impl Subscribe {
@@ -435,6 +440,7 @@ impl Subscribe {
             filter: None,
             start: Start::Now,
             lease: Millis(0),
+            by: None,
         }
     }
 }
