@@ -31,6 +31,7 @@ pub mod slots;
 pub mod state;
 mod table;
 pub mod versioned;
+mod wildcards;
 
 pub use self::history::ReplayMax;
 pub use self::mail::{Delivery, Down, Parting, Render, Up};
@@ -413,6 +414,13 @@ pub struct Subscribe {
     pub silent: bool,
     /// Subscribers of this channel are told its subscription count when it changes.
     pub announce_count: bool,
+    /// The channel's name is a pattern: one `*` in it stands for any run of characters. What is published on channels
+    /// with such names arrives under their names, as far as everyone may hear it (not on channels that are private,
+    /// have members or are the engine's own); nothing else does. A connection that hears an event otherwise, too,
+    /// receives it once. No member, no count, no past.
+    pub is_pattern: bool,
+    /// At which home a pattern is; set by the edge, which asks them all.
+    pub at: Option<ShardId>,
     /// Which events it takes. Stays at the edge.
     pub filter: Option<Arc<Filter>>,
     /// Where it begins.
@@ -437,6 +445,8 @@ impl Subscribe {
             values: None,
             silent: false,
             announce_count: false,
+            is_pattern: false,
+            at: None,
             filter: None,
             start: Start::Now,
             lease: Millis(0),
