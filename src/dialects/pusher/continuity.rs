@@ -458,6 +458,9 @@ impl PusherSession {
         let channel = subscription.name.clone();
         let attached = subscription.place.as_ref().and_then(|it| it.attached);
         self.allow(Op::History, &channel)?;
+        if names::is_pattern(&channel) {
+            return Err(Fault::HistoryNotKept);
+        }
         let params = data.member("params").filter(|it| it.kind() == JsonKind::Object);
         let member = |name: &str| {
             let value = params.and_then(|it| it.member(name)).or(data.member(name))?;

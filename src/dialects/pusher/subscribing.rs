@@ -40,7 +40,10 @@ impl PusherSession {
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
         }
-        names::check(&name, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        let is_pattern = self.two.is_some() && names::is_pattern(&name);
+        let bytes_max = self.app().settings.channel_name_bytes_max;
+        let check = if is_pattern { names::check_pattern } else { names::check };
+        check(&name, bytes_max).map_err(Fault::Name)?;
         let kind = Kind::of(&name);
         self.allow_subscribe(&name, kind, rewind.is_some())?;
         if kind.access != Access::Public {
@@ -67,9 +70,12 @@ impl PusherSession {
         let subscribe = Subscribe {
             members_max: settings.presence_members_max,
             // Members tell a presence channel's count already.
-            announce_count: settings.subscription_counts && member.is_none(),
+            announce_count: settings.subscription_counts && member.is_none() && !is_pattern,
             member: member.clone(),
-            start,
+            // Many channels have no one past.
+            start: if is_pattern { Start::Now } else { start },
+            is_pattern,
+            silent: is_pattern,
             ..Subscribe::new(self.channel(name.clone()), self.lane)
         };
         // Most peers have a few: room for one first, then for half as many again.
@@ -285,7 +291,7 @@ impl PusherSession {
             self.say(frame.clone(), out);
         }
         self.say(frame, out);
-        if Kind::of(&name).is_cache {
+        if Kind::of(&name).is_cache && !names::is_pattern(&name) {
             self.last(&name, &subscribed, out);
         }
         if let Some(replay) = subscribed.replay {
