@@ -420,4 +420,48 @@ types = ["member_added"]
 "#;
         assert_eq!(ours(theirs), expected);
     }
+
+    /// The tables of docs/migrating.md.
+    fn markdown() -> String {
+        let mut out = String::from("\n| theirs | here |\n| --- | --- |\n");
+        for (place, to) in table::ROWS {
+            let here = match to {
+                To::Setting(key, _) => format!("`{key}`"),
+                To::App(key, _) => format!("`{key}` of the app"),
+                To::Together(what) => format!("`{what}`"),
+                To::Nowhere(why) => (*why).to_owned(),
+            };
+            out.push_str(&format!(
+                "| `{}` | {here} |\n",
+                place.replace("app_manager.array.apps.*.", "app: ")
+            ));
+        }
+        out.push_str("\n| environment variable (Soketi's with `SOKETI_` in front) | the setting of theirs that it is |\n| --- | --- |\n");
+        for (name, place) in table::VARIABLES {
+            out.push_str(&format!(
+                "| `{name}` | `{}` |\n",
+                place.replace("app_manager.array.apps.0.", "app: ")
+            ));
+        }
+        out.push('\n');
+        out
+    }
+
+    #[test]
+    fn the_page_about_it_is_current() {
+        const BEGIN: &str = "src/cli/migrate.rs -->\n";
+        const END: &str = "<!-- /settings -->";
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/migrating.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (before, rest) = page.split_once(BEGIN).unwrap();
+        let (made, after) = rest.split_once(END).unwrap();
+        let now = markdown();
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            return std::fs::write(path, format!("{before}{BEGIN}{now}{END}{after}")).unwrap();
+        }
+        assert!(
+            made == now,
+            "docs/migrating.md is old: UPDATE_DOCS=1 cargo test the_page_about_it writes it anew"
+        );
+    }
 }
