@@ -266,6 +266,10 @@ pub struct Pusher {
     pub cache_ttl: Millis,
     /// Events in one page of a channel's history.
     pub history_page_max: u32,
+    /// Messages of channels that keep history can be changed.
+    pub versioned_messages: bool,
+    /// And annotated.
+    pub annotations: bool,
     /// Where revocations of capability tokens are kept.
     pub revocations: Revocations,
 }

@@ -396,6 +396,18 @@ pub static SETTINGS: &[Setting<Config>] = &[
         help: "Where revocations of capability tokens are kept: memory forgets them with the process, durable keeps them on disk; auto is durable where history or webhooks are kept on disk anyway.",
     },
     switch!(
+        "pusher.versioned_messages",
+        pusher.versioned_messages,
+        true,
+        "Messages of channels that keep history can be updated, appended to and deleted; subscribers of protocol 2 hear of it."
+    ),
+    switch!(
+        "pusher.annotations",
+        pusher.annotations,
+        true,
+        "Such messages can be annotated (reactions, receipts); needs pusher.versioned_messages."
+    ),
+    switch!(
         "admin.remote",
         admin.remote,
         false,

@@ -26,10 +26,12 @@ mod subscribing;
 mod tokens;
 mod two;
 mod user;
+pub mod versions;
 
 use std::sync::Arc;
 
 use self::fault::Ending;
+use self::formats::Format;
 use self::frames::Version;
 use self::session::{PusherSession, Refusing};
 use self::tokens::Token;
@@ -63,6 +65,18 @@ pub(crate) struct Shared {
     pub replay_bytes_max: usize,
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
+}
+
+impl Shared {
+    /// Whether messages of channels that keep history have versions.
+    pub fn has_versions(&self) -> bool {
+        self.settings.versioned_messages
+    }
+
+    /// Whether such messages can be annotated.
+    pub fn has_annotations(&self) -> bool {
+        self.settings.versioned_messages && self.settings.annotations
+    }
 }
 
 /// The dialect.
@@ -146,6 +160,7 @@ impl Pusher {
             _ => None,
         };
         let speaks = *version.as_ref().unwrap_or(&Version::Seven);
+        let format = two.as_ref().map_or(Format::Json, |it| it.format);
         let connected = version.and_then(|_| self.connect(key, request, facts, two));
         Some(match connected {
             Ok(session) if session.has_to_ask() => Opening::Decide {
@@ -160,7 +175,7 @@ impl Pusher {
             },
             // Browsers show a page no more than the close code, and that only once it is open.
             Err(ending) => Opening::WebSocket {
-                session: Box::new(Refusing(speaks, ending)),
+                session: Box::new(Refusing(speaks, ending, format)),
                 message_bytes_max: REFUSED_MESSAGE_BYTES_MAX,
                 deflate: true,
             },
@@ -182,7 +197,7 @@ impl Dialect for Pusher {
     }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
-        lanes::render(lane, event, out)
+        lanes::render(lane, self.0.has_versions(), event, out)
     }
 
     fn needs_store(&self) -> bool {
@@ -193,27 +208,33 @@ impl Dialect for Pusher {
         Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
     }
 
+    fn openapi(&self) -> Option<Vec<u8>> {
+        Some(http::openapi::document())
+    }
+
     fn welcome(&self, host: &str) -> Option<String> {
         Some(format!("ws://{host}/app/<app key>, and its HTTP API http://{host}/apps/<app id>"))
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {
-        let (code, text) = match reason {
-            CloseReason::Drain => (4200, "Server shutting down"),
-            CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
-            CloseReason::Overload | CloseReason::Failed => (4100, "Over capacity"),
-            CloseReason::TooLarge => (1009, "Message too large"),
-            CloseReason::Utf8 => (1007, "Text is not UTF-8"),
-            CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
-            CloseReason::Timeout => (4201, "Not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
-        };
-        let message = (code >= 4000)
-            .then(|| frames::error(Version::Seven, code, &text))
-            .and_then(|frame| String::from_utf8(frame).ok())
-            .map(Into::into);
-        Farewell { message, code, text: text.into() }
+        farewell(Version::Seven, Format::Json, reason)
     }
+}
+
+/// How a connection of a version and a format hears that the shard ends it.
+fn farewell(version: Version, format: Format, reason: CloseReason) -> Farewell {
+    let (code, text) = match reason {
+        CloseReason::Drain => (4200, "Server shutting down"),
+        CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
+        CloseReason::Overload | CloseReason::Failed => (4100, "Over capacity"),
+        CloseReason::TooLarge => (1009, "Message too large"),
+        CloseReason::Utf8 => (1007, "Text is not UTF-8"),
+        CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
+        CloseReason::Timeout => (4201, "Not heard of in time"),
+        CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+    };
+    let frame = (code >= 4000).then(|| frames::error(version, code, &text));
+    Farewell { message: frame.and_then(|it| format.words(it)), code, text: text.into() }
 }
 
 /// Reads the `protocol` parameter: absent means 7, as does any small number but 2, which is Sockudo's.

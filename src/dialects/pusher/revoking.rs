@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::tokens::{ID_BYTES_MAX, client_channel, token_channel};
-use crate::base::ids::AppIndex;
+use crate::base::ids::{AppIndex, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::state::{Keep, SetValue};
@@ -16,6 +16,7 @@ use crate::broker::{Command, Control, Payload, Publish, Reply};
 use crate::config::history::History;
 use crate::config::webhooks::Webhooks;
 use crate::config::{Config, Revocations};
+use crate::dialects::Output;
 use crate::dialects::api::{self, Refusal};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -41,8 +42,8 @@ pub(super) fn are_durable(config: &Config) -> bool {
     }
 }
 
-/// A request to revoke, on its way: [`Revoking::commands`] are asked together, each answer is handed to
-/// [`Revoking::hear`], and so on until there are no more commands.
+/// A request to revoke, on its way: first it asks ([`Revoking::ask`]), then it takes what is answered
+/// ([`Revoking::take`]), and asks on, until it is done.
 #[derive(Debug)]
 pub(super) struct Revoking {
     app: AppIndex,
@@ -59,6 +60,10 @@ pub(super) struct Revoking {
     of_client: u64,
     /// The token is among those of the client.
     is_same: bool,
+    /// Answers that are missing.
+    missing: usize,
+    /// What the first of them said that was a refusal.
+    refusal: Option<Refusal>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +131,8 @@ impl Revoking {
             of_token: 0,
             of_client: 0,
             is_same: false,
+            missing: 0,
+            refusal: None,
         })
     }
 
@@ -136,8 +143,38 @@ impl Revoking {
         names.into_iter().flatten().map(move |name| Channel { app, name })
     }
 
+    /// Asks what is to be asked next.
+    pub fn ask(&mut self, now: Now, out: &mut Vec<Output>) {
+        let commands = self.commands(now);
+        self.missing = commands.len();
+        let asks = commands.into_iter().enumerate();
+        out.extend(asks.map(|(nth, command)| Output::Ask(Ticket(nth as u32), command)));
+    }
+
+    /// Takes an answer; what the request is answered, once there are no more.
+    pub fn take(
+        &mut self,
+        ticket: Ticket,
+        reply: &Reply,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Option<Result<Bytes, Refusal>> {
+        if let Err(refusal) = self.hear(ticket.0 as usize, reply) {
+            self.refusal.get_or_insert(refusal);
+        }
+        self.missing = self.missing.saturating_sub(1);
+        if self.missing > 0 {
+            return None;
+        }
+        if let Some(refusal) = self.refusal.take() {
+            return Some(Err(refusal));
+        }
+        self.ask(now, out);
+        (self.missing == 0).then(|| Ok(self.answer()))
+    }
+
     /// What is to be asked next, all together; nothing once it is done.
-    pub fn commands(&mut self, now: Now) -> Vec<Command> {
+    fn commands(&mut self, now: Now) -> Vec<Command> {
         match self.stage {
             Stage::New => {
                 self.stage = Stage::Writing;
@@ -182,7 +219,7 @@ impl Revoking {
     }
 
     /// Takes the answer to one of the commands, the `nth` of those that were asked together.
-    pub fn hear(&mut self, nth: usize, reply: &Reply) -> Result<(), Refusal> {
+    fn hear(&mut self, nth: usize, reply: &Reply) -> Result<(), Refusal> {
         // The first half of what is asked last is about the token, if there is one.
         let is_both = self.jti.is_some() && self.client_id.is_some();
         let is_of_token = self.jti.is_some() && (!is_both || nth < 3);
@@ -200,7 +237,7 @@ impl Revoking {
     }
 
     /// The answer, once it is done.
-    pub fn answer(&self) -> Bytes {
+    fn answer(&self) -> Bytes {
         // Who bears the client's token is counted once.
         let closed = match self.is_same {
             true => self.of_client.max(self.of_token),

@@ -40,16 +40,17 @@ pub(super) struct Two {
 impl Two {
     /// Reads the parameters of version 2, or says which is wrong.
     pub fn read(text: &str) -> Result<Self, &'static str> {
-        let (mut echoes, mut shows_all) = (true, false);
+        let (mut echoes, mut shows_all, mut format) = (true, false, Format::Json);
         for (key, value) in query::pairs_raw(text) {
             let value = query::decode_lossy(value, Plus::Literal);
             match (key, &*value) {
-                ("format", "json" | "") => {}
-                ("format", _) => return Err("format: only json is spoken here"),
+                ("format", it) => {
+                    format = Format::read(it).ok_or("format is json, messagepack or protobuf")?;
+                }
                 ("echo_messages", "true") => echoes = true,
                 ("echo_messages", "false") => echoes = false,
                 ("echo_messages", _) => return Err("echo_messages is true or false"),
-                ("append_mode", "delta") => shows_all = false,
+                ("append_mode", "delta" | "") => shows_all = false,
                 ("append_mode", "full") => shows_all = true,
                 ("append_mode", _) => return Err("append_mode is delta or full"),
                 ("append_rollup_window", "0" | "20" | "40" | "100" | "500") => {}
@@ -61,7 +62,7 @@ impl Two {
         }
         Ok(Self {
             echoes,
-            format: Format::Json,
+            format,
             shows_all,
             name_next: 0,
             positions: BTreeMap::new(),
