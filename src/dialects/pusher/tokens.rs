@@ -191,14 +191,22 @@ impl Token {
     }
 }
 
+const OF_TOKEN: &str = "#token:";
+const OF_CLIENT: &str = "#client:";
+
+/// Whether a channel is a token's or a client's.
+pub(super) fn is_own(name: &str) -> bool {
+    name.starts_with(OF_TOKEN) || name.starts_with(OF_CLIENT)
+}
+
 /// The channel of a token's own.
 pub(super) fn token_channel(jti: &str) -> Name {
-    Name::from(format!("#token:{jti}").as_str())
+    Name::from(format!("{OF_TOKEN}{jti}").as_str())
 }
 
 /// The channel of everyone who bears a client's tokens.
 pub(super) fn client_channel(client_id: &str) -> Name {
-    Name::from(format!("#client:{client_id}").as_str())
+    Name::from(format!("{OF_CLIENT}{client_id}").as_str())
 }
 
 fn decoded(part: &str) -> Option<String> {
