@@ -270,6 +270,20 @@ pub struct Pusher {
     pub versioned_messages: bool,
     /// And annotated.
     pub annotations: bool,
+    /// Where revocations of capability tokens are kept.
+    pub revocations: Revocations,
+}
+
+/// Where revocations of capability tokens are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Revocations {
+    /// On disk where history or webhooks are, else in memory.
+    #[default]
+    Auto,
+    /// In memory: a restart forgets them.
+    Memory,
+    /// On disk.
+    Durable,
 }
 
 /// Health, metrics and the console.

@@ -1,7 +1,7 @@
 //! The settings, one row each. Flags, environment, file, `--help` and reference come from here.
 
 use super::value::{Applies, Kind, SecretFrom};
-use super::{App, Config, DriverChoice, Secret};
+use super::{App, Config, DriverChoice, Revocations, Secret};
 use crate::base::ids::SHARDS_MAX;
 
 /// One setting of `T`.
@@ -374,6 +374,27 @@ pub static SETTINGS: &[Setting<Config>] = &[
         1000,
         "Events in one page of a channel's history; who asks for more gets as many."
     ),
+    Setting {
+        key: "pusher.revocations",
+        kind: Kind::Choice {
+            default: "auto",
+            words: &["auto", "memory", "durable"],
+            put: |config, word| {
+                config.pusher.revocations = match word {
+                    "memory" => Revocations::Memory,
+                    "durable" => Revocations::Durable,
+                    _ => Revocations::Auto,
+                }
+            },
+            read: |config| match config.pusher.revocations {
+                Revocations::Auto => "auto",
+                Revocations::Memory => "memory",
+                Revocations::Durable => "durable",
+            },
+        },
+        applies: Applies::AtStart,
+        help: "Where revocations of capability tokens are kept: memory forgets them with the process, durable keeps them on disk; auto is durable where history or webhooks are kept on disk anyway.",
+    },
     switch!(
         "pusher.versioned_messages",
         pusher.versioned_messages,

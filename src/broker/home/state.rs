@@ -88,7 +88,7 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let reply = match command {
-            Command::Renew(channel, renew) => self.renew(&channel, &renew, now, render, out),
+            Command::Renew(channel, renew) => self.renew(asker, &channel, &renew, now, render, out),
             Command::Retained(ref channel, _)
             | Command::FindRetained(ref channel, _)
             | Command::Values(ref channel, _) => {

@@ -20,6 +20,7 @@ mod lanes;
 mod limited;
 pub mod names;
 mod pace;
+mod revoking;
 pub mod session;
 mod subscribing;
 mod tokens;
@@ -33,6 +34,7 @@ use self::fault::Ending;
 use self::formats::Format;
 use self::frames::Version;
 use self::session::{PusherSession, Refusing};
+use self::tokens::Token;
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
@@ -61,6 +63,8 @@ pub(crate) struct Shared {
     /// Bytes of missed events that one resume may send: half of what may wait for one connection, so that
     /// catching up alone makes nobody a slow consumer.
     pub replay_bytes_max: usize,
+    /// Revocations are on disk; else in memory.
+    pub revocations_are_durable: bool,
 }
 
 impl Shared {
@@ -92,6 +96,7 @@ impl Pusher {
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
+            revocations_are_durable: revoking::are_durable(config),
         }))
     }
 
@@ -115,8 +120,17 @@ impl Pusher {
         if !origin_is_allowed(&app.settings.allowed_origins, request.header("origin")) {
             return Err(Ending::Origin);
         }
+        let token = match tokens::in_query(request.query.unwrap_or_default()) {
+            Some(_) if two.is_none() => return Err(Ending::TokenVersion),
+            Some(token) => Some(Token::read(&token, app, facts.now.wall).map_err(Ending::Token)?),
+            None => None,
+        };
         let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
-        Ok(PusherSession::new(self.0.clone(), seat, facts, two))
+        let mut session = PusherSession::new(self.0.clone(), seat, facts, two);
+        if let Some(token) = token {
+            session.bring(token);
+        }
+        Ok(session)
     }
 
     fn opening(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
@@ -149,6 +163,11 @@ impl Pusher {
         let format = two.as_ref().map_or(Format::Json, |it| it.format);
         let connected = version.and_then(|_| self.connect(key, request, facts, two));
         Some(match connected {
+            Ok(session) if session.has_to_ask() => Opening::Decide {
+                session: Box::new(session),
+                message_bytes_max: self.0.message_bytes_max,
+                deflate: true,
+            },
             Ok(session) => Opening::WebSocket {
                 session: Box::new(session),
                 message_bytes_max: self.0.message_bytes_max,
@@ -179,6 +198,10 @@ impl Dialect for Pusher {
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
         lanes::render(lane, self.0.has_versions(), event, out)
+    }
+
+    fn needs_store(&self) -> bool {
+        self.0.revocations_are_durable
     }
 
     fn pane(&self) -> Option<Pane<'_>> {
