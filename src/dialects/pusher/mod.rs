@@ -17,6 +17,7 @@ pub mod http;
 mod lanes;
 pub mod names;
 mod pace;
+mod presence;
 pub mod session;
 mod subscribing;
 mod two;
@@ -166,7 +167,9 @@ impl Dialect for Pusher {
             CloseReason::Utf8 => (1007, "Text is not UTF-8"),
             CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
             CloseReason::Timeout => (4201, "Not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+            CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+                (1000, "")
+            }
         };
         let message = (code >= 4000)
             .then(|| frames::error(Version::Seven, code, &text))
