@@ -58,7 +58,7 @@ impl Home {
         let Beginning { replay, values, has_more_values } = beginning;
         let position = self.position(number);
         let held = &mut self.channels[number];
-        let was_occupied = held.is_occupied();
+        let (was_occupied, counted_before) = (held.is_occupied(), held.counted);
         held.counted += u32::from(!granted.silent);
         let mut joined = None;
         let mut renewed = None;
@@ -111,7 +111,7 @@ impl Home {
         if let Some(member) = renewed {
             record = self.member_changed(number, Change::Updated, &member, by, now, render, out);
         }
-        self.tell_count(number, now, render, out);
+        self.tell_count(number, counted_before, now, render, out);
         self.settle(number, now);
         self.keep_presence(record, now, render, out);
     }
@@ -186,7 +186,7 @@ impl Home {
     ) {
         let number = self.find(&ended.channel).expect("a subscribed channel is held");
         let held = &mut self.channels[number];
-        let was_occupied = held.is_occupied();
+        let (was_occupied, counted_before) = (held.is_occupied(), held.counted);
         held.interest.remove(from_shard, ended.lane);
         if !ended.silent {
             assert!(held.counted > 0, "more subscriptions ended than began");
@@ -197,7 +197,7 @@ impl Home {
             .member
             .as_ref()
             .and_then(|it| self.part(number, &it.user_id, lease, parting, by, now, render, out));
-        self.tell_count(number, now, render, out);
+        self.tell_count(number, counted_before, now, render, out);
         let held = &self.channels[number];
         if was_occupied && !held.is_occupied() {
             self.tell_vacated(number, now, render, out);

@@ -18,6 +18,9 @@ mod lanes;
 pub mod names;
 mod pace;
 mod presence;
+// Spoken by the routes of the HTTP API.
+#[allow(dead_code)]
+mod presence_history;
 pub mod session;
 mod subscribing;
 mod two;
