@@ -18,6 +18,7 @@ mod mail;
 mod members;
 #[cfg(test)]
 mod model;
+mod mutation;
 mod past;
 mod pool;
 mod record;
