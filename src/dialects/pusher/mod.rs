@@ -20,6 +20,8 @@ mod lanes;
 mod limited;
 pub mod names;
 mod pace;
+mod presence;
+mod presence_history;
 mod revoking;
 pub mod session;
 mod subscribing;
@@ -244,7 +246,9 @@ fn farewell(version: Version, format: Format, reason: CloseReason) -> Farewell {
         CloseReason::Utf8 => (1007, "Text is not UTF-8"),
         CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
         CloseReason::Timeout => (4201, "Not heard of in time"),
-        CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+        CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+            (1000, "")
+        }
     };
     let frame = (code >= 4000).then(|| frames::error(version, code, &text));
     Farewell { message: frame.and_then(|it| format.words(it)), code, text: text.into() }
