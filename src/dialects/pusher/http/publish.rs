@@ -240,11 +240,13 @@ impl<'a> Extras<'a> {
                 ));
             }
         }
-        let ephemeral = match member("ephemeral").map(Raw::as_bool) {
-            None => false,
-            Some(Some(ephemeral)) => ephemeral,
-            Some(None) => return Err(Refusal::shape("extras.ephemeral is not a boolean")),
+        let switch = |name: &str| match member(name).map(Raw::as_bool) {
+            None => Ok(false),
+            Some(Some(value)) => Ok(value),
+            Some(None) => Err(Refusal::shape(format!("extras.{name} is not a boolean"))),
         };
+        switch("echo")?;
+        let ephemeral = switch("ephemeral")?;
         // Documented in one spelling, sent in the other by the SDKs of Python.
         let key = member("idempotencyKey").or_else(|| member("idempotency_key"));
         let key = text(key, "extras.idempotencyKey")?;
