@@ -28,6 +28,8 @@ mod versions;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use self::asking::Pending;
 use self::durable::Durable;
 use self::expiring::Expiring;
@@ -45,12 +47,13 @@ use super::leases::Leases;
 use super::members::Members;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
+use super::wildcards::{Reached, Wildcards};
 use super::{
-    Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Presence,
-    Refusal, Render, Reply, Tags, Up,
+    Channel, Command, Control, Delivery, Description, Down, Event, Happening, LaneSet, Member,
+    Presence, Refusal, Render, Reply, Tags, Up,
 };
 use crate::base::event_id::EventId;
-use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
+use crate::base::ids::{AppIndex, ConnectionId, LaneId, Serial, ShardId, Ticket};
 use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
@@ -120,6 +123,7 @@ pub struct Home {
     reports: Reports,
     expiring: Expiring,
     later: Later,
+    wildcards: Wildcards,
     rates: rates::Rates,
     counts: Counts,
 }
@@ -317,10 +321,7 @@ impl Held {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let lanes = self.interest.lanes();
-        let mut frames = Vec::with_capacity(lanes.len());
-        for lane in lanes.iter() {
-            frames.extend(render.render(lane, &event).map(|frame| (lane, frame)));
-        }
+        let frames = rendered(&event, lanes, render);
         if !frames.is_empty() {
             self.mail(Delivery { event, exclude, frames }, out);
         }
@@ -375,6 +376,15 @@ impl Held {
     }
 }
 
+/// An event's frames, one for each of the lanes that show it.
+fn rendered(event: &Event, lanes: LaneSet, render: &dyn Render) -> Vec<(LaneId, Bytes)> {
+    let mut frames = Vec::with_capacity(lanes.len());
+    for lane in lanes.iter() {
+        frames.extend(render.render(lane, event).map(|frame| (lane, frame)));
+    }
+    frames
+}
+
 /// Answers who asked, if anyone waits for it.
 fn answer(asker: Option<Asker>, reply: Reply, out: &mut Vec<(ShardId, Down)>) {
     if let Some(asker) = asker {
@@ -386,6 +396,7 @@ impl Home {
     /// A home without channels. Every shard has the same `slots`.
     pub fn new(slots: Arc<Slots>, limits: Limits) -> Self {
         Self {
+            wildcards: Wildcards::new(slots.clone()),
             channels: Table::new(slots),
             timers: BTreeSet::new(),
             members: 0,
@@ -557,6 +568,52 @@ impl Home {
             self.settle(number, now);
             self.keep_presence(records, now, render, out);
         }
+    }
+
+    /// Whether anyone hears what is published on a channel.
+    fn is_heard(&self, number: u32) -> bool {
+        let held = &self.channels[number];
+        !held.interest.is_empty() || self.wildcards.reach_any(&held.channel)
+    }
+
+    /// Mails what was published on a channel to everyone who hears it, those who listen to a pattern of its name
+    /// included.
+    fn deliver(
+        &self,
+        number: u32,
+        event: Event,
+        exclude: Option<ConnectionId>,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let held = &self.channels[number];
+        let is_published = matches!(
+            event.happening,
+            Happening::Message { .. }
+                | Happening::Mutated(_)
+                | Happening::Annotated(_)
+                | Happening::Summarized(_)
+        );
+        let reached = match self.wildcards.is_empty() {
+            false if is_published => self.wildcards.reach(&held.channel),
+            _ => Reached::default(),
+        };
+        if reached.shards.is_empty() {
+            if !held.interest.is_empty() {
+                held.deliver(event, exclude, render, out);
+            }
+            return;
+        }
+        let Reached { lanes: LaneSet(lanes), mut shards } = reached;
+        let frames = rendered(&event, LaneSet(lanes | held.interest.lanes().0), render);
+        if frames.is_empty() {
+            return;
+        }
+        shards.extend(held.interest.shards());
+        shards.sort_unstable();
+        shards.dedup();
+        let delivery = Arc::new(Delivery { event, exclude, frames });
+        out.extend(shards.into_iter().map(|shard| (shard, Down::Deliver(delivery.clone()))));
     }
 
     fn find(&self, channel: &Channel) -> Option<u32> {

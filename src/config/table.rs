@@ -1,7 +1,7 @@
 //! The settings, one row each. Flags, environment, file, `--help` and reference come from here.
 
 use super::value::{Applies, Kind, SecretFrom};
-use super::{App, Config, DriverChoice, Secret};
+use super::{App, Config, DriverChoice, Revocations, Secret};
 use crate::base::ids::SHARDS_MAX;
 
 /// One setting of `T`.
@@ -373,6 +373,39 @@ pub static SETTINGS: &[Setting<Config>] = &[
         1,
         1000,
         "Events in one page of a channel's history; who asks for more gets as many."
+    ),
+    Setting {
+        key: "pusher.revocations",
+        kind: Kind::Choice {
+            default: "auto",
+            words: &["auto", "memory", "durable"],
+            put: |config, word| {
+                config.pusher.revocations = match word {
+                    "memory" => Revocations::Memory,
+                    "durable" => Revocations::Durable,
+                    _ => Revocations::Auto,
+                }
+            },
+            read: |config| match config.pusher.revocations {
+                Revocations::Auto => "auto",
+                Revocations::Memory => "memory",
+                Revocations::Durable => "durable",
+            },
+        },
+        applies: Applies::AtStart,
+        help: "Where revocations of capability tokens are kept: memory forgets them with the process, durable keeps them on disk; auto is durable where history or webhooks are kept on disk anyway.",
+    },
+    switch!(
+        "pusher.versioned_messages",
+        pusher.versioned_messages,
+        true,
+        "Messages of channels that keep history can be updated, appended to and deleted; subscribers of protocol 2 hear of it."
+    ),
+    switch!(
+        "pusher.annotations",
+        pusher.annotations,
+        true,
+        "Such messages can be annotated (reactions, receipts); needs pusher.versioned_messages."
     ),
     // What Sockudo's server is set to. A subscription has one byte for it: see broker::edge::LEASE_MAX.
     number!(

@@ -30,7 +30,7 @@
 //! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
 //! | `report KIND body` | the next thing the world outside is told, in a world that sees it |
-//! | `let NAME = hotsock [WORD=text] {claims}` | a token, `exp` in an hour unless they say when; `alg`, `kid` and `secret` may be others |
+//! | `let NAME = jwt [WORD=text] {claims}`, or `hotsock` | a token, `exp` in an hour unless they say when; `alg`, `kid` and `secret` may be others |
 //!
 //! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
 //! a JSON string, `${auth PEER CHANNEL [NAME]}` and `${user PEER NAME}` what an app's back end signs
@@ -209,7 +209,7 @@ impl Player<'_> {
         match word {
             "let" => {
                 let (name, text) = rest.split_once(" = ").ok_or("let NAME = text")?;
-                let text = match text.strip_prefix("hotsock ") {
+                let text = match text.strip_prefix("jwt ").or(text.strip_prefix("hotsock ")) {
                     Some(text) => self.token(text)?,
                     None => text.to_owned(),
                 };

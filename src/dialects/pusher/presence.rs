@@ -123,7 +123,8 @@ impl PusherSession {
             silent: true,
             ..Subscribe::new(self.channel(name.clone()), self.lane)
         };
-        let subscription = Subscription { name, member: None, ticket, owed: 1, place: None };
+        let lane = self.lane;
+        let subscription = Subscription { name, member: None, ticket, owed: 1, place: None, lane };
         self.subscriptions.insert(at, subscription);
         out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
         Ok(())
