@@ -454,7 +454,7 @@ impl Edge {
         &mut self,
         to: ConnectionId,
         ticket: Ticket,
-        granted: Box<Subscribe>,
+        mut granted: Box<Subscribe>,
         mut reply: Box<Subscribed>,
         sink: &mut dyn Sink,
         out: &mut Vec<(ShardId, Up)>,
@@ -463,7 +463,7 @@ impl Edge {
         let Some(number) = asked.filter(|&it| self.subscriptions[it].stage == Stage::Pending)
         else {
             let home = self.slots.home_of(&granted.channel);
-            let granted = Box::new(Subscribe { by: Some(to), ..*granted });
+            granted.by = Some(to);
             out.push((home, Up::Detach(granted, Parting::Unsubscribed)));
             if let Some(number) = asked {
                 self.unchain(number);

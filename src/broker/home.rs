@@ -14,6 +14,7 @@ mod line;
 mod messages;
 mod once;
 mod presence;
+mod presence_history;
 mod publishing;
 mod rates;
 mod reactions;
@@ -38,6 +39,7 @@ use self::later::Later;
 use self::line::Line;
 use self::messages::Messages;
 pub use self::presence::VACATED_DELAY;
+use self::presence_history::Untaken;
 use self::state::{Origin, Reports};
 use super::history::Window;
 use super::interest::Interest;
@@ -95,6 +97,7 @@ pub struct Home {
     members: usize,
     /// Channels that tell of others: mostly there are none.
     metas: usize,
+    untaken: Untaken,
     limits: Limits,
     keeping: Keeping,
     /// Some channels are on disk.
@@ -140,6 +143,8 @@ pub struct Counts {
     pub gaps: u64,
     /// Reports to the world outside that found no room to wait for the store.
     pub reports_lost: u64,
+    /// Changes of members that found no room to wait for the store.
+    pub presence_lost: u64,
     /// Schedules that were done ...
     pub schedules_done: u64,
     /// ... those that were late ...
@@ -396,6 +401,7 @@ impl Home {
             timers: BTreeSet::new(),
             members: 0,
             metas: 0,
+            untaken: Untaken::default(),
             limits,
             keeping: Keeping::default(),
             has_durable: false,
@@ -484,7 +490,8 @@ impl Home {
             // The edge's own affair; it never gets here.
             Command::Unsubscribe(_) | Command::Refilter(..) => return,
             Command::Publish(publish) => {
-                let origin = Origin::of(asker, publish.quiet);
+                let again = Self::again(&publish);
+                let origin = Origin { again, ..Origin::of(asker, publish.quiet) };
                 return self.publish(origin, *publish, now, render, out);
             }
             Command::Describe(channel) => {
@@ -524,7 +531,8 @@ impl Home {
         let timer = self.timers.first().map(|&(due, _)| due);
         let key = self.keys.first().map(|&(due, ..)| due);
         let values = self.expiring_due();
-        let dues = [timer, key, values, self.reports_due(), self.later.next_due()];
+        let (reports, untaken) = (self.reports_due(), self.untaken.due());
+        let dues = [timer, key, values, reports, untaken, self.later.next_due()];
         dues.into_iter().flatten().min()
     }
 
@@ -533,6 +541,7 @@ impl Home {
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
         self.retry_reports(now);
+        self.retry_presence(now, render, out);
         self.expire_values(EXPIRE_MAX, now, render, out);
         self.look_later(now);
         for _ in 0..EXPIRE_MAX {
