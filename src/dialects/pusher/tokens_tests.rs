@@ -11,7 +11,7 @@ use crate::base::time::Nanos;
 use crate::broker::state::Value as Kept;
 use crate::broker::{Control, Description, Event, Happening, Payload, Refusal, Subscribed, Tags};
 use crate::config::Config;
-use crate::dialects::{Caller, Facts, Input, Session};
+use crate::dialects::{Caller, Facts, Input, Session, Words};
 
 const WALL: UnixMillis = UnixMillis(1_700_000_000_000);
 const NOW: Now = Now { steady: Nanos(1), wall: WALL };
@@ -157,7 +157,7 @@ impl Peer {
                 Output::Ask(ticket, command) => self.asked.push((ticket, command)),
                 Output::Accept => heard.push("accept".into()),
                 Output::Close(farewell, _) => {
-                    let message = farewell.message.expect("it says why");
+                    let Some(Words::Text(message)) = farewell.message else { panic!() };
                     let frame: Value = serde_json::from_str(&message).unwrap();
                     heard.push(format!("{} {}", frame["event"].as_str().unwrap(), frame["data"]));
                     heard.push(format!("close {} {}", farewell.code, farewell.text));
