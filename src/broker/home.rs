@@ -551,7 +551,8 @@ impl Home {
             rare.timer = None;
             rare.kept.take_if(|kept| kept.until <= now.steady);
             if rare.count.is_some_and(|count| count.due.is_some()) {
-                self.tell_count(number, now, render, out);
+                let counted = held.counted;
+                self.tell_count(number, counted, now, render, out);
             }
             let records = self.end_leases(number, now, render, out);
             self.report_vacated(number, now, render);

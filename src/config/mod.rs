@@ -270,6 +270,10 @@ pub struct Pusher {
     pub versioned_messages: bool,
     /// And annotated.
     pub annotations: bool,
+    /// How long a member whose connection is lost stays; version 2 only.
+    pub presence_lease: Millis,
+    /// Anyone may watch who is in a channel that takes a signature.
+    pub meta_is_open: bool,
     /// Where revocations of capability tokens are kept.
     pub revocations: Revocations,
 }

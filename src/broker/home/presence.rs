@@ -172,10 +172,11 @@ impl Home {
     }
 
     /// Tells the subscription count if it changed, or sees to it that it is told later: subscribers who want it, the
-    /// companion, and the world outside.
+    /// companion, and the world outside. `before` is what it was.
     pub(super) fn tell_count(
         &mut self,
         number: u32,
+        before: u32,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
@@ -186,7 +187,8 @@ impl Home {
         let (counted, is_occupied) = (held.counted, held.is_occupied());
         let held = &mut self.channels[number];
         if meta.is_some() || is_reported {
-            held.rare.get_or_insert_default().count.get_or_insert_default();
+            let told = Count { told: before, ..Count::default() };
+            held.rare.get_or_insert_default().count.get_or_insert(told);
         }
         let Some(count) = held.rare.as_mut().and_then(|rare| rare.count.as_mut()) else { return };
         let free_at = count.told_at.map_or(now.steady, |at| at + COUNT_PERIOD);

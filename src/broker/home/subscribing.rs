@@ -81,7 +81,7 @@ impl Home {
         let Beginning { replay, values, has_more_values } = beginning;
         let position = self.position(number);
         let held = &mut self.channels[number];
-        let was_occupied = held.is_occupied();
+        let (was_occupied, counted_before) = (held.is_occupied(), held.counted);
         held.counted += u32::from(!granted.silent);
         let mut joined = None;
         let mut renewed = None;
@@ -134,7 +134,7 @@ impl Home {
         if let Some(member) = renewed {
             record = self.member_changed(number, Change::Updated, &member, by, now, render, out);
         }
-        self.tell_count(number, now, render, out);
+        self.tell_count(number, counted_before, now, render, out);
         self.settle(number, now);
         self.keep_presence(record, now, render, out);
     }
@@ -212,7 +212,7 @@ impl Home {
         }
         let number = self.find(&ended.channel).expect("a subscribed channel is held");
         let held = &mut self.channels[number];
-        let was_occupied = held.is_occupied();
+        let (was_occupied, counted_before) = (held.is_occupied(), held.counted);
         held.interest.remove(from_shard, ended.lane);
         if !ended.silent {
             assert!(held.counted > 0, "more subscriptions ended than began");
@@ -223,7 +223,7 @@ impl Home {
             .member
             .as_ref()
             .and_then(|it| self.part(number, &it.user_id, lease, parting, by, now, render, out));
-        self.tell_count(number, now, render, out);
+        self.tell_count(number, counted_before, now, render, out);
         let held = &self.channels[number];
         if was_occupied && !held.is_occupied() {
             self.tell_vacated(number, now, render, out);

@@ -20,6 +20,8 @@ mod lanes;
 mod limited;
 pub mod names;
 mod pace;
+mod presence;
+mod presence_history;
 mod revoking;
 pub mod session;
 mod subscribing;
@@ -37,7 +39,7 @@ use self::session::{PusherSession, Refusing};
 use self::tokens::Token;
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
 use crate::config::{self, Config};
@@ -208,6 +210,19 @@ impl Dialect for Pusher {
         Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
     }
 
+    fn refuse_exchange(&self, status: u16, why: &'static str) -> Option<Response> {
+        let code = match status {
+            413 => "payload_too_large",
+            503 => "backpressure",
+            _ => "invalid_input",
+        };
+        let mut response = Refusal::new(status, code, why).response();
+        if status == 503 {
+            response.headers.push(("Retry-After", "1".into()));
+        }
+        Some(response)
+    }
+
     fn openapi(&self) -> Option<Vec<u8>> {
         Some(http::openapi::document())
     }
@@ -231,7 +246,9 @@ fn farewell(version: Version, format: Format, reason: CloseReason) -> Farewell {
         CloseReason::Utf8 => (1007, "Text is not UTF-8"),
         CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
         CloseReason::Timeout => (4201, "Not heard of in time"),
-        CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+        CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+            (1000, "")
+        }
     };
     let frame = (code >= 4000).then(|| frames::error(version, code, &text));
     Farewell { message: frame.and_then(|it| format.words(it)), code, text: text.into() }

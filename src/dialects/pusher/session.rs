@@ -296,6 +296,9 @@ impl PusherSession {
             Some("channel_history") if self.two.is_some() => {
                 return self.channel_history(message.data, out);
             }
+            Some("presence_update") if self.two.is_some() => {
+                return self.presence_update(message.data, now, out);
+            }
             // A pong has done its work by coming. What is not known is not answered: clients send
             // things of their own that other servers understand.
             _ => {}
@@ -401,7 +404,7 @@ fn end(ending: &Ending, message: Option<Words>) -> Output {
         text.pop();
     }
     let farewell = Farewell { message, code: ending.code(), text: Cow::Owned(text) };
-    Output::Close(farewell, CloseReason::Session)
+    Output::Close(farewell, ending.reason())
 }
 
 /// A user's id: a string that is not empty.

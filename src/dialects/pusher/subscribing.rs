@@ -19,7 +19,7 @@ use crate::base::ids::{Serial, Ticket};
 use crate::base::name::Name;
 use crate::broker::versioned::Summarized;
 use crate::broker::{
-    Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed,
+    Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed, companion,
 };
 use crate::dialects::Output;
 use crate::wire::json::{self, Raw};
@@ -45,6 +45,9 @@ impl PusherSession {
         };
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
+        }
+        if let Some(of) = companion::of_meta(&name) {
+            return self.subscribe_meta(&name, of, auth.as_deref(), out);
         }
         let is_pattern = self.two.is_some() && names::is_pattern(&name);
         let bytes_max = self.app().settings.channel_name_bytes_max;
@@ -81,6 +84,7 @@ impl PusherSession {
             members_max: settings.presence_members_max,
             // Members tell a presence channel's count already.
             announce_count: settings.subscription_counts && member.is_none() && !is_pattern,
+            lease: self.lease(),
             member: member.clone(),
             // Many channels have no one past.
             start: if is_pattern { Start::Now } else { start },
@@ -126,7 +130,7 @@ impl PusherSession {
         Ok(())
     }
 
-    fn authorize(
+    pub(super) fn authorize(
         &self,
         name: &str,
         auth: Option<&str>,
@@ -172,7 +176,7 @@ impl PusherSession {
     }
 
     /// The peer subscribes what it has subscribed: it hears so, again.
-    fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
+    pub(super) fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
         let subscription = &mut self.subscriptions[at];
         if subscription.owed > 0 {
             subscription.owed = (subscription.owed + 1).min(ACKNOWLEDGEMENTS_MAX);

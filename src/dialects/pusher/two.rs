@@ -6,6 +6,7 @@ use super::capabilities::Capabilities;
 use super::continuity::{Failure, PageAsk, Resume};
 use super::formats::Format;
 use super::pace::Pace;
+use super::presence::Updates;
 use super::tokens::Tokens;
 use super::{frames, lanes};
 use crate::base::event_id::EventId;
@@ -35,6 +36,8 @@ pub(super) struct Two {
     pub signed_in: Option<Box<Capabilities>>,
     /// Its capability tokens; none: it never brought one.
     pub tokens: Option<Box<Tokens>>,
+    /// How fast its members may be updated.
+    pub updates: Updates,
 }
 
 impl Two {
@@ -71,6 +74,7 @@ impl Two {
             pages: Vec::new(),
             signed_in: None,
             tokens: None,
+            updates: Updates::default(),
         })
     }
 
@@ -111,6 +115,7 @@ impl Two {
             + self.pages.len() * size_of::<PageAsk>()
             + self.signed_in.as_deref().map_or(0, Capabilities::held_bytes)
             + self.tokens.as_deref().map_or(0, Tokens::held_bytes)
+            + self.updates.held_bytes()
     }
 
     /// Notes where a channel's subscription is to begin; false if `max` wait already.
