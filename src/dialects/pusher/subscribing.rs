@@ -313,6 +313,9 @@ impl PusherSession {
         } else {
             self.replay_missing(&name, out);
         }
+        if names::is_pattern(&name) {
+            self.resume_pattern(&name, out);
+        }
         if self.two.is_some() && subscribed.position.is_some() && self.shared.has_annotations() {
             self.ask_summaries(&name, out);
         }
