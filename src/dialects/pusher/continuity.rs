@@ -317,7 +317,8 @@ impl PusherSession {
                 expected,
                 stream: None,
             };
-            if names::check_published(&name, name_bytes_max).is_err() {
+            let namespaces = &self.app().settings.namespaces;
+            if names::check_published(&name, name_bytes_max, namespaces).is_err() {
                 resume.failures.push(failed(Reason::Name, None));
                 continue;
             }

@@ -104,7 +104,9 @@ impl PusherSession {
         if self.version() == Version::Seven {
             return Err(Fault::MetaVersion);
         }
-        names::check(of, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        let settings = &self.app().settings;
+        names::check(of, settings.channel_name_bytes_max, &settings.namespaces)
+            .map_err(Fault::Name)?;
         // It tells of a channel what only its subscribers should know.
         self.allow(Op::Subscribe, of)?;
         if !self.shared.settings.meta_is_open && Kind::of(of).access != Access::Public {

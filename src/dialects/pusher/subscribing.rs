@@ -50,9 +50,13 @@ impl PusherSession {
             return self.subscribe_meta(&name, of, auth.as_deref(), out);
         }
         let is_pattern = self.two.is_some() && names::is_pattern(&name);
-        let bytes_max = self.app().settings.channel_name_bytes_max;
-        let check = if is_pattern { names::check_pattern } else { names::check };
-        check(&name, bytes_max).map_err(Fault::Name)?;
+        let settings = &self.app().settings;
+        let bytes_max = settings.channel_name_bytes_max;
+        match is_pattern {
+            true => names::check_pattern(&name, bytes_max),
+            false => names::check(&name, bytes_max, &settings.namespaces),
+        }
+        .map_err(Fault::Name)?;
         let kind = Kind::of(&name);
         self.allow_subscribe(&name, kind, rewind.is_some())?;
         if kind.access != Access::Public {
