@@ -442,6 +442,11 @@ impl Home {
         self.members
     }
 
+    /// How many patterns of channels someone subscribes.
+    pub fn patterns(&self) -> usize {
+        self.wildcards.len()
+    }
+
     /// How many channels there are.
     pub fn channels(&self) -> usize {
         self.channels.len()

@@ -33,6 +33,8 @@ pub mod state;
 mod table;
 pub mod versioned;
 mod wildcards;
+#[cfg(test)]
+mod wildcards_model;
 
 pub use self::history::ReplayMax;
 pub use self::mail::{Delivery, Down, Parting, Render, Up};

@@ -340,7 +340,7 @@ fn channel_list(list: Raw<'_>, app: &App) -> Result<Vec<Name>, Refusal> {
 }
 
 fn channel_name(name: &str, app: &App) -> Result<Name, Refusal> {
-    match names::check_published(name, app.channel_name_bytes_max) {
+    match names::check_published(name, app.channel_name_bytes_max, &app.namespaces) {
         Ok(()) => Ok(Name::from(name)),
         Err(error @ names::NameError::TooLong { .. }) => Err(Refusal::limit(error)),
         Err(error) => Err(Refusal::invalid(error.to_string())),
