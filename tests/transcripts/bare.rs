@@ -293,7 +293,6 @@ impl Bare {
                     self.desk.ask(who, inquiry, self.now, &mut random, &mut self.steps);
                 }
                 Output::Ping => pinged = true,
-                Output::Binary(_) => panic!("no dialect here sends binary messages"),
                 Output::Count(_) => {}
                 Output::Accept => {
                     assert!(!peer.is_accepted && peer.response.is_none(), "decided twice");
