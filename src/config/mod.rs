@@ -270,6 +270,24 @@ pub struct Pusher {
     pub versioned_messages: bool,
     /// And annotated.
     pub annotations: bool,
+    /// How long a member whose connection is lost stays; version 2 only.
+    pub presence_lease: Millis,
+    /// Anyone may watch who is in a channel that takes a signature.
+    pub meta_is_open: bool,
+    /// Where revocations of capability tokens are kept.
+    pub revocations: Revocations,
+}
+
+/// Where revocations of capability tokens are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Revocations {
+    /// On disk where history or webhooks are, else in memory.
+    #[default]
+    Auto,
+    /// In memory: a restart forgets them.
+    Memory,
+    /// On disk.
+    Durable,
 }
 
 /// Health, metrics and the console.

@@ -47,6 +47,12 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// How it refuses a request that it opened an exchange for and whose session never hears of it: the body is too
+    /// large or malformed, or the server has too much to do. None: in the server's words, as text.
+    fn refuse_exchange(&self, _status: u16, _why: &'static str) -> Option<Response> {
+        None
+    }
+
     /// Its pane of the console: an ES module, served as it stands. None: it has none.
     fn pane(&self) -> Option<Pane<'_>> {
         None

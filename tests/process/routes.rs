@@ -150,7 +150,11 @@ impl Seen {
         let mut found = Vec::new();
         faults(if status == 200 { row.answer } else { &ERROR }, &value, name, &mut found);
         assert!(found.is_empty(), "{status}: {found:#?}\n{text}");
-        assert_eq!(answer.header("retry-after").is_some(), status == 503, "{name}: {text}");
+        assert_eq!(
+            answer.header("retry-after").is_some(),
+            matches!(status, 429 | 503),
+            "{name}: {text}"
+        );
         let code = value["code"].as_str().unwrap_or_default().to_owned();
         if status != 200 {
             let is_told = row.all_failures().any(|it| it.status == status && it.code == code);
@@ -198,6 +202,15 @@ fn drain(seen: &mut Seen) {
         seen.take(row, 503, &tcp.answer());
     }
     server.wait();
+}
+
+/// Asks everything of a server that hears one request of each address.
+fn ask_too_often(seen: &mut Seen) {
+    let server = Server::configured(&format!("rates.api_requests_max = 1\n{}", settings()));
+    assert_eq!(server.get("channels", &[]).status, 200);
+    for row in ROWS {
+        seen.take(row, 429, &Ask::of(row).send(&server));
+    }
 }
 
 #[test]
@@ -295,6 +308,7 @@ fn every_route_answers_with_every_status_it_names() {
         }
     }
     drain(&mut seen);
+    ask_too_often(&mut seen);
     let missing: Vec<_> = ROWS
         .iter()
         .flat_map(|row| row.all_failures().map(move |it| (row.name, it.status, it.code)))

@@ -18,7 +18,8 @@
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
 //! | `PEER refused STATUS [body]` | its WebSocket was refused with this answer |
 //! | `PEER calls OPERATION [body]` | a request of Hotsock's client HTTP API, with what the peer was greeted with |
-//! | `PEER gone` | the peer goes away |
+//! | `PEER gone` | the peer goes away, and says so if it has a WebSocket |
+//! | `PEER lost` | the peer's connection is lost without a word |
 //! | `PEER mute` | the peer answers no pings from here on |
 //! | `METHOD PATH[?query] [body]` | a signed request of the HTTP API |
 //! | `raw METHOD TARGET [body]` | a request as it stands |
@@ -31,7 +32,7 @@
 //! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
 //! | `report KIND body` | the next thing the world outside is told, in a world that sees it |
-//! | `let NAME = hotsock [WORD=text] {claims}` | a token, `exp` in an hour unless they say when; `alg`, `kid` and `secret` may be others |
+//! | `let NAME = jwt [WORD=text] {claims}`, or `hotsock` | a token, `exp` in an hour unless they say when; `alg`, `kid` and `secret` may be others |
 //!
 //! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
 //! a JSON string, `${auth PEER CHANNEL [NAME]}` and `${user PEER NAME}` what an app's back end signs
@@ -91,6 +92,7 @@ pub trait World {
     /// What has come beyond what was expected, if anything.
     fn rest(&mut self, peer: &str) -> Option<Heard>;
     fn go(&mut self, peer: &str);
+    fn lose(&mut self, peer: &str);
     fn request(
         &mut self,
         method: &str,
@@ -212,7 +214,7 @@ impl Player<'_> {
         match word {
             "let" => {
                 let (name, text) = rest.split_once(" = ").ok_or("let NAME = text")?;
-                let text = match text.strip_prefix("hotsock ") {
+                let text = match text.strip_prefix("jwt ").or(text.strip_prefix("hotsock ")) {
                     Some(text) => self.token(text)?,
                     None => text.to_owned(),
                 };
@@ -350,6 +352,7 @@ impl Player<'_> {
                 other => return Err(format!("  was: {other:?}")),
             },
             "gone" => self.world.go(peer),
+            "lost" => self.world.lose(peer),
             "mute" => self.world.mute(peer),
             "keep" => {
                 let (name, member) = rest.split_once(" = ").ok_or("keep NAME = MEMBER")?;

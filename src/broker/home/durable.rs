@@ -192,6 +192,8 @@ fn of_history(command: &Command) -> Option<&Channel> {
         // What tells of it has an id, which comes after all the channel had.
         Command::React(react) => Some(&react.channel),
         Command::Mutate(mutate) => Some(&mutate.channel),
+        // A pattern is no channel, and has no past.
+        Command::Subscribe(subscribe) if subscribe.is_pattern => None,
         Command::Subscribe(subscribe) => Some(&subscribe.channel),
         Command::History(channel, _)
         | Command::Replay(channel, _)
@@ -600,9 +602,8 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let held = &self.channels[number];
-        if !held.interest.is_empty() {
-            held.deliver(event.clone(), exclude, render, out);
+        if self.is_heard(number) {
+            self.deliver(number, event.clone(), exclude, render, out);
         }
     }
 

@@ -73,6 +73,13 @@ impl Reports {
 }
 
 impl Home {
+    /// What waits to be reported; it waits no more.
+    #[cfg(test)]
+    pub(super) fn take_reports(&mut self) -> Vec<Report> {
+        self.reports.bytes = 0;
+        self.reports.waiting.drain(..).map(|(_, report)| report).collect()
+    }
+
     /// Tells the world outside something that happened `at` this time, once it is on disk.
     pub fn report(&mut self, report: Report, at: UnixMillis) {
         self.reports.take(report, at);
@@ -88,7 +95,7 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let reply = match command {
-            Command::Renew(channel, renew) => self.renew(&channel, &renew, now, render, out),
+            Command::Renew(channel, renew) => self.renew(asker, &channel, &renew, now, render, out),
             Command::Retained(ref channel, _)
             | Command::FindRetained(ref channel, _)
             | Command::Values(ref channel, _) => {

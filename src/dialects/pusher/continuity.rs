@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+use super::capabilities::Op;
 use super::fault::Fault;
 use super::frames::{self, Version};
 use super::history::{self, HistoryQuery};
@@ -328,6 +329,8 @@ impl PusherSession {
             let is_subscribed = self.subscription(&channel).is_some();
             let is_public =
                 Kind::of(&channel).access == Access::Public && !names::is_internal(&channel);
+            // What its token denies waits for a subscribe, too, and that is refused.
+            let is_public = is_public && self.may(Op::Subscribe, &channel);
             let waits = !is_subscribed && !self.is_own(&channel);
             if let (Some(two), true) = (&mut self.two, waits) {
                 if !two.put(&channel, position, positions_max) {
@@ -456,6 +459,10 @@ impl PusherSession {
         };
         let channel = subscription.name.clone();
         let attached = subscription.place.as_ref().and_then(|it| it.attached);
+        self.allow(Op::History, &channel)?;
+        if names::is_pattern(&channel) {
+            return Err(Fault::HistoryNotKept);
+        }
         let params = data.member("params").filter(|it| it.kind() == JsonKind::Object);
         let member = |name: &str| {
             let value = params.and_then(|it| it.member(name)).or(data.member(name))?;

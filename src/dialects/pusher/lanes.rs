@@ -2,6 +2,7 @@
 
 use super::formats::Format;
 use super::frames::{self, Version, View};
+use super::tokens;
 use super::versions::Shown;
 use crate::broker::{Event, Happening};
 use crate::dialects::LaneKind;
@@ -103,6 +104,10 @@ pub(super) static KINDS: [LaneKind; TWO_WATCH + 3] = {
 /// Appends an event as a lane shows it; false, and nothing appended, if it does not. Where messages have versions they
 /// say which one they are.
 pub(super) fn render(lane: usize, has_versions: bool, event: &Event, out: &mut Vec<u8>) -> bool {
+    // Who bears a token subscribes channels that are for the session alone.
+    if tokens::is_own(&event.channel.name) {
+        return false;
+    }
     if let Some(two) = Two::of(lane) {
         return two.render(has_versions, event, out);
     }

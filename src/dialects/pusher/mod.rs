@@ -20,6 +20,9 @@ mod lanes;
 mod limited;
 pub mod names;
 mod pace;
+mod presence;
+mod presence_history;
+mod revoking;
 pub mod session;
 mod subscribing;
 mod tokens;
@@ -33,9 +36,10 @@ use self::fault::Ending;
 use self::formats::Format;
 use self::frames::Version;
 use self::session::{PusherSession, Refusing};
+use self::tokens::Token;
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
 use crate::auth::{Apps, Seat};
 use crate::broker::Event;
 use crate::config::{self, Config};
@@ -61,6 +65,8 @@ pub(crate) struct Shared {
     /// Bytes of missed events that one resume may send: half of what may wait for one connection, so that
     /// catching up alone makes nobody a slow consumer.
     pub replay_bytes_max: usize,
+    /// Revocations are on disk; else in memory.
+    pub revocations_are_durable: bool,
 }
 
 impl Shared {
@@ -92,6 +98,7 @@ impl Pusher {
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
+            revocations_are_durable: revoking::are_durable(config),
         }))
     }
 
@@ -115,8 +122,17 @@ impl Pusher {
         if !origin_is_allowed(&app.settings.allowed_origins, request.header("origin")) {
             return Err(Ending::Origin);
         }
+        let token = match tokens::in_query(request.query.unwrap_or_default()) {
+            Some(_) if two.is_none() => return Err(Ending::TokenVersion),
+            Some(token) => Some(Token::read(&token, app, facts.now.wall).map_err(Ending::Token)?),
+            None => None,
+        };
         let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
-        Ok(PusherSession::new(self.0.clone(), seat, facts, two))
+        let mut session = PusherSession::new(self.0.clone(), seat, facts, two);
+        if let Some(token) = token {
+            session.bring(token);
+        }
+        Ok(session)
     }
 
     fn opening(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
@@ -149,6 +165,11 @@ impl Pusher {
         let format = two.as_ref().map_or(Format::Json, |it| it.format);
         let connected = version.and_then(|_| self.connect(key, request, facts, two));
         Some(match connected {
+            Ok(session) if session.has_to_ask() => Opening::Decide {
+                session: Box::new(session),
+                message_bytes_max: self.0.message_bytes_max,
+                deflate: true,
+            },
             Ok(session) => Opening::WebSocket {
                 session: Box::new(session),
                 message_bytes_max: self.0.message_bytes_max,
@@ -181,8 +202,25 @@ impl Dialect for Pusher {
         lanes::render(lane, self.0.has_versions(), event, out)
     }
 
+    fn needs_store(&self) -> bool {
+        self.0.revocations_are_durable
+    }
+
     fn pane(&self) -> Option<Pane<'_>> {
         Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
+    }
+
+    fn refuse_exchange(&self, status: u16, why: &'static str) -> Option<Response> {
+        let code = match status {
+            413 => "payload_too_large",
+            503 => "backpressure",
+            _ => "invalid_input",
+        };
+        let mut response = Refusal::new(status, code, why).response();
+        if status == 503 {
+            response.headers.push(("Retry-After", "1".into()));
+        }
+        Some(response)
     }
 
     fn openapi(&self) -> Option<Vec<u8>> {
@@ -208,7 +246,9 @@ fn farewell(version: Version, format: Format, reason: CloseReason) -> Farewell {
         CloseReason::Utf8 => (1007, "Text is not UTF-8"),
         CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
         CloseReason::Timeout => (4201, "Not heard of in time"),
-        CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+        CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+            (1000, "")
+        }
     };
     let frame = (code >= 4000).then(|| frames::error(version, code, &text));
     Farewell { message: frame.and_then(|it| format.words(it)), code, text: text.into() }

@@ -69,6 +69,10 @@ pub enum NameError {
     Character(String),
     /// The part before a colon names a namespace, and there are none.
     Namespace(String),
+    /// It is a pattern, with more than one star.
+    Stars(String),
+    /// It is a pattern of channels that not everyone may subscribe.
+    NotPublic(String),
 }
 
 impl fmt::Display for NameError {
@@ -85,6 +89,14 @@ impl fmt::Display for NameError {
             Self::Namespace(name) => {
                 write!(f, "Channel error: Unknown channel namespace '{name}'")
             }
+            Self::Stars(name) => write!(
+                f,
+                "Channel error: Wildcard subscription '{name}' must contain exactly one '*'"
+            ),
+            Self::NotPublic(name) => write!(
+                f,
+                "Channel error: Wildcard subscription '{name}' is only supported for public channels"
+            ),
         }
     }
 }
@@ -100,21 +112,46 @@ pub fn check(name: &str, bytes_max: usize) -> Result<(), NameError> {
     if name.len() > bytes_max {
         return Err(NameError::TooLong { bytes_max });
     }
-    let allowed = |byte: u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(byte, b'-' | b'_' | b'=' | b'@' | b',' | b'.' | b';')
-    };
     let mut colon = None;
     for (at, byte) in name.bytes().enumerate() {
         if byte == b':' {
             colon = colon.or(Some(at));
-        } else if !allowed(byte) {
+        } else if !is_allowed(byte) {
             return Err(NameError::Character(name.into()));
         }
     }
     match colon {
         Some(at) => Err(NameError::Namespace(name[..at].into())),
         None => Ok(()),
+    }
+}
+
+fn is_allowed(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'=' | b'@' | b',' | b'.' | b';')
+}
+
+/// True for the name of a pattern, which version 2 may subscribe.
+pub fn is_pattern(name: &str) -> bool {
+    !is_internal(name) && name.contains('*')
+}
+
+/// Checks a pattern of channels that peers subscribe. Source: Sockudo, "Wildcard subscriptions".
+pub fn check_pattern(name: &str, bytes_max: usize) -> Result<(), NameError> {
+    if name.len() > bytes_max {
+        return Err(NameError::TooLong { bytes_max });
+    }
+    let is_closed = Kind::of(name).access != Access::Public;
+    let part = || name.chars().take(200).collect();
+    if name.bytes().filter(|byte| *byte == b'*').count() != 1 {
+        return Err(NameError::Stars(part()));
+    }
+    if is_closed {
+        return Err(NameError::NotPublic(part()));
+    }
+    // A colon says nothing here: what it could match is checked where that is published.
+    match name.bytes().all(|byte| is_allowed(byte) || matches!(byte, b':' | b'*')) {
+        true => Ok(()),
+        false => Err(NameError::Character(part())),
     }
 }
 
@@ -174,6 +211,25 @@ mod tests {
             assert_eq!(check(name, 200), Err(NameError::Character(name.into())), "{name}");
         }
         assert_eq!(check("orders:1", 200), Err(NameError::Namespace("orders".into())));
+        for (name, error) in [
+            ("*", None),
+            ("ticker:*", None),
+            ("a*b", None),
+            ("cache-*", None),
+            ("**", Some(NameError::Stars("**".into()))),
+            ("a*b*", Some(NameError::Stars("a*b*".into()))),
+            ("private-*", Some(NameError::NotPublic("private-*".into()))),
+            ("presence-x*", Some(NameError::NotPublic("presence-x*".into()))),
+            ("private-encrypted-*", Some(NameError::NotPublic("private-encrypted-*".into()))),
+            ("a b*", Some(NameError::Character("a b*".into()))),
+            ("a#*", Some(NameError::Character("a#*".into()))),
+            ("[meta]*", Some(NameError::Character("[meta]*".into()))),
+        ] {
+            assert!(is_pattern(name));
+            assert_eq!(check_pattern(name, 200).err(), error, "{name}");
+        }
+        assert!(check_pattern(&format!("{}*", "x".repeat(200)), 200).is_err());
+        assert!(!is_pattern("a") && !is_pattern("#server-to-user-*"));
         assert_eq!(check_published("#server-to-user-é+ 1", 200), Ok(()));
         assert!(check_published("#server-to-user-", 200).is_err());
         assert!(check_published("#server-to-user-\n", 200).is_err());

@@ -10,6 +10,7 @@ use super::continuity::Place;
 use super::fault::{Ending, Fault};
 use super::formats::Format;
 use super::frames::{self, Version};
+use super::tokens::TOKEN;
 use super::two::Two;
 use super::user::User;
 use super::{Shared, lanes};
@@ -213,10 +214,13 @@ impl PusherSession {
     }
 
     fn opened(&mut self, now: Now, out: &mut Vec<Output>) {
-        let timeout = self.shared.settings.activity_timeout;
         if let Some(two) = &mut self.two {
             two.open(self.connection, now);
         }
+        if let Some(ending) = self.entered(now, out) {
+            return out.push(self.end(&ending));
+        }
+        let timeout = self.shared.settings.activity_timeout;
         let frame = frames::connection_established(self.version(), self.connection, timeout);
         self.say(frame, out);
         self.heard = now.steady;
@@ -287,9 +291,13 @@ impl PusherSession {
             Some("subscribe") => return self.subscribe(message.data, out),
             Some("unsubscribe") => return self.unsubscribe(message.data, out),
             Some("signin") => return self.signin(message.data, out),
+            Some("auth") => return self.auth(message.data, now, out),
             Some("resume") if self.two.is_some() => return self.resume(message.data, out),
             Some("channel_history") if self.two.is_some() => {
                 return self.channel_history(message.data, out);
+            }
+            Some("presence_update") if self.two.is_some() => {
+                return self.presence_update(message.data, now, out);
             }
             // A pong has done its work by coming. What is not known is not answered: clients send
             // things of their own that other servers understand.
@@ -308,8 +316,8 @@ impl PusherSession {
         self.find(name).is_ok_and(|at| self.subscriptions[at].ticket == ticket)
     }
 
-    fn reply(&mut self, ticket: Ticket, reply: Reply, out: &mut Vec<Output>) {
-        if self.user_reply(ticket, &reply, out) {
+    fn reply(&mut self, ticket: Ticket, reply: Reply, now: Now, out: &mut Vec<Output>) {
+        if self.token_reply(ticket, &reply, now, out) || self.user_reply(ticket, &reply, out) {
             return;
         }
         if let Some(at) = self.rosters.iter().position(|it| it.ticket == ticket) {
@@ -329,6 +337,7 @@ impl PusherSession {
         match event.happening {
             Happening::Control(Control::Terminate) => out.push(self.end(&Ending::Terminated)),
             Happening::Control(Control::Reconnect) => out.push(self.end(&Ending::Reconnect)),
+            Happening::Control(Control::Revoke) => self.revoked(out),
             _ => {}
         }
     }
@@ -352,20 +361,17 @@ impl Session for PusherSession {
                     self.fault(&error, out);
                 }
             }
-            Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
+            Input::Reply(ticket, reply) => self.reply(ticket, reply, now, out),
             Input::Event(event) => self.event(event, out),
             Input::Call(caller, words) => self.called(caller, words, out),
+            Input::Asked => self.asked(out),
+            Input::Timer(TOKEN) => self.token_timer(out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
             Input::Pong if self.two.is_some() => {
                 self.hear(now, out);
                 self.pace_ponged(out);
             }
-            Input::Timer(_)
-            | Input::Body(_)
-            | Input::Found(..)
-            | Input::Pong
-            | Input::Asked
-            | Input::Closed => {}
+            Input::Timer(_) | Input::Body(_) | Input::Found(..) | Input::Pong | Input::Closed => {}
         }
     }
 
@@ -398,7 +404,7 @@ fn end(ending: &Ending, message: Option<Words>) -> Output {
         text.pop();
     }
     let farewell = Farewell { message, code: ending.code(), text: Cow::Owned(text) };
-    Output::Close(farewell, CloseReason::Session)
+    Output::Close(farewell, ending.reason())
 }
 
 /// A user's id: a string that is not empty.

@@ -19,7 +19,7 @@ use crate::base::ids::{Serial, Ticket};
 use crate::base::name::Name;
 use crate::broker::versioned::Summarized;
 use crate::broker::{
-    Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed,
+    Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed, companion,
 };
 use crate::dialects::Output;
 use crate::wire::json::{self, Raw};
@@ -46,8 +46,15 @@ impl PusherSession {
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
         }
-        names::check(&name, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        if let Some(of) = companion::of_meta(&name) {
+            return self.subscribe_meta(&name, of, auth.as_deref(), out);
+        }
+        let is_pattern = self.two.is_some() && names::is_pattern(&name);
+        let bytes_max = self.app().settings.channel_name_bytes_max;
+        let check = if is_pattern { names::check_pattern } else { names::check };
+        check(&name, bytes_max).map_err(Fault::Name)?;
         let kind = Kind::of(&name);
+        self.allow_subscribe(&name, kind, rewind.is_some())?;
         if kind.access != Access::Public {
             self.authorize(&name, auth.as_deref(), channel_data.as_deref(), kind.access)?;
         }
@@ -55,8 +62,8 @@ impl PusherSession {
             Access::Presence => Some(self.member(channel_data.as_deref())?),
             Access::Public | Access::Private => None,
         };
-        if with_annotations && !self.may(Op::AnnotationSubscribe, &name) {
-            return Err(Fault::AnnotationsNotAllowed(name.into()));
+        if with_annotations {
+            self.allow(Op::AnnotationSubscribe, &name)?;
         }
         let at = match self.find(&name) {
             Ok(at) => {
@@ -76,9 +83,13 @@ impl PusherSession {
         let subscribe = Subscribe {
             members_max: settings.presence_members_max,
             // Members tell a presence channel's count already.
-            announce_count: settings.subscription_counts && member.is_none(),
+            announce_count: settings.subscription_counts && member.is_none() && !is_pattern,
+            lease: self.lease(),
             member: member.clone(),
-            start,
+            // Many channels have no one past.
+            start: if is_pattern { Start::Now } else { start },
+            is_pattern,
+            silent: is_pattern,
             ..Subscribe::new(self.channel(name.clone()), lane)
         };
         // Most peers have a few: room for one first, then for half as many again.
@@ -107,7 +118,19 @@ impl PusherSession {
         }
     }
 
-    fn authorize(
+    /// Whether the peer's token or sign-in lets it in; signatures are another matter.
+    fn allow_subscribe(&self, name: &str, kind: Kind, rewinds: bool) -> Result<(), Fault> {
+        self.allow(Op::Subscribe, name)?;
+        if kind.access == Access::Presence {
+            self.allow(Op::Presence, name)?;
+        }
+        if rewinds {
+            self.allow(Op::History, name)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn authorize(
         &self,
         name: &str,
         auth: Option<&str>,
@@ -153,7 +176,7 @@ impl PusherSession {
     }
 
     /// The peer subscribes what it has subscribed: it hears so, again.
-    fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
+    pub(super) fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
         let subscription = &mut self.subscriptions[at];
         if subscription.owed > 0 {
             subscription.owed = (subscription.owed + 1).min(ACKNOWLEDGEMENTS_MAX);
@@ -237,20 +260,25 @@ impl PusherSession {
         let mut buffer = String::new();
         let data = object("unsubscribe", data, &mut buffer)?;
         let name = field(data, "unsubscribe", "channel")?;
+        self.leave(&name, out);
+        Ok(())
+    }
+
+    /// Ends a subscription, asked for or standing.
+    pub(super) fn leave(&mut self, name: &str, out: &mut Vec<Output>) {
         if let Some(two) = &mut self.two {
-            two.forget(&name);
+            two.forget(name);
         }
         // Unknown is fine: the peer wants it gone and it is.
-        if let Ok(at) = self.find(&name) {
+        if let Ok(at) = self.find(name) {
             let gone = self.subscriptions.remove(at);
             if gone.place.is_some() && gone.owed > 0 && self.is_waiting(gone.ticket) {
-                return Ok(());
+                return;
             }
             let channel = self.channel(gone.name);
             let ticket = self.ticket();
             out.push(Output::Ask(ticket, Command::Unsubscribe(channel)));
         }
-        Ok(())
     }
 
     pub(super) fn subscribed(
@@ -277,7 +305,7 @@ impl PusherSession {
             self.say(frame.clone(), out);
         }
         self.say(frame, out);
-        if Kind::of(&name).is_cache {
+        if Kind::of(&name).is_cache && !names::is_pattern(&name) {
             self.last(&name, &subscribed, out);
         }
         if let Some(replay) = subscribed.replay {

@@ -6,6 +6,8 @@ use super::capabilities::Capabilities;
 use super::continuity::{Failure, PageAsk, Resume};
 use super::formats::Format;
 use super::pace::Pace;
+use super::presence::Updates;
+use super::tokens::Tokens;
 use super::{frames, lanes};
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;
@@ -30,8 +32,12 @@ pub(super) struct Two {
     pub pace: Pace,
     pub resume: Option<Box<Resume>>,
     pub pages: Vec<PageAsk>,
-    /// What it may do, where its app has said so.
-    pub capabilities: Option<Box<Capabilities>>,
+    /// What whoever signed in may do, where the app said so.
+    pub signed_in: Option<Box<Capabilities>>,
+    /// Its capability tokens; none: it never brought one.
+    pub tokens: Option<Box<Tokens>>,
+    /// How fast its members may be updated.
+    pub updates: Updates,
 }
 
 impl Two {
@@ -66,7 +72,9 @@ impl Two {
             pace: Pace::default(),
             resume: None,
             pages: Vec::new(),
-            capabilities: None,
+            signed_in: None,
+            tokens: None,
+            updates: Updates::default(),
         })
     }
 
@@ -105,7 +113,9 @@ impl Two {
             + self.pace.held_bytes()
             + self.resume.as_deref().map_or(0, of_resume)
             + self.pages.len() * size_of::<PageAsk>()
-            + self.capabilities.as_deref().map_or(0, Capabilities::held_bytes)
+            + self.signed_in.as_deref().map_or(0, Capabilities::held_bytes)
+            + self.tokens.as_deref().map_or(0, Tokens::held_bytes)
+            + self.updates.held_bytes()
     }
 
     /// Notes where a channel's subscription is to begin; false if `max` wait already.

@@ -8,6 +8,7 @@ use super::super::actor::Actor;
 use super::super::frames;
 use super::super::history::{Bounds, HistoryQuery};
 use super::super::names::{self, Kind};
+use super::super::revoking::Revoking;
 use super::Shared;
 use super::channels::{self, Survey};
 use super::fields::check_channel;
@@ -71,6 +72,8 @@ enum State {
     Calling(Ticket, Box<Matter>),
     /// The broker answers about a message.
     Asking(Box<Matter>),
+    /// Tokens are revoked.
+    Revoking(Box<Revoking>),
     /// Answered: what still comes is too late.
     Answered,
 }
@@ -158,6 +161,13 @@ impl Exchange {
                 let operation = Operation::read(body, &name, is_purge)?;
                 let command = operation.command(channel());
                 (State::Operating(Box::new(operation)), command)
+            }
+            Route::Revoke => {
+                let is_durable = self.shared.revocations_are_durable;
+                let mut revoking = Revoking::read(body, app.index, is_durable, now.wall)?;
+                revoking.ask(now, out);
+                self.state = State::Revoking(Box::new(revoking));
+                return Ok(None);
             }
             Route::Terminate => (State::Waiting, Command::Control(channel(), Control::Terminate)),
             Route::Reconnect => (State::Waiting, Command::Control(channel(), Control::Reconnect)),
@@ -316,7 +326,7 @@ impl State {
                 })
             }
             (Self::Reading | Self::Answered, _) => None,
-            (Self::Calling(..), _) => None,
+            (Self::Calling(..) | Self::Revoking(_), _) => None,
             (Self::Asking(matter), reply) => matter.answer(reply),
             (_, Reply::Refused(refusal)) => Some(refused(refusal)),
             (Self::Surveying(survey), Reply::Channels { found, rest }) => {
@@ -379,7 +389,13 @@ impl Session for Exchange {
                 self.begin(body, now, out).unwrap_or_else(|refusal| Some(refusal.response()))
             }
             Input::Reply(ticket, reply) if called == Some(ticket) => self.called(reply, out),
-            Input::Reply(ticket, reply) => self.state.reply(ticket, reply, out),
+            Input::Reply(ticket, reply) => match &mut self.state {
+                State::Revoking(it) => it.take(ticket, &reply, now, out).map(|done| match done {
+                    Ok(body) => respond(200, body),
+                    Err(refusal) => refusal.response(),
+                }),
+                state => state.reply(ticket, reply, out),
+            },
             // A session of another protocol never answers.
             Input::Timer(ACTOR_OVERDUE) => match &self.state {
                 State::Calling(_, matter) => {

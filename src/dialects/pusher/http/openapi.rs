@@ -120,7 +120,7 @@ fn response(row: &Row, status: u16, it: &mut Json<'_>) {
     let of_status = row.all_failures().filter(|it| it.status == status);
     let texts: Vec<_> = of_status.map(|it| format!("`{}`: {}.", it.code, it.when)).collect();
     it.text("description", &texts.join(" "));
-    if status == 503 {
+    if matches!(status, 429 | 503) {
         it.member("headers").member_object("Retry-After", |it| {
             it.text("description", "Seconds.");
             it.member("schema").object(|it| schema(&Kind::Whole(1), "", it));

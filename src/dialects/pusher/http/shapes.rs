@@ -84,6 +84,7 @@ pub static ERROR: Kind = Kind::Object(&[
     must("error", TEXT, "For people."),
     must("code", TEXT, "For programs."),
     must("status", Kind::Whole(400), "The status again."),
+    may("message", TEXT, "More, for people."),
     may("ai_code", COUNT, "A number that goes with some codes."),
 ]);
 

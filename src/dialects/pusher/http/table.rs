@@ -156,6 +156,11 @@ pub static ALWAYS: &[Failure] = &[
         "the key, the signature, the timestamp or the digest of the body is wrong, or the app is not the path's",
     ),
     failure(403, "forbidden", "the app is disabled"),
+    failure(
+        429,
+        "rate_limited",
+        "the address asked, or the app published or read, more often than it may; `Retry-After` says when to come again",
+    ),
     failure(503, "draining", "the server is about to stop; `Retry-After` says when to come again"),
     failure(
         503,
