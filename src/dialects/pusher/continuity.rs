@@ -736,4 +736,4 @@ fn truncated(text: &str, bytes_max: usize) -> &str {
 
 #[cfg(test)]
 #[path = "continuity_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -351,10 +351,10 @@ impl PusherSession {
         for it in summaries.iter().rev() {
             let mut frame = Vec::new();
             versions::summarized(&name, it, &mut frame);
-            bytes += frame.len();
-            if bytes > self.shared.replay_bytes_max {
+            if bytes + frame.len() > self.shared.replay_bytes_max {
                 break;
             }
+            bytes += frame.len();
             frames.push(frame);
         }
         if let Some(pace) = self.pace() {
