@@ -173,6 +173,7 @@ macro_rules! tell {
 
 mod kept;
 mod later;
+mod versions;
 
 struct Scene {
     seed: u64,
