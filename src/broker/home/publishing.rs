@@ -157,8 +157,8 @@ impl Home {
             if spot.epoch.is_some() || keep_last.is_some() {
                 self.keep(number, Arc::new(event.clone()), spot.epoch.is_some(), keep_last, now);
             }
-            if let Some(report) = about.and_then(|about| render.report(&event, Some(&about))) {
-                self.report(report, event.at);
+            if let Some(about) = about {
+                self.report_event(&event, &about, render);
             }
             if is_heard {
                 self.channels[number].deliver(event, exclude, render, out);

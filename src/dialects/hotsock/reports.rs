@@ -90,6 +90,11 @@ pub fn about(
     Payload(out.into())
 }
 
+/// Whether this is what [`about`] makes.
+pub fn is_about(about: &Payload) -> bool {
+    about.0.starts_with(b"{\"trigger\":")
+}
+
 /// A connection, for who is told of it.
 pub struct Connection<'a> {
     /// Its id.
@@ -335,7 +340,8 @@ fn finish(
         query::encode(&mut encoded, channel);
         fields.push(("X-Hotsock-Channel", encoded.into()));
     }
-    Report { app, kind: Name::from(kind), fields, body: Payload(body.into()) }
+    let channel = channel.map(Name::from);
+    Report { app, kind: Name::from(kind), channel, fields, body: Payload(body.into()) }
 }
 
 /// A message's name.

@@ -234,6 +234,7 @@ mod tests {
         let report = Report {
             app: AppIndex(0),
             kind: "a.kind".into(),
+            channel: None,
             fields: vec![("X-A", "b".into())],
             body: Payload(Bytes::from_static(b"{}")),
         };

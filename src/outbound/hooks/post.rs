@@ -219,6 +219,7 @@ mod tests {
         let report = Report {
             app: AppIndex(0),
             kind: "a.kind".into(),
+            channel: None,
             fields: vec![("X-Kind", "a.kind".into()), ("X-Channel", "r%20".into())],
             body: Payload(Bytes::from_static(body.as_bytes())),
         };

@@ -308,6 +308,7 @@ mod tests {
         let report = Report {
             app: AppIndex(0),
             kind: kind.into(),
+            channel: None,
             fields: Vec::new(),
             body: Payload(Bytes::from_static(b"{}")),
         };

@@ -136,6 +136,7 @@ impl World {
         let report = Report {
             app: AppIndex(0),
             kind: kind.into(),
+            channel: None,
             fields: vec![("X-Number", number.to_string().into())],
             body: Payload(format!("{{\"n\":{number}}}").into()),
         };
