@@ -123,7 +123,7 @@ fn server(data: &Path, receivers: &str) -> Server {
 
 fn receiver(name: &str, address: SocketAddr, more: &str) -> String {
     format!(
-        "[[webhooks.receivers]]\nname = \"{name}\"\nurl = \"http://{address}/hook\"\nsecret = \"{SECRET}\"\n{more}\n"
+        "[[webhooks.receivers]]\nname = \"{name}\"\nurl = \"http://{address}/hook\"\nsecret = \"{SECRET}\"\nallow_private = true\n{more}\n"
     )
 }
 

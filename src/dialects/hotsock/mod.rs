@@ -108,7 +108,7 @@ impl Hotsock {
                 keyring: settings.keyring().expect("the settings were checked at the start"),
                 ids: ids::Ids::new(seed),
                 body_bytes_max: config.http.body_bytes_max,
-                reports: webhooks.any_for(&app.settings.id),
+                reports: webhooks.any_for(&app.settings.id, reports::FAMILY),
                 app,
                 settings,
             })

@@ -19,6 +19,9 @@ use crate::wire::write_decimal;
 /// The version of the original whose events these are.
 const VERSION: &str = "1.13.5";
 
+/// What the kinds of all reports begin with.
+pub const FAMILY: &str = "hotsock.";
+
 /// Where a request comes from.
 #[derive(Clone, Debug, Default)]
 pub struct About {

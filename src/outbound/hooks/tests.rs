@@ -64,10 +64,12 @@ fn row(name: &str, app: &str, types: &[&str], batch_max: u32) -> ReceiverRow {
         url: format!("http://{name}/"),
         app: app.into(),
         types: types.iter().map(|it| (*it).to_owned()).collect(),
-        secret: None,
         batch_max,
         timeout: Millis(10_000),
+        retry_first: Millis(1_000),
+        retry_longest: Millis(300_000),
         retry_max_age: Millis(3_600_000),
+        ..ReceiverRow::default()
     }
 }
 
@@ -77,6 +79,7 @@ fn settings(receivers: Vec<ReceiverRow>) -> Webhooks {
         queue_bytes_max: 1 << 30,
         dead_letters_max: 10_000,
         dead_letter_bytes_max: 1 << 30,
+        signers: Vec::new(),
     }
 }
 
