@@ -66,6 +66,7 @@ impl PusherSession {
             exclude: Some(self.connection)
                 .filter(|_| !self.two.as_ref().is_some_and(|it| it.echoes)),
             quiet: true,
+            report: self.shared.reports.about_client_event(self.seat.index),
             ..Publish::new(
                 Channel { app: self.seat.index, name: subscription.name.clone() },
                 Name::from(&*message.event),

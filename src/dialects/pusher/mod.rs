@@ -17,6 +17,7 @@ pub mod http;
 mod lanes;
 pub mod names;
 mod pace;
+pub mod reports;
 pub mod session;
 mod subscribing;
 mod two;
@@ -26,12 +27,13 @@ use std::sync::Arc;
 
 use self::fault::Ending;
 use self::frames::Version;
+use self::reports::Reports;
 use self::session::{PusherSession, Refusing};
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
 use crate::auth::{Apps, Seat};
-use crate::broker::Event;
+use crate::broker::{Event, Payload, Report};
 use crate::config::{self, Config};
 use crate::observe::CloseReason;
 
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     /// Bytes of missed events that one resume may send: half of what may wait for one connection, so that
     /// catching up alone makes nobody a slow consumer.
     pub replay_bytes_max: usize,
+    /// What the world outside is told.
+    pub reports: Reports,
 }
 
 /// The dialect.
@@ -65,6 +69,7 @@ impl Pusher {
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
+            reports: Reports::of(config),
         }))
     }
 
@@ -147,6 +152,14 @@ impl Dialect for Pusher {
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
         lanes::render(lane, event, out)
+    }
+
+    fn reports(&self) -> bool {
+        self.0.reports.any()
+    }
+
+    fn report(&self, event: &Event, _about: Option<&Payload>, out: &mut Vec<Report>) {
+        self.0.reports.tell(event, out);
     }
 
     fn pane(&self) -> Option<Pane<'_>> {

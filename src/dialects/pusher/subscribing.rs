@@ -288,7 +288,11 @@ impl PusherSession {
                     out.push(Output::Text(frame));
                 }
             }
-            None => self.say(frames::cache_miss(version, name), out),
+            None => {
+                let report = self.shared.reports.cache_miss(self.seat.index, name);
+                out.extend(report.map(Output::Report));
+                self.say(frames::cache_miss(version, name), out);
+            }
         }
     }
 
