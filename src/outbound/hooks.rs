@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use crate::auth::Denied;
 use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
@@ -66,7 +67,7 @@ pub enum Step {
     /// Send this, and bring what is said to [`Hooks::heard`] with this number.
     Post(u64, Post),
     /// Tell this to the operator who asked: lines, or why not.
-    Tell(u64, Result<Vec<String>, String>),
+    Tell(u64, Result<Vec<String>, Denied>),
     /// Something a person may want to know.
     Say(Note),
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -202,6 +203,12 @@ impl Letters {
     /// All of them, the oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Mark)> {
         self.marks.iter().map(|(id, mark)| (*id, mark))
+    }
+
+    /// Those behind this one, the oldest first.
+    pub fn after(&self, id: u64) -> impl Iterator<Item = (u64, &Mark)> {
+        let behind = (Bound::Excluded(id), Bound::Unbounded);
+        self.marks.range(behind).map(|(id, mark)| (*id, mark))
     }
 
     /// How many there are.
