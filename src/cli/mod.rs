@@ -5,6 +5,7 @@
 
 mod client;
 mod listen;
+mod migrate;
 mod publish;
 mod settings;
 mod store;
@@ -80,6 +81,7 @@ Examples:
   ringmain                                     serve on 127.0.0.1:6001 with the development app
   ringmain --listen 127.0.0.1:0 --shards 2     on a port of the kernel's choice, with two shards
   ringmain check --config ringmain.toml        say what would run
+  ringmain check --from config.json            a configuration of Sockudo, Soketi or Reverb as ours
   ringmain listen --channel news               print what is published there
   ringmain publish --channel news --data hi    publish something
   ringmain store backup --to DIR               copy what is kept on disk, also while serving
@@ -107,7 +109,17 @@ fn command() -> Command {
             Command::new("check")
                 .about("Check the configuration and say what would run")
                 .args(settings::arguments())
-                .after_help("Example:\n  ringmain check --config ringmain.toml && echo good"),
+                .arg(
+                    Arg::new("from")
+                        .long("from")
+                        .value_name("FILE")
+                        .exclusive(true)
+                        .help("A configuration of Sockudo, Soketi or Reverb (JSON, TOML, .env): print it as one of ours"),
+                )
+                .after_help(
+                    "Examples:\n  ringmain check --config ringmain.toml && echo good\n  \
+                     ringmain check --from config.json > ringmain.toml",
+                ),
         )
         .subcommand(publish::command())
         .subcommand(listen::command())
@@ -143,6 +155,9 @@ fn serve(matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn check(matches: &ArgMatches) -> Result<(), Failure> {
+    if let Some(file) = matches.get_one::<String>("from") {
+        return migrate::run(file.as_ref());
+    }
     let loaded = settings::load(matches)?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(describe(&loaded, SECTIONS).as_bytes())?;

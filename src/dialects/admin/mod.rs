@@ -6,6 +6,7 @@
 mod assets;
 pub mod console;
 mod door;
+mod usage;
 mod webhooks;
 
 use std::borrow::Cow;
@@ -87,7 +88,7 @@ impl Admin {
     }
 
     fn answer(&self, path: &str, request: &Request<'_>, facts: &Facts) -> Option<Response> {
-        let is_private = matches!(path, "/metrics" | "/stats");
+        let is_private = matches!(path, "/metrics" | "/stats" | "/operator/stats" | "/usage");
         if is_private && !self.remote && !door::is_from_here(request) {
             let text = "for peers on this machine only, and not through a proxy; admin.remote = true lets \
                         others read it, too\n";
@@ -102,10 +103,20 @@ impl Admin {
                 exposition::write(&self.metrics, &Process::read(), &mut body);
                 response(200, exposition::CONTENT_TYPE, body)
             }
-            "/stats" => {
-                let mut body = Vec::with_capacity(16 * 1024);
-                stats::write(&self.metrics, &Process::read(), facts.now.wall, &mut body);
+            "/stats" | "/operator/stats" => {
+                let process = Process::read();
+                let body = usage::statistics(&self.metrics, &process, &self.apps, facts.now.wall);
                 response(200, stats::CONTENT_TYPE, body)
+            }
+            "/usage" => {
+                response(200, stats::CONTENT_TYPE, usage::usage(&Process::read(), &self.apps))
+            }
+            "/accept-traffic" => {
+                let (status, word) =
+                    if facts.draining { (503, "DRAINING") } else { (200, "ACCEPTING") };
+                let mut response = text_response(status, word);
+                response.headers.push(("X-Accept-Traffic", word.into()));
+                response
             }
             "/" => response(200, "text/html; charset=utf-8", self.page().into_bytes()),
             _ => {
@@ -184,7 +195,7 @@ impl Dialect for Admin {
 
     fn welcome(&self, host: &str) -> Option<String> {
         let open = if self.console.is_open() { "" } else { ", once admin.token is set" };
-        Some(format!("http://{host}/_/ shows it all live{open}; /up /ready /metrics /stats"))
+        Some(format!("http://{host}/_/ shows it all live{open}; /up /ready /metrics /stats /usage"))
     }
 
     fn farewell(&self, _: CloseReason) -> Farewell {

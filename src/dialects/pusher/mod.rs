@@ -15,6 +15,7 @@ mod frames;
 mod history;
 pub mod http;
 mod lanes;
+mod limited;
 pub mod names;
 mod pace;
 pub mod reports;
@@ -46,6 +47,10 @@ pub(crate) struct Shared {
     pub apps: Arc<Apps>,
     /// The protocol's settings.
     pub settings: config::Pusher,
+    /// How often one address may ask.
+    pub rates: config::rates::Rates,
+    /// Some app may publish or read only so often.
+    pub apps_are_bounded: bool,
     /// How long an inbound message may be.
     pub message_bytes_max: usize,
     /// How long a request's body may be.
@@ -66,6 +71,11 @@ impl Pusher {
         Self(Arc::new(Shared {
             apps,
             settings: config.pusher.clone(),
+            rates: config::rates::Rates::of(config),
+            apps_are_bounded: config
+                .apps
+                .iter()
+                .any(|app| app.publishes_per_second_max > 0 || app.reads_per_second_max > 0),
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
@@ -96,18 +106,8 @@ impl Pusher {
         let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
         Ok(PusherSession::new(self.0.clone(), seat, facts, two))
     }
-}
 
-impl Dialect for Pusher {
-    fn name(&self) -> &'static str {
-        "pusher"
-    }
-
-    fn lanes(&self) -> &'static [LaneKind] {
-        &lanes::KINDS
-    }
-
-    fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+    fn opening(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
         let Some(rest) = request.path.strip_prefix("/app").filter(|it| !it.starts_with('s')) else {
             return http::open(&self.0, request, facts);
         };
@@ -148,6 +148,20 @@ impl Dialect for Pusher {
                 deflate: true,
             },
         })
+    }
+}
+
+impl Dialect for Pusher {
+    fn name(&self) -> &'static str {
+        "pusher"
+    }
+
+    fn lanes(&self) -> &'static [LaneKind] {
+        &lanes::KINDS
+    }
+
+    fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+        self.opening(request, facts).map(|it| limited::limit(&self.0, it, request))
     }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
