@@ -26,6 +26,7 @@ use super::{
 };
 use crate::base::ids::{ConnectionId, LaneId, ShardId, Ticket};
 use crate::base::name::Name;
+use crate::base::time::Millis;
 
 /// What an edge hands to its shard. Called while the edge is at work: queue, do not call back.
 pub trait Sink {
@@ -81,6 +82,9 @@ struct Connection {
     first: u32,
 }
 
+/// How long a member may stay whose connection is lost: a subscription has one byte for the seconds.
+pub const LEASE_MAX: Millis = Millis(255_000);
+
 /// Ends a chain.
 const NONE: u32 = u32::MAX;
 /// In place of a chain: the connection was closed, and nothing more is recorded for it.
@@ -99,10 +103,33 @@ struct Subscription {
     mark: u32,
     stage: Stage,
     lane: LaneId,
-    silent: bool,
-    /// Its filter stands in [`Edge::filtered`], as does its channel; it is nobody's recipient.
-    is_filtered: bool,
+    traits: Traits,
+    /// [`Subscribe::lease`].
+    lease_s: u8,
     member: Option<Arc<Member>>,
+}
+
+/// What is so of a subscription, or not: in one byte, because there are many of them.
+#[derive(Clone, Copy, Debug)]
+struct Traits(u8);
+
+impl Traits {
+    const SILENT: u8 = 1;
+    const FILTERED: u8 = 1 << 1;
+
+    fn of(subscribe: &Subscribe) -> Self {
+        let silent = if subscribe.silent { Self::SILENT } else { 0 };
+        Self(silent | if subscribe.filter.is_some() { Self::FILTERED } else { 0 })
+    }
+
+    fn is_silent(self) -> bool {
+        self.0 & Self::SILENT != 0
+    }
+
+    /// Its filter stands in [`Edge::filtered`], as does its channel; it is nobody's recipient.
+    fn is_filtered(self) -> bool {
+        self.0 & Self::FILTERED != 0
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -373,10 +400,9 @@ impl Edge {
         let asked = self.find_granted(to, ticket, &granted.channel);
         let Some(number) = asked.filter(|&it| self.subscriptions[it].stage == Stage::Pending)
         else {
-            out.push((
-                self.slots.home_of(&granted.channel),
-                Up::Detach(granted, Parting::Unsubscribed),
-            ));
+            let home = self.slots.home_of(&granted.channel);
+            let granted = Box::new(Subscribe { by: Some(to), ..*granted });
+            out.push((home, Up::Detach(granted, Parting::Unsubscribed)));
             if let Some(number) = asked {
                 self.unchain(number);
                 self.end(number, Parting::Unsubscribed, out);
@@ -386,7 +412,7 @@ impl Edge {
         };
         let subscription = &mut self.subscriptions[number];
         let heard = &mut self.channels[subscription.channel];
-        if subscription.is_filtered {
+        if subscription.traits.is_filtered() {
             subscription.stage = Stage::Active;
             let filtered = self.filtered.get_mut(&subscription.channel);
             let filtered = filtered.expect("a filtered subscription has its filter");
@@ -435,8 +461,8 @@ impl Edge {
             mark: ticket.0,
             stage: Stage::Pending,
             lane: subscribe.lane,
-            silent: subscribe.silent,
-            is_filtered: subscribe.filter.is_some(),
+            traits: Traits::of(&subscribe),
+            lease_s: subscribe.lease.min(LEASE_MAX).0.div_ceil(1000) as u8,
             member: subscribe.member.clone(),
         });
         if let Some(filter) = subscribe.filter.take() {
@@ -477,8 +503,8 @@ impl Edge {
         if !self.is_open(from) {
             return;
         }
-        let found =
-            self.find(from.slot, heard, |it| it.stage != Stage::Cancelled && it.is_filtered);
+        let found = self
+            .find(from.slot, heard, |it| it.stage != Stage::Cancelled && it.traits.is_filtered());
         let Some(number) = found else { return };
         let filtered = self.filtered.get_mut(&heard);
         let filtered = filtered.expect("a filtered subscription has its filter");
@@ -500,7 +526,7 @@ impl Edge {
         let found =
             self.numbers.find_entry(self.slots.mix(ended.slot, ended.channel), |&it| it == number);
         found.expect("a subscription is in the table of them").remove();
-        if ended.is_filtered {
+        if ended.traits.is_filtered() {
             let filtered = self.filtered.get_mut(&ended.channel);
             let filtered = filtered.expect("a filtered subscription has its filter");
             filtered.remove(number, ended.stage == Stage::Active, &self.slots);
@@ -508,8 +534,9 @@ impl Edge {
                 self.filtered.remove(&ended.channel);
             }
         }
+        let by = self.id_of(ended.slot);
         let heard = &mut self.channels[ended.channel];
-        if ended.stage == Stage::Active && !ended.is_filtered {
+        if ended.stage == Stage::Active && !ended.traits.is_filtered() {
             let at = ended.mark as usize;
             let lanes = heard.lanes.as_mut_slice();
             let lane = lanes.iter().position(|lane| lane.id == ended.lane);
@@ -526,7 +553,9 @@ impl Edge {
         if ended.stage == Stage::Active {
             let detach = Subscribe {
                 member: ended.member,
-                silent: ended.silent,
+                silent: ended.traits.is_silent(),
+                lease: Millis(u64::from(ended.lease_s) * 1000),
+                by: Some(by),
                 ..Subscribe::new(heard.channel.clone(), ended.lane)
             };
             let home = self.slots.home_of(&detach.channel);

@@ -3,12 +3,17 @@
 //! Everything that happens to a channel happens here, one thing after the other, and leaves in that
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
+mod asking;
+mod cleaning;
 mod durable;
 mod expiring;
 mod keeping;
 mod later;
+mod latest;
 mod line;
+mod messages;
 mod once;
+mod presence;
 mod publishing;
 mod rates;
 mod reactions;
@@ -17,19 +22,24 @@ mod retained;
 mod state;
 mod subscribing;
 mod values;
+mod versions;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use self::durable::{Durable, Pending};
+use self::asking::Pending;
+use self::durable::Durable;
 use self::expiring::Expiring;
 pub use self::keeping::Keeping;
 use self::keeping::Used;
 use self::later::Later;
 use self::line::Line;
+use self::messages::Messages;
+pub use self::presence::VACATED_DELAY;
 use self::state::{Origin, Reports};
 use super::history::Window;
 use super::interest::Interest;
+use super::leases::Leases;
 use super::members::Members;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
@@ -70,7 +80,7 @@ pub struct Limits {
 
 /// The channels whose home is one shard.
 ///
-/// A channel exists while it has a subscription, a kept event, history in memory or a key that is remembered;
+/// A channel exists while it has a subscription, a member, a kept event, history in memory or a key that is remembered;
 /// one whose history is on disk, for a while longer. One that nobody knows costs nothing to publish to, and its
 /// serials start again at 1 when it comes back, in another epoch where it has one.
 #[derive(Debug)]
@@ -80,6 +90,8 @@ pub struct Home {
     timers: BTreeSet<(Nanos, u32)>,
     /// Members of all channels together.
     members: usize,
+    /// Channels that tell of others: mostly there are none.
+    metas: usize,
     limits: Limits,
     keeping: Keeping,
     /// Some channels are on disk.
@@ -161,6 +173,10 @@ struct Held {
 #[derive(Debug, Default)]
 struct Rare {
     members: Members,
+    /// Of those without a connection.
+    leases: Leases,
+    /// Nobody subscribes it any more; then the world outside is told so.
+    vacates: Option<Nanos>,
     kept: Option<Kept>,
     count: Option<Count>,
     history: Option<Box<Window>>,
@@ -168,12 +184,22 @@ struct Rare {
     /// cut off finds its position still good.
     lingers: Option<Nanos>,
     durable: Option<Box<Durable>>,
+    /// Messages that are not what they were published as any more.
+    messages: Option<Box<Messages>>,
     /// Idempotency keys that were used.
     keys: HashMap<Name, Used>,
     /// Operations on their way to disk; none: there are none.
     line: Option<Box<Line>>,
     /// When this channel wants to be looked at; never later than something in it is due.
     timer: Option<Nanos>,
+}
+
+impl Rare {
+    /// Bytes of the past in memory.
+    fn history_bytes(&self) -> u64 {
+        let window = self.history.as_ref().map_or(0, |it| it.bytes());
+        window + self.messages.as_ref().map_or(0, |it| it.bytes())
+    }
 }
 
 /// The last event of a channel that keeps it.
@@ -183,7 +209,7 @@ struct Kept {
     until: Nanos,
 }
 
-/// What subscribers were told about their number.
+/// What was told about the number of subscriptions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     told: u32,
@@ -191,6 +217,8 @@ struct Count {
     told_at: Option<Nanos>,
     /// A change waits until then.
     due: Option<Nanos>,
+    /// Subscribers are told, too.
+    is_announced: bool,
 }
 
 impl Keyed for Held {
@@ -212,16 +240,23 @@ impl Held {
         self.members().map_or(0, |members| members.len() as u64)
     }
 
+    /// Someone subscribes it, or stays in it although the connection was lost.
+    fn is_occupied(&self) -> bool {
+        self.counted > 0 || self.user_count() > 0
+    }
+
     fn kept(&self) -> Option<&Kept> {
         self.rare.as_ref()?.kept.as_ref()
     }
 
-    /// Members have subscriptions, so interest speaks for them too.
+    /// Members have subscriptions or a lease, so that interest and leases speak for them.
     fn is_forgotten(&self, now: Now) -> bool {
         let is_kept = |rare: &Rare| {
             rare.kept.is_some()
                 || !rare.keys.is_empty()
                 || rare.line.is_some()
+                || rare.vacates.is_some()
+                || !rare.leases.is_empty()
                 || match (&rare.durable, &rare.history) {
                     (Some(durable), _) => durable.idle_from().is_none_or(|it| it > now.steady),
                     (None, Some(window)) => {
@@ -335,28 +370,6 @@ impl Held {
         let presence = Arc::new(Presence { member: member.clone(), members });
         self.tell(what(presence), now, render, reports, out);
     }
-
-    /// Tells the subscription count if it changed, or sees to it that it is told later.
-    fn tell_count(
-        &mut self,
-        now: Now,
-        render: &dyn Render,
-        reports: &mut Reports,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        let counted = self.counted;
-        let Some(count) = self.rare.as_mut().and_then(|rare| rare.count.as_mut()) else { return };
-        let free_at = count.told_at.map_or(now.steady, |at| at + COUNT_PERIOD);
-        if counted == count.told {
-            count.due = None;
-        } else if counted > COUNT_IMMEDIATE_MAX && free_at > now.steady {
-            count.due = Some(free_at);
-        } else {
-            *count = Count { told: counted, told_at: Some(now.steady), due: None };
-            let happening = Happening::SubscriptionCount(u64::from(counted));
-            self.tell(happening, now, render, reports, out);
-        }
-    }
 }
 
 /// Answers who asked, if anyone waits for it.
@@ -373,6 +386,7 @@ impl Home {
             channels: Table::new(slots),
             timers: BTreeSet::new(),
             members: 0,
+            metas: 0,
             limits,
             keeping: Keeping::default(),
             has_durable: false,
@@ -523,14 +537,18 @@ impl Home {
             rare.timer = None;
             rare.kept.take_if(|kept| kept.until <= now.steady);
             if rare.count.is_some_and(|count| count.due.is_some()) {
-                held.tell_count(now, render, &mut self.reports, out);
+                let counted = held.counted;
+                self.tell_count(number, counted, now, render, out);
             }
+            let records = self.end_leases(number, now, render, out);
+            self.report_vacated(number, now, render);
             let clock = self.clock(now);
             self.with_window(number, |window| window.expire(clock));
             if !self.channels[number].interest.is_empty() {
                 self.retry_store(number, now);
             }
             self.settle(number, now);
+            self.keep_presence(records, now, render, out);
         }
     }
 
@@ -547,6 +565,7 @@ impl Home {
         if self.channels.len() >= channels_max {
             return Err(Refusal::ChannelsFull { channels_max });
         }
+        self.metas += usize::from(Self::is_meta(channel));
         let number = self.channels.insert(Held::new(channel.clone()));
         self.begin_history(number, now);
         Ok(number)
@@ -567,14 +586,18 @@ impl Home {
             let count_due = rare.count.and_then(|count| count.due);
             let kept_until = rare.kept.as_ref().map(|kept| kept.until);
             // What holds the channel for another reason ends by itself, and this is looked at again.
-            let is_kept = kept_until.is_some() || rare.line.is_some() || !rare.keys.is_empty();
+            let presence_due = Self::presence_due(rare);
+            let is_kept = kept_until.is_some()
+                || rare.line.is_some()
+                || !rare.keys.is_empty()
+                || presence_due.is_some();
             let is_held = is_heard || is_kept;
             let durable_due = rare.durable.as_ref().and_then(|durable| match is_held {
                 true => durable.retry_from().filter(|_| is_heard),
                 false => durable.idle_from(),
             });
             let lingers = rare.lingers.filter(|_| !is_held && expires.is_none());
-            let dues = [kept_until, count_due, expires, durable_due, lingers];
+            let dues = [kept_until, count_due, expires, durable_due, lingers, presence_due];
             let wanted = dues.into_iter().flatten().min();
             // An earlier timer stays: it looks again when it comes. A channel whose kept event is
             // replaced a thousand times a second would otherwise move its timer as often.
@@ -593,19 +616,19 @@ impl Home {
             rare.timer
         });
         if held.is_forgotten(now) {
-            self.history_bytes -=
-                held.rare.as_ref().and_then(|it| it.history.as_ref()).map_or(0, |it| it.bytes());
+            self.history_bytes -= held.rare.as_ref().map_or(0, |it| it.history_bytes());
             if let Some(timer) = timer {
                 self.timers.remove(&(timer, number));
             }
-            self.channels.remove(number);
+            let gone = self.channels.remove(number);
+            self.metas -= usize::from(Self::is_meta(&gone.channel));
         }
     }
 
     fn survey(&self, app: AppIndex, prefix: &str, from: u32) -> Reply {
         let (portion, rest) = self.channels.portion(from, SURVEY_MAX);
         let occupied = portion.filter(|held| {
-            held.counted > 0 && held.channel.app == app && held.channel.name.starts_with(prefix)
+            held.is_occupied() && held.channel.app == app && held.channel.name.starts_with(prefix)
         });
         let found = occupied
             .map(|held| (held.channel.name.clone(), u64::from(held.counted), held.user_count()))

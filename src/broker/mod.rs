@@ -5,6 +5,7 @@
 //! is the whole vocabulary between them; dialects see no more of the broker than this. Read it first,
 //! then [`home`].
 
+pub mod companion;
 mod deferred;
 pub mod edge;
 mod few;
@@ -12,10 +13,12 @@ mod filtered;
 mod history;
 pub mod home;
 mod interest;
+mod leases;
 mod mail;
 mod members;
 #[cfg(test)]
 mod model;
+mod mutation;
 mod past;
 mod pool;
 mod record;
@@ -411,8 +414,11 @@ pub struct Subscribe {
     pub filter: Option<Arc<Filter>>,
     /// Where it begins.
     pub start: Start,
-    /// How long its member stays when the connection is lost without a word; zero: not at all.
+    /// How long its member stays when the connection is lost without a word; zero: not at all. Whole seconds, up to
+    /// [`LEASE_MAX`](edge::LEASE_MAX).
     pub lease: Millis,
+    /// Whose it was, once it has ended; the edge says so.
+    pub by: Option<ConnectionId>,
 }
 
 impl Subscribe {
@@ -431,6 +437,7 @@ impl Subscribe {
             filter: None,
             start: Start::Now,
             lease: Millis(0),
+            by: None,
         }
     }
 }

@@ -266,6 +266,10 @@ pub struct Pusher {
     pub cache_ttl: Millis,
     /// Events in one page of a channel's history.
     pub history_page_max: u32,
+    /// How long a member whose connection is lost stays; version 2 only.
+    pub presence_lease: Millis,
+    /// Anyone may watch who is in a channel that takes a signature.
+    pub meta_is_open: bool,
 }
 
 /// Health, metrics and the console.

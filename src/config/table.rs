@@ -374,6 +374,23 @@ pub static SETTINGS: &[Setting<Config>] = &[
         1000,
         "Events in one page of a channel's history; who asks for more gets as many."
     ),
+    // What Sockudo's server is set to. A subscription has one byte for it: see broker::edge::LEASE_MAX.
+    number!(
+        "pusher.presence_lease_s",
+        pusher.presence_lease,
+        Seconds,
+        15 * SECOND,
+        SECOND,
+        240 * SECOND,
+        zero: Some("not at all"),
+        "How long a member whose connection is lost without a word stays; protocol version 2 only."
+    ),
+    switch!(
+        "pusher.meta_is_open",
+        pusher.meta_is_open,
+        true,
+        "Anyone may subscribe [meta] of a private or presence channel, and hear how many are in it and who; else it takes a signature."
+    ),
     switch!(
         "admin.remote",
         admin.remote,

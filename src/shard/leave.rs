@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::frame::Frame;
 use crate::base::time::Millis;
+use crate::broker::Parting;
 use crate::dialects::{Farewell, Input};
 use crate::observe::{CloseReason, Counter, Gauge};
 use crate::reactor::SocketId;
@@ -42,7 +43,12 @@ impl Shard {
         reason: CloseReason,
     ) {
         self.outboxes.push(c.socket.slot, Frame::from(encode::close_frame(code, text)));
-        self.retire(c);
+        let parting = match reason {
+            CloseReason::Timeout => Parting::Silent,
+            CloseReason::Asked => Parting::Forced,
+            _ => Parting::Closed,
+        };
+        self.retire(c, parting);
         c.phase = Phase::Leaving(Leaving { reason, step: Step::AwaitClose });
         self.arm(c, TIMER_PHASE, self.config.websocket.close_timeout);
     }
@@ -61,7 +67,7 @@ impl Shard {
                 self.config.http.body_timeout
             }
         };
-        self.retire(c);
+        self.retire(c, Parting::Closed);
         c.stream = None;
         c.phase = Phase::Leaving(Leaving { reason, step: Step::Flush });
         self.arm(c, TIMER_PHASE, flush_timeout);
@@ -70,19 +76,20 @@ impl Shard {
     /// Ends a connection without another word.
     pub(super) fn abandon(&mut self, c: &mut Connection, reason: CloseReason) {
         let reason = if let Phase::Leaving(leaving) = &c.phase { leaving.reason } else { reason };
-        self.retire(c);
+        self.retire(c, Parting::Lost);
         c.stream = None;
         c.phase = Phase::Leaving(Leaving { reason, step: Step::Now });
     }
 
-    /// Takes the session and its subscriptions away; nothing is delivered from here on.
-    fn retire(&mut self, c: &mut Connection) {
+    /// Takes the session and its subscriptions away; nothing is delivered from here on. Of several partings of one
+    /// connection the first counts.
+    fn retire(&mut self, c: &mut Connection, parting: Parting) {
         if c.session.is_some() {
             self.run(c, Input::Closed);
             c.session = None;
         }
         let mut ups = std::mem::take(&mut self.ups);
-        self.edge.close(c.id, crate::broker::Parting::Closed, &mut ups);
+        self.edge.close(c.id, parting, &mut ups);
         self.send_ups(&mut ups);
         self.ups = ups;
         for kind in 0..connection::TIMERS as u8 {

@@ -12,13 +12,15 @@ use ringmain::broker::edge::{Edge, Recipient, Sink};
 use ringmain::broker::home::{Home, Keeping, Limits};
 use ringmain::broker::rules::Rules;
 use ringmain::broker::slots::Slots;
-use ringmain::broker::{Command, Down, Event, Payload, Refusal, Render, Reply, Report, Up};
+use ringmain::broker::{
+    Command, Down, Event, Parting, Payload, Refusal, Render, Reply, Report, Up,
+};
 use ringmain::config::Config;
 use ringmain::dialects::{
     self, Caller, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session,
     TimerKind,
 };
-use ringmain::observe::Metrics;
+use ringmain::observe::{CloseReason, Metrics};
 use ringmain::outbound::desk::{Desk, Step};
 use ringmain::wire::websocket::deflate::Inflater;
 
@@ -278,13 +280,18 @@ impl Bare {
                     assert!(kind < dialects::TIMERS_MAX);
                     peer.timers.insert(kind, self.now.steady + after);
                 }
-                Output::Close(farewell, _) => {
+                Output::Close(farewell, reason) => {
                     assert!(farewell.text.len() <= 123);
                     peer.heard.extend(farewell.message.map(|it| Heard::Text(it.into_owned())));
                     peer.heard.push_back(Heard::Closed(farewell.code, farewell.text.into_owned()));
                     peer.session = None;
                     peer.timers.clear();
-                    edge.close(id, ringmain::broker::Parting::Closed, &mut ups);
+                    let parting = match reason {
+                        CloseReason::Asked => Parting::Forced,
+                        CloseReason::Timeout => Parting::Silent,
+                        _ => Parting::Closed,
+                    };
+                    edge.close(id, parting, &mut ups);
                     break;
                 }
                 Output::Inquire(ticket, inquiry) => {
@@ -423,11 +430,11 @@ impl Bare {
     }
 
     /// The session is told that its connection is gone, and so is everyone else.
-    fn leave(&mut self, id: ConnectionId) {
+    fn leave(&mut self, id: ConnectionId, parting: Parting) {
         self.handle(id, Input::Closed);
         self.peers.remove(&id);
         let mut ups = Vec::new();
-        self.edges[id.shard.index()].close(id, ringmain::broker::Parting::Closed, &mut ups);
+        self.edges[id.shard.index()].close(id, parting, &mut ups);
         self.post(id.shard, ups);
         self.settle();
     }
@@ -504,7 +511,7 @@ impl World for Bare {
         }
         self.settle();
         if let Some(response) = self.peers.get_mut(&id).and_then(|peer| peer.response.take()) {
-            self.leave(id);
+            self.leave(id, Parting::Closed);
             return Err(answer_of(response));
         }
         self.names.insert(peer.into(), id);
@@ -534,7 +541,11 @@ impl World for Bare {
     }
 
     fn go(&mut self, peer: &str) {
-        self.leave(self.named(peer));
+        self.leave(self.named(peer), Parting::Closed);
+    }
+
+    fn lose(&mut self, peer: &str) {
+        self.leave(self.named(peer), Parting::Lost);
     }
 
     fn request(
@@ -554,7 +565,7 @@ impl World for Bare {
                 self.settle();
                 let peer = self.peers.get_mut(&id).expect("it was added");
                 let response = peer.response.take().expect("every request is answered");
-                self.leave(id);
+                self.leave(id, Parting::Closed);
                 response
             }
             Opening::WebSocket { .. } | Opening::Decide { .. } => panic!("{target} is a WebSocket"),

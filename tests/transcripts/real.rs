@@ -251,6 +251,12 @@ impl World for Real {
         while gone.read().is_some() {}
     }
 
+    fn lose(&mut self, peer: &str) {
+        self.catch_up();
+        // Dropped, its socket is closed without a close frame.
+        self.peers.remove(peer).expect("it was opened");
+    }
+
     fn request(
         &mut self,
         method: &str,

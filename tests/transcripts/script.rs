@@ -16,7 +16,8 @@
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
 //! | `PEER refused STATUS [body]` | its WebSocket was refused with this answer |
 //! | `PEER calls OPERATION [body]` | a request of Hotsock's client HTTP API, with what the peer was greeted with |
-//! | `PEER gone` | the peer goes away |
+//! | `PEER gone` | the peer goes away, and says so if it has a WebSocket |
+//! | `PEER lost` | the peer's connection is lost without a word |
 //! | `PEER mute` | the peer answers no pings from here on |
 //! | `METHOD PATH[?query] [body]` | a signed request of the HTTP API |
 //! | `raw METHOD TARGET [body]` | a request as it stands |
@@ -86,6 +87,7 @@ pub trait World {
     /// What has come beyond what was expected, if anything.
     fn rest(&mut self, peer: &str) -> Option<Heard>;
     fn go(&mut self, peer: &str);
+    fn lose(&mut self, peer: &str);
     fn request(
         &mut self,
         method: &str,
@@ -339,6 +341,7 @@ impl Player<'_> {
             ">" => self.world.send(peer, rest),
             "binary" => self.world.send_binary(peer),
             "gone" => self.world.go(peer),
+            "lost" => self.world.lose(peer),
             "mute" => self.world.mute(peer),
             "keep" => {
                 let (name, member) = rest.split_once(" = ").ok_or("keep NAME = MEMBER")?;

@@ -114,7 +114,7 @@ impl Simulated {
     /// Lets every peer go and all time-outs pass; true if nothing is held then.
     pub fn is_empty_in_the_end(&mut self) -> bool {
         for peer in self.peers.keys().cloned().collect::<Vec<_>>() {
-            self.go(&peer);
+            self.lose(&peer);
         }
         self.universe.pass(Duration::from_secs(24 * 3600));
         self.universe.held() == Default::default()
@@ -250,6 +250,11 @@ impl World for Simulated {
     }
 
     fn go(&mut self, peer: &str) {
+        self.frame(peer, Opcode::Close, &1000u16.to_be_bytes());
+        self.lose(peer);
+    }
+
+    fn lose(&mut self, peer: &str) {
         if let Some(gone) = self.peers.remove(peer) {
             gone.socket.reset();
         }

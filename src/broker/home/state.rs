@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::durable::Pending;
+use super::asking::Pending;
 use super::line::Op;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
@@ -73,11 +73,23 @@ impl Reports {
 }
 
 impl Home {
-    /// Tells the world outside of an event what its publisher wants told with it, once that is on disk.
-    pub(super) fn report_event(&mut self, event: &Event, about: &Payload, render: &dyn Render) {
+    /// Tells the world outside of an event, with what its publisher wants told with it, once that is on disk.
+    pub(super) fn report_event(
+        &mut self,
+        event: &Event,
+        about: Option<&Payload>,
+        render: &dyn Render,
+    ) {
         let mut told = Vec::new();
-        render.report(event, Some(about), &mut told);
+        render.report(event, about, &mut told);
         told.into_iter().for_each(|report| self.report(report, event.at));
+    }
+
+    /// What waits to be reported; it waits no more.
+    #[cfg(test)]
+    pub(super) fn take_reports(&mut self) -> Vec<Report> {
+        self.reports.bytes = 0;
+        self.reports.waiting.drain(..).map(|(_, report)| report).collect()
     }
 
     /// Tells the world outside something that happened `at` this time, once it is on disk.
@@ -95,7 +107,7 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let reply = match command {
-            Command::Renew(channel, renew) => self.renew(&channel, &renew, now, render, out),
+            Command::Renew(channel, renew) => self.renew(asker, &channel, &renew, now, render, out),
             Command::Retained(ref channel, _)
             | Command::FindRetained(ref channel, _)
             | Command::Values(ref channel, _) => {
@@ -109,6 +121,13 @@ impl Home {
                 return self.line_up(number, op, 0, None, now, render, out);
             }
             Command::React(react) => return self.react(asker, *react, now, render, out),
+            Command::Mutate(mutate) => return self.mutate(asker, *mutate, now, render, out),
+            Command::Latest(channel, message) => {
+                return self.read_latest(asker, &channel, message, now, out);
+            }
+            Command::Versions(channel, query) => {
+                return self.read_versions(asker, &channel, *query, now, out);
+            }
             Command::SetValue(set) => {
                 let origin = Origin::of(asker, set.quiet);
                 return self.set_value(origin, *set, now, render, out);

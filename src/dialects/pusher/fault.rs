@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::names::NameError;
 use crate::base::ids::ConnectionId;
-use crate::observe::Counter;
+use crate::observe::{CloseReason, Counter};
 use crate::wire::json::JsonError;
 
 /// A peer's mistake, or a limit it met; told in an error frame, the connection stays.
@@ -150,6 +150,10 @@ pub enum Fault {
     HistoryNotKept,
     /// The history cannot be read now.
     HistoryUnavailable(String),
+    /// What is wrong with an update of a member.
+    PresenceUpdate(&'static str),
+    /// Version 7 knows no channels that tell of others.
+    MetaVersion,
 }
 
 impl Fault {
@@ -164,6 +168,7 @@ impl Fault {
             | Self::ChannelDataNotJson
             | Self::ResumeNowhere
             | Self::RewindMalformed
+            | Self::PresenceUpdate(_)
             | Self::History(_) => 4000,
             Self::NotAllowed(_)
             | Self::AuthMissing
@@ -174,6 +179,7 @@ impl Fault {
             | Self::SignedInAlready => 4009,
             Self::MembersFull { .. } | Self::ChannelsFull | Self::HistoryUnavailable(_) => 4100,
             Self::Name(_)
+            | Self::MetaVersion
             | Self::ChannelDataMissing
             | Self::UserIdMissing
             | Self::MemberTooLarge { .. } => 4300,
@@ -310,6 +316,10 @@ impl fmt::Display for Fault {
                 "History error: the channel keeps no history: the setting history.channels says which do",
             ),
             Self::HistoryUnavailable(text) => write!(f, "History error: {text}"),
+            Self::PresenceUpdate(what) => write!(f, "presence_update {what}"),
+            Self::MetaVersion => f.write_str(
+                "Channel error: Metachannel subscriptions are only supported on protocol V2",
+            ),
         }
     }
 }
@@ -344,6 +354,15 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// What the end of the connection is counted as; others may be told why a member left.
+    pub fn reason(&self) -> CloseReason {
+        match self {
+            Self::Terminated | Self::Reconnect => CloseReason::Asked,
+            Self::PongMissing => CloseReason::Timeout,
+            _ => CloseReason::Session,
+        }
+    }
+
     /// The close code. Clients do not come back after 4000-4099, with a delay after 4100-4199, at once
     /// after 4200-4299. Source: Pusher protocol, "Error codes".
     pub fn code(&self) -> u16 {

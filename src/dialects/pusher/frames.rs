@@ -9,11 +9,12 @@ use std::fmt;
 use std::io::Write;
 
 use super::names::{self, USER_PREFIX};
+use super::presence;
 use crate::base::event_id::EVENT_ID_CHARS;
 use crate::base::ids::{ConnectionId, Serial};
 use crate::base::name::Name;
 use crate::base::time::Millis;
-use crate::broker::{Event, Happening, Member, Payload, Position, Sender};
+use crate::broker::{Event, Happening, Member, Payload, Position, Sender, companion};
 use crate::wire::{json, write_decimal};
 
 /// Which version of the protocol a connection speaks.
@@ -65,15 +66,16 @@ pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
                 out.push(b'}');
             }
         }
+        _ if companion::of_meta(channel).is_some() => {
+            return presence::render_meta(version, event, out);
+        }
         // A user's own channel has members too: for the watchers, not for the user.
         _ if names::is_internal(channel) => return false,
         Happening::MemberAdded(it) => {
-            let mut inner = b"{\"user_id\":".to_vec();
-            json::write_str(&mut inner, &it.member.user_id);
-            inner.extend_from_slice(b",\"user_info\":");
-            inner.extend_from_slice(info(&it.member));
-            inner.push(b'}');
-            internal(version, "member_added", channel, &inner, out);
+            internal(version, "member_added", channel, &described(&it.member), out);
+        }
+        Happening::MemberUpdated(it) if version == Version::Two => {
+            internal(version, "presence_update", channel, &described(&it.member), out);
         }
         Happening::MemberRemoved(it) => {
             let mut inner = b"{\"user_id\":".to_vec();
@@ -210,6 +212,16 @@ pub fn write_data(data: &Payload, out: &mut Vec<u8>) {
 pub fn write_text(json: &[u8], out: &mut Vec<u8>) {
     // It was checked where it came in or built here: nothing is ever replaced.
     json::write_str(out, &String::from_utf8_lossy(json));
+}
+
+/// Who a member is, and what others may know about them.
+fn described(member: &Member) -> Vec<u8> {
+    let mut out = b"{\"user_id\":".to_vec();
+    json::write_str(&mut out, &member.user_id);
+    out.extend_from_slice(b",\"user_info\":");
+    out.extend_from_slice(info(member));
+    out.push(b'}');
+    out
 }
 
 /// What others may know about a member; never nothing, so that clients can look into it.

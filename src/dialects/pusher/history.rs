@@ -28,6 +28,15 @@ pub(super) struct HistoryQuery {
     after: Option<Cursor>,
 }
 
+/// What a history is of; the words differ a little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Of {
+    /// Messages.
+    Messages,
+    /// Members that came, changed and left.
+    Presence,
+}
+
 /// What a page says about its bounds beside what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bounds {
@@ -153,28 +162,14 @@ impl HistoryQuery {
             }
             out.push(b'}');
         }
-        let direction = if self.is_newest_first { "newest_first" } else { "oldest_first" };
-        frames::append(
-            out,
-            format_args!(
-                "],\"direction\":\"{direction}\",\"limit\":{},\"has_more\":{},\"next_cursor\":",
-                self.limit, page.has_more
-            ),
-        );
-        match page.events.last().filter(|_| page.has_more) {
-            Some(last) => json::write_str(out, &self.cursor(stream, last).write(app, channel)),
-            None => out.extend_from_slice(b"null"),
-        }
-        number(",\"bounds\":{\"start_serial\":", self.range.start_serial, out);
-        number(",\"end_serial\":", self.range.end_serial, out);
-        number(",\"start_time_ms\":", self.range.start_ms, out);
-        number(",\"end_time_ms\":", self.range.end_ms, out);
+        out.push(b']');
+        self.write_asked(app, channel, page, out);
         if let Bounds::Attached(until) = bounds {
             frames::append(out, format_args!(",\"until_attach\":{}", until.is_some()));
             number(",\"attach_serial\":", until.map(|it| it.0), out);
         }
         out.extend_from_slice(b"},\"continuity\":{");
-        write_retained(stream, out);
+        write_retained(stream, Of::Messages, out);
         let is_cut = self.is_cut(stream);
         let complete = !is_cut && !page.has_more;
         frames::append(
@@ -182,8 +177,31 @@ impl HistoryQuery {
             format_args!(",\"complete\":{complete},\"truncated_by_retention\":{is_cut}}}"),
         );
         out.extend_from_slice(b",\"stream_state\":");
-        write_state(stream, out);
+        write_state(stream, Of::Messages, out);
         out.push(b'}');
+    }
+
+    /// Appends the members that say what was asked, where the next page begins, and the bounds, whose object stays
+    /// open.
+    pub fn write_asked(&self, app: &App, channel: &str, page: &Page, out: &mut Vec<u8>) {
+        let direction = if self.is_newest_first { "newest_first" } else { "oldest_first" };
+        frames::append(
+            out,
+            format_args!(
+                ",\"direction\":\"{direction}\",\"limit\":{},\"has_more\":{},\"next_cursor\":",
+                self.limit, page.has_more
+            ),
+        );
+        match page.events.last().filter(|_| page.has_more) {
+            Some(last) => {
+                json::write_str(out, &self.cursor(&page.stream, last).write(app, channel));
+            }
+            None => out.extend_from_slice(b"null"),
+        }
+        number(",\"bounds\":{\"start_serial\":", self.range.start_serial, out);
+        number(",\"end_serial\":", self.range.end_serial, out);
+        number(",\"start_time_ms\":", self.range.start_ms, out);
+        number(",\"end_time_ms\":", self.range.end_ms, out);
     }
 
     fn cursor(&self, stream: &Stream, last: &Event) -> Cursor {
@@ -196,7 +214,7 @@ impl HistoryQuery {
     }
 
     /// Whether what was asked for begins before the oldest event kept.
-    fn is_cut(&self, stream: &Stream) -> bool {
+    pub fn is_cut(&self, stream: &Stream) -> bool {
         let first = self.range.start_serial.unwrap_or(1).max(1);
         let begins_later = match (self.range.start_ms, stream.oldest_at) {
             (Some(start), Some(oldest)) => start >= oldest.0,
@@ -209,19 +227,24 @@ impl HistoryQuery {
 
 /// Appends a stream's state for operators: `{stream_id, next_serial, retained, state}`.
 pub(super) fn write_stream(stream: &Stream, out: &mut Vec<u8>) {
+    write_stream_of(stream, Of::Messages, out);
+}
+
+/// The same, of what is kept.
+pub(super) fn write_stream_of(stream: &Stream, of: Of, out: &mut Vec<u8>) {
     let next = stream.newest.0.saturating_add(1);
     frames::append(
         out,
         format_args!("{{\"stream_id\":\"{}\",\"next_serial\":{next},\"retained\":{{", stream.epoch),
     );
-    write_retained(stream, out);
+    write_retained(stream, of, out);
     out.extend_from_slice(b"},\"state\":");
-    write_state(stream, out);
+    write_state(stream, of, out);
     out.push(b'}');
 }
 
 /// Appends the members that say what is kept.
-fn write_retained(stream: &Stream, out: &mut Vec<u8>) {
+pub(super) fn write_retained(stream: &Stream, of: Of, out: &mut Vec<u8>) {
     frames::append(out, format_args!("\"stream_id\":\"{}\"", stream.epoch));
     let kept = (stream.events() > 0).then_some(stream);
     number(",\"oldest_available_serial\":", kept.map(|it| it.oldest.0), out);
@@ -229,17 +252,25 @@ fn write_retained(stream: &Stream, out: &mut Vec<u8>) {
     let millis = |at: Option<UnixMillis>| at.map(|it| it.0);
     number(",\"oldest_available_published_at_ms\":", millis(stream.oldest_at), out);
     number(",\"newest_available_published_at_ms\":", millis(stream.newest_at), out);
-    number(",\"retained_messages\":", Some(stream.events()), out);
+    let events = match of {
+        Of::Messages => ",\"retained_messages\":",
+        Of::Presence => ",\"retained_events\":",
+    };
+    number(events, Some(stream.events()), out);
     number(",\"retained_bytes\":", Some(stream.bytes), out);
 }
 
 /// Appends whether a stream can be trusted. One that could not would not be told: its store says so instead.
-fn write_state(stream: &Stream, out: &mut Vec<u8>) {
+pub(super) fn write_state(stream: &Stream, of: Of, out: &mut Vec<u8>) {
+    let allowed = match of {
+        Of::Messages => "recovery_allowed",
+        Of::Presence => "continuity_proven",
+    };
     let (epoch, mode) = (stream.epoch, stream.mode.as_str());
     frames::append(
         out,
         format_args!(
-            "{{\"stream_id\":\"{epoch}\",\"durable_state\":\"healthy\",\"recovery_allowed\":true,\
+            "{{\"stream_id\":\"{epoch}\",\"durable_state\":\"healthy\",\"{allowed}\":true,\
              \"reset_required\":false,\"reason\":null,\"node_id\":null,\"last_transition_at_ms\":null,\
              \"authoritative_source\":\"{mode}\",\"observed_source\":\"{mode}\"}}"
         ),

@@ -18,6 +18,10 @@ mod lanes;
 mod limited;
 pub mod names;
 mod pace;
+mod presence;
+// Spoken by the routes of the HTTP API.
+#[allow(dead_code)]
+mod presence_history;
 pub mod reports;
 pub mod session;
 mod subscribing;
@@ -193,7 +197,9 @@ impl Dialect for Pusher {
             CloseReason::Utf8 => (1007, "Text is not UTF-8"),
             CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
             CloseReason::Timeout => (4201, "Not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+            CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+                (1000, "")
+            }
         };
         let message = (code >= 4000)
             .then(|| frames::error(Version::Seven, code, &text))

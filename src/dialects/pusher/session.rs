@@ -18,7 +18,6 @@ use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now};
 use crate::broker::{Control, Event, Happening, Member, Position, Reply};
 use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
-use crate::observe::CloseReason;
 use crate::wire::json::{self, Kind as JsonKind, Raw};
 
 /// The keep-alive timer: a period of silence, or the wait for a pong.
@@ -237,6 +236,9 @@ impl PusherSession {
             Some("channel_history") if self.two.is_some() => {
                 return self.channel_history(message.data, out);
             }
+            Some("presence_update") if self.two.is_some() => {
+                return self.presence_update(message.data, now, out);
+            }
             // A pong has done its work by coming. What is not known is not answered: clients send
             // things of their own that other servers understand.
             _ => {}
@@ -337,7 +339,7 @@ fn end(ending: &Ending, frame: Vec<u8>) -> Output {
     }
     let message = String::from_utf8(frame).ok().map(Cow::Owned);
     let farewell = Farewell { message, code: ending.code(), text: Cow::Owned(text) };
-    Output::Close(farewell, CloseReason::Session)
+    Output::Close(farewell, ending.reason())
 }
 
 /// A user's id: a string that is not empty.

@@ -16,7 +16,7 @@ use crate::auth::sign;
 use crate::base::ids::{Serial, Ticket};
 use crate::base::name::Name;
 use crate::broker::{
-    Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed,
+    Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed, companion,
 };
 use crate::dialects::Output;
 use crate::wire::json::{self, Raw};
@@ -38,6 +38,9 @@ impl PusherSession {
         };
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
+        }
+        if let Some(of) = companion::of_meta(&name) {
+            return self.subscribe_meta(&name, of, auth.as_deref(), out);
         }
         names::check(&name, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
         let kind = Kind::of(&name);
@@ -66,6 +69,7 @@ impl PusherSession {
             members_max: settings.presence_members_max,
             // Members tell a presence channel's count already.
             announce_count: settings.subscription_counts && member.is_none(),
+            lease: self.lease(),
             member: member.clone(),
             start,
             ..Subscribe::new(self.channel(name.clone()), self.lane)
@@ -96,7 +100,7 @@ impl PusherSession {
         }
     }
 
-    fn authorize(
+    pub(super) fn authorize(
         &self,
         name: &str,
         auth: Option<&str>,
@@ -142,7 +146,7 @@ impl PusherSession {
     }
 
     /// The peer subscribes what it has subscribed: it hears so, again.
-    fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
+    pub(super) fn acknowledge_again(&mut self, at: usize, out: &mut Vec<Output>) {
         let subscription = &mut self.subscriptions[at];
         if subscription.owed > 0 {
             subscription.owed = (subscription.owed + 1).min(ACKNOWLEDGEMENTS_MAX);

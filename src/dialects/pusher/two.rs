@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::continuity::{Failure, PageAsk, Resume};
 use super::formats::Format;
 use super::pace::Pace;
+use super::presence::Updates;
 use super::{frames, lanes};
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;
@@ -29,6 +30,8 @@ pub(super) struct Two {
     pub pace: Pace,
     pub resume: Option<Box<Resume>>,
     pub pages: Vec<PageAsk>,
+    /// How fast its members may be updated.
+    pub updates: Updates,
 }
 
 impl Two {
@@ -62,6 +65,7 @@ impl Two {
             pace: Pace::default(),
             resume: None,
             pages: Vec::new(),
+            updates: Updates::default(),
         })
     }
 
@@ -100,6 +104,7 @@ impl Two {
             + self.pace.held_bytes()
             + self.resume.as_deref().map_or(0, of_resume)
             + self.pages.len() * size_of::<PageAsk>()
+            + self.updates.held_bytes()
     }
 
     /// Notes where a channel's subscription is to begin; false if `max` wait already.
