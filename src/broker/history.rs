@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::rules::Rule;
-use super::{Event, Gap, GapReason, Happening, Mode, PageQuery, Position, Stream};
+use super::{Event, Gap, GapReason, Happening, Mode, PageQuery, Payload, Position, Stream};
 use crate::base::ids::{Epoch, Serial};
 use crate::base::time::{Millis, UnixMillis};
 use crate::store::{Clock, NEVER};
@@ -35,6 +35,8 @@ struct Kept {
 pub(super) struct Found {
     pub events: Vec<Arc<Event>>,
     pub is_cut_by_limit: bool,
+    /// The oldest serial that was looked at; the newest and one if none was.
+    pub from: u64,
 }
 
 /// Bounds of what may be handed out at once.
@@ -48,10 +50,23 @@ pub struct ReplayMax {
 
 /// How much an event counts for in bounds: what is kept of it beside what every event needs.
 pub(super) fn weight(event: &Event) -> u64 {
-    let Happening::Message { name, data, .. } = &event.happening else { return 0 };
-    let extras = event.meta.as_ref().and_then(|meta| meta.extras.as_ref());
-    (name.len() + data.0.len() + extras.map_or(0, |it| it.0.len())) as u64
+    let of = |it: &Option<Payload>| it.as_ref().map_or(0, |it| it.0.len());
+    let own = match &event.happening {
+        Happening::Message { name, data, .. } => name.len() + data.0.len(),
+        Happening::Mutated(it) => {
+            let name = it.name.as_ref().map_or(0, |it| it.len());
+            name + of(&it.data) + of(&it.fragment) + of(&it.about.metadata)
+        }
+        Happening::Annotated(it) => it.annotation.kind.len() + of(&it.annotation.data),
+        _ => 0,
+    };
+    (own + event.meta.as_ref().map_or(0, |meta| of(&meta.extras))) as u64
 }
+
+/// What is shown of the events that are kept: each as it is, or, where they are replaced, one or none in its place.
+pub(super) trait Show: Fn(&Arc<Event>) -> Option<Arc<Event>> {}
+
+impl<T: Fn(&Arc<Event>) -> Option<Arc<Event>>> Show for T {}
 
 impl Window {
     pub fn new(rule: Rule, epoch: Epoch) -> Self {
@@ -197,7 +212,7 @@ impl Window {
         if serial + 1 < from {
             return None;
         }
-        let mut found = Found::default();
+        let mut found = Found { from: serial + 1, ..Found::default() };
         let mut bytes = 0;
         for kept in self.kept.iter().skip((serial + 1 - from) as usize) {
             bytes += kept.bytes;
@@ -210,42 +225,57 @@ impl Window {
         Some(found)
     }
 
-    /// The newest events, `count` of them at most, those ordered at `since` or later if that is given, within
-    /// `bytes_max`; none if what is held here ends first, `oldest` being the oldest serial kept anywhere.
+    /// The newest events that are shown, `count` of them at most, those ordered at `since` or later if that is given,
+    /// within `bytes_max`; none if what is held here ends first, `oldest` being the oldest serial kept anywhere.
     pub fn newest(
         &self,
-        count: u32,
-        since: Option<UnixMillis>,
+        (count, since): (u32, Option<UnixMillis>),
         bytes_max: u64,
         oldest: u64,
+        show: impl Show,
     ) -> Option<Found> {
-        let mut found = Found::default();
+        let mut found = Found { from: self.newest + 1, ..Found::default() };
         let mut bytes = 0;
         let mut ended = self.oldest() <= oldest;
         for kept in self.kept.iter().rev() {
-            bytes += kept.bytes;
             if since.is_some_and(|since| kept.event.at < since) {
                 ended = true;
                 break;
             }
-            if found.events.len() as u64 >= u64::from(count) || bytes > bytes_max {
-                found.is_cut_by_limit = true;
-                ended = true;
-                break;
+            if let Some(event) = show(&kept.event) {
+                bytes += weight(&event);
+                if found.events.len() as u64 >= u64::from(count) || bytes > bytes_max {
+                    found.is_cut_by_limit = true;
+                    ended = true;
+                    break;
+                }
+                found.events.push(event);
             }
-            found.events.push(kept.event.clone());
+            found.from = kept.event.serial.0;
         }
         found.events.reverse();
         ended.then_some(found)
     }
 
-    /// The part of the history that is asked for; none if what is held here cannot tell, `oldest` being the
-    /// oldest serial that is kept anywhere.
+    /// The event of a serial, if it is held here.
+    pub fn event(&self, serial: u64, clock: Clock) -> Option<(&Arc<Event>, Clock)> {
+        let kept = self.kept.get(serial.checked_sub(self.oldest())? as usize)?;
+        (kept.expires > clock).then_some((&kept.event, kept.expires))
+    }
+
+    /// All that is held here, oldest first, and until when.
+    pub fn events(&self) -> impl Iterator<Item = (&Arc<Event>, Clock)> {
+        self.kept.iter().map(|it| (&it.event, it.expires))
+    }
+
+    /// The part of the history that is asked for, as it is shown; none if what is held here cannot tell, `oldest` being
+    /// the oldest serial that is kept anywhere.
     pub fn page(
         &self,
         query: &PageQuery,
         oldest: u64,
         clock: Clock,
+        show: impl Show,
     ) -> Option<(Vec<Arc<Event>>, bool)> {
         let to = query.to.map_or(u64::MAX, |to| to.0);
         let from = query.from.0;
@@ -262,13 +292,14 @@ impl Window {
         let mut events = Vec::new();
         let (mut bytes, mut has_more) = (0, false);
         let mut take = |it: &Kept| {
-            bytes += it.bytes;
+            let Some(event) = show(&it.event) else { return true };
+            bytes += weight(&event);
             let is_full = events.len() as u64 >= u64::from(query.events_max)
                 || bytes > query.bytes_max && !events.is_empty();
             if is_full {
                 has_more = true;
             } else {
-                events.push(it.event.clone());
+                events.push(event);
             }
             !is_full
         };
@@ -375,7 +406,8 @@ mod tests {
             assert_eq!((serials(&found.events), found.is_cut_by_limit), (events, true));
         }
         let newest = |count, since: Option<u64>, bytes_max, oldest| {
-            let found = window.newest(count, since.map(UnixMillis), bytes_max, oldest);
+            let wanted = (count, since.map(UnixMillis));
+            let found = window.newest(wanted, bytes_max, oldest, |it| Some(it.clone()));
             found.map(|it| (serials(&it.events), it.is_cut_by_limit))
         };
         assert_eq!(newest(2, None, 1000, 1), Some((vec![19, 20], true)));
@@ -402,7 +434,7 @@ mod tests {
         };
         let oldest_first = PageQuery { is_newest_first: false, ..all };
         let page = |query: &PageQuery, oldest| {
-            let page = window.page(query, oldest, UnixMillis(0));
+            let page = window.page(query, oldest, UnixMillis(0), |it| Some(it.clone()));
             page.map(|(events, has_more)| (serials(&events), has_more))
         };
         // All that is kept is here.
@@ -433,7 +465,8 @@ mod tests {
         assert_eq!(page(&PageQuery { to: Some(Serial(17)), ..all }, 1), None);
         assert_eq!(page(&PageQuery { events_max: 5, ..all }, 1), None);
         // Expired events are not shown, whether their timer came or not.
-        let late = window.page(&all, 16, UnixMillis(29_000)).map(|(events, _)| serials(&events));
+        let late = window.page(&all, 16, UnixMillis(29_000), |it| Some(it.clone()));
+        let late = late.map(|(events, _)| serials(&events));
         assert_eq!(late, Some(vec![20]));
         assert_eq!(window.stream(UnixMillis(29_000)).events(), 1);
         assert_eq!(window.stream(UnixMillis(31_000)).oldest_at, None);

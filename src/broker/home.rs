@@ -3,11 +3,15 @@
 //! Everything that happens to a channel happens here, one thing after the other, and leaves in that
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
+mod asking;
+mod cleaning;
 mod durable;
 mod expiring;
 mod keeping;
 mod later;
+mod latest;
 mod line;
+mod messages;
 mod once;
 mod publishing;
 mod reactions;
@@ -16,16 +20,19 @@ mod retained;
 mod state;
 mod subscribing;
 mod values;
+mod versions;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use self::durable::{Durable, Pending};
+use self::asking::Pending;
+use self::durable::Durable;
 use self::expiring::Expiring;
 pub use self::keeping::Keeping;
 use self::keeping::Used;
 use self::later::Later;
 use self::line::Line;
+use self::messages::Messages;
 use self::state::{Origin, Reports};
 use super::history::Window;
 use super::interest::Interest;
@@ -166,12 +173,22 @@ struct Rare {
     /// cut off finds its position still good.
     lingers: Option<Nanos>,
     durable: Option<Box<Durable>>,
+    /// Messages that are not what they were published as any more.
+    messages: Option<Box<Messages>>,
     /// Idempotency keys that were used.
     keys: HashMap<Name, Used>,
     /// Operations on their way to disk; none: there are none.
     line: Option<Box<Line>>,
     /// When this channel wants to be looked at; never later than something in it is due.
     timer: Option<Nanos>,
+}
+
+impl Rare {
+    /// Bytes of the past in memory.
+    fn history_bytes(&self) -> u64 {
+        let window = self.history.as_ref().map_or(0, |it| it.bytes());
+        window + self.messages.as_ref().map_or(0, |it| it.bytes())
+    }
 }
 
 /// The last event of a channel that keeps it.
@@ -587,8 +604,7 @@ impl Home {
             rare.timer
         });
         if held.is_forgotten(now) {
-            self.history_bytes -=
-                held.rare.as_ref().and_then(|it| it.history.as_ref()).map_or(0, |it| it.bytes());
+            self.history_bytes -= held.rare.as_ref().map_or(0, |it| it.history_bytes());
             if let Some(timer) = timer {
                 self.timers.remove(&(timer, number));
             }

@@ -16,6 +16,7 @@ mod mail;
 mod members;
 #[cfg(test)]
 mod model;
+mod mutation;
 mod past;
 mod pool;
 mod record;

@@ -1,19 +1,26 @@
-//! A message as bytes for the store, and back.
+//! What a channel's history keeps as bytes for the store, and back: a message, a version of one, an annotation.
 //!
-//! A byte for the layout, a byte of flags, then the parts that the flags name, each behind its length in four
-//! bytes, little end first. What the record carries itself (serial, id, time) is not repeated.
+//! A byte for the layout, which says what it is, flags, then the parts that the flags name, each behind its length in
+//! four bytes, little end first. What the record carries itself (serial, id, time) is not repeated.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::versioned::{About, Action, Annotated, Annotation, MessageRef, Mutated, Summarizer};
 use super::{Event, Happening, Meta, Payload, Sender, Tag, Tags};
-use crate::base::ids::{ConnectionId, Epoch, ShardId};
+use crate::base::event_id::EventId;
+use crate::base::ids::{ConnectionId, Epoch, Serial, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Nanos, UnixMillis};
 use crate::store::Record;
 
+/// A message.
 const LAYOUT: u8 = 1;
+/// A version of one that is not its first.
+const LAYOUT_MUTATED: u8 = 2;
+/// Something said about one, or taken back.
+const LAYOUT_ANNOTATED: u8 = 3;
 
 const HAS_SENDER: u8 = 1;
 const HAS_USER: u8 = 1 << 1;
@@ -24,94 +31,207 @@ const HAS_PUBLISHER: u8 = 1 << 5;
 const HAS_WAS_DUE: u8 = 1 << 6;
 const HAS_CLIENT: u8 = 1 << 7;
 
-/// Bytes that are no message, or of a layout this version does not know.
+/// What an event says of itself beside what happened, in flags of [`LAYOUT`] and in parts.
+const META: u8 = HAS_MESSAGE_ID | HAS_EXTRAS | HAS_TAGS | HAS_PUBLISHER | HAS_WAS_DUE | HAS_CLIENT;
+
+// Of a version and of an annotation: a second byte of flags.
+const KEEPS_TYPE: u8 = 1;
+const HAS_NAME: u8 = 1 << 1;
+const HAS_DATA: u8 = 1 << 2;
+const HAS_FRAGMENT: u8 = 1 << 3;
+const HAS_BY: u8 = 1 << 4;
+const HAS_DESCRIPTION: u8 = 1 << 5;
+const HAS_METADATA: u8 = 1 << 6;
+const HAS_COUNT: u8 = 1 << 3;
+const HAS_ENCODING: u8 = 1 << 5;
+const TAKES_BACK: u8 = 1 << 6;
+
+/// Bytes that are none of these, or of a layout this version does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotARecord;
 
-/// The body of a message's record; empty for what is no message, which is never kept.
+/// The body of a record; empty for what is never kept.
 pub(super) fn encode(event: &Event) -> Bytes {
-    let Happening::Message { name, data, sender } = &event.happening else { return Bytes::new() };
-    let user = sender.as_ref().and_then(|it| it.user_id.as_ref());
-    let message_id = event.meta.as_ref().and_then(|it| it.message_id.as_ref());
-    let extras = event.meta.as_ref().and_then(|it| it.extras.as_ref());
-    let publisher = event.meta.as_ref().and_then(|it| it.publisher.as_ref());
-    let was_due = event.meta.as_ref().and_then(|it| it.was_due);
-    let client_id = event.meta.as_ref().and_then(|it| it.client_id.as_ref());
-    let tags = event.tags.as_slice();
-    let mut flags = 0;
-    for (is_there, flag) in [
-        (sender.is_some(), HAS_SENDER),
-        (user.is_some(), HAS_USER),
-        (message_id.is_some(), HAS_MESSAGE_ID),
-        (extras.is_some(), HAS_EXTRAS),
-        (!tags.is_empty(), HAS_TAGS),
-        (publisher.is_some(), HAS_PUBLISHER),
-        (was_due.is_some(), HAS_WAS_DUE),
-        (client_id.is_some(), HAS_CLIENT),
-    ] {
-        flags |= if is_there { flag } else { 0 };
+    match &event.happening {
+        Happening::Message { name, data, sender } => {
+            encode_message(event, name, data, sender.as_ref())
+        }
+        Happening::Mutated(it) => encode_mutated(event, it),
+        Happening::Annotated(it) => encode_annotated(event, it),
+        _ => Bytes::new(),
     }
-    let mut out = BytesMut::with_capacity(32 + name.len() + data.0.len());
-    out.put_u8(LAYOUT);
-    out.put_u8(flags);
-    let mut part = |bytes: &[u8]| {
-        out.put_u32_le(bytes.len() as u32);
-        out.put_slice(bytes);
-    };
-    part(name.as_bytes());
-    part(&data.0);
-    user.iter().for_each(|it| part(it.as_bytes()));
-    message_id.iter().for_each(|it| part(it.as_bytes()));
-    extras.iter().for_each(|it| part(&it.0));
-    publisher.iter().for_each(|it| part(&it.0));
-    was_due.iter().for_each(|it| part(&it.0.to_le_bytes()));
-    client_id.iter().for_each(|it| part(it.as_bytes()));
-    for tag in tags {
-        part(tag.name.as_bytes());
-        part(tag.value.as_bytes());
-    }
-    out.freeze()
 }
 
-/// The message of a record. Its sender, if it had one, is no connection of this process.
+fn encode_message(event: &Event, name: &Name, data: &Payload, sender: Option<&Sender>) -> Bytes {
+    let user = sender.and_then(|it| it.user_id.as_ref());
+    let flags = meta_flags(event) | flag(sender, HAS_SENDER) | flag(user, HAS_USER);
+    let mut out = Writer(BytesMut::with_capacity(32 + name.len() + data.0.len()));
+    out.0.put_slice(&[LAYOUT, flags]);
+    out.part(name.as_bytes());
+    out.part(&data.0);
+    out.part_if(user.map(|it| it.as_bytes()));
+    out.meta(event);
+    out.0.freeze()
+}
+
+fn encode_mutated(event: &Event, it: &Mutated) -> Bytes {
+    let data = it.data.as_ref();
+    let About { client_id, description, metadata } = &it.about;
+    let flags = flag(it.keeps_type.then_some(()).as_ref(), KEEPS_TYPE)
+        | flag(it.name.as_ref(), HAS_NAME)
+        | flag(data, HAS_DATA)
+        | flag(it.fragment.as_ref(), HAS_FRAGMENT)
+        | flag(client_id.as_ref(), HAS_BY)
+        | flag(description.as_ref(), HAS_DESCRIPTION)
+        | flag(metadata.as_ref(), HAS_METADATA);
+    let mut out = Writer(BytesMut::with_capacity(96 + data.map_or(0, |it| it.0.len())));
+    out.0.put_slice(&[LAYOUT_MUTATED, meta_flags(event), flags, number_of_action(it.action)]);
+    out.message(it.message);
+    out.part_if(it.name.as_ref().map(|it| it.as_bytes()));
+    out.part_if(data.map(|it| &*it.0));
+    out.part_if(it.fragment.as_ref().map(|it| &*it.0));
+    out.part_if(client_id.as_ref().map(|it| it.as_bytes()));
+    out.part_if(description.as_ref().map(|it| it.as_bytes()));
+    out.part_if(metadata.as_ref().map(|it| &*it.0));
+    out.meta(event);
+    out.0.freeze()
+}
+
+fn encode_annotated(event: &Event, it: &Annotated) -> Bytes {
+    let Annotation { message, kind, summarizer, name, client_id, count, data, encoding } =
+        &it.annotation;
+    let flags = flag(name.as_ref(), HAS_NAME)
+        | flag(data.as_ref(), HAS_DATA)
+        | flag(count.as_ref(), HAS_COUNT)
+        | flag(client_id.as_ref(), HAS_BY)
+        | flag(encoding.as_ref(), HAS_ENCODING)
+        | flag(it.takes_back.as_ref(), TAKES_BACK);
+    let mut out = Writer(BytesMut::with_capacity(96 + kind.len()));
+    let summarizer = number_of_summarizer(*summarizer);
+    out.0.put_slice(&[LAYOUT_ANNOTATED, meta_flags(event), flags, summarizer]);
+    out.message(*message);
+    out.part(kind.as_bytes());
+    out.part_if(name.as_ref().map(|it| it.as_bytes()));
+    out.part_if(client_id.as_ref().map(|it| it.as_bytes()));
+    out.part_if(count.map(u64::to_le_bytes).as_ref().map(|it| &it[..]));
+    out.part_if(data.as_ref().map(|it| &*it.0));
+    out.part_if(encoding.as_ref().map(|it| it.as_bytes()));
+    out.part_if(it.takes_back.map(|it| it.0.to_le_bytes()).as_ref().map(|it| &it[..]));
+    out.meta(event);
+    out.0.freeze()
+}
+
+// These numbers are on disk: none ever means another one.
+
+fn number_of_action(action: Action) -> u8 {
+    match action {
+        Action::Create => 0,
+        Action::Update => 1,
+        Action::Delete => 2,
+        Action::Append => 3,
+    }
+}
+
+fn action_of(number: u8) -> Result<Action, NotARecord> {
+    let all = [Action::Create, Action::Update, Action::Delete, Action::Append];
+    all.into_iter().find(|it| number_of_action(*it) == number).ok_or(NotARecord)
+}
+
+fn number_of_summarizer(summarizer: Summarizer) -> u8 {
+    match summarizer {
+        Summarizer::Total => 0,
+        Summarizer::Flag => 1,
+        Summarizer::Distinct => 2,
+        Summarizer::Unique => 3,
+        Summarizer::Multiple => 4,
+    }
+}
+
+fn summarizer_of(number: u8) -> Result<Summarizer, NotARecord> {
+    use Summarizer::{Distinct, Flag, Multiple, Total, Unique};
+    let all = [Total, Flag, Distinct, Unique, Multiple];
+    all.into_iter().find(|it| number_of_summarizer(*it) == number).ok_or(NotARecord)
+}
+
+fn flag<T>(part: Option<&T>, flag: u8) -> u8 {
+    if part.is_some() { flag } else { 0 }
+}
+
+fn meta_flags(event: &Event) -> u8 {
+    let tags = if event.tags.as_slice().is_empty() { 0 } else { HAS_TAGS };
+    let Some(meta) = &event.meta else { return tags };
+    tags | flag(meta.message_id.as_ref(), HAS_MESSAGE_ID)
+        | flag(meta.extras.as_ref(), HAS_EXTRAS)
+        | flag(meta.publisher.as_ref(), HAS_PUBLISHER)
+        | flag(meta.was_due.as_ref(), HAS_WAS_DUE)
+        | flag(meta.client_id.as_ref(), HAS_CLIENT)
+}
+
+struct Writer(BytesMut);
+
+impl Writer {
+    fn part(&mut self, bytes: &[u8]) {
+        self.0.put_u32_le(bytes.len() as u32);
+        self.0.put_slice(bytes);
+    }
+
+    fn part_if(&mut self, bytes: Option<&[u8]>) {
+        bytes.into_iter().for_each(|it| self.part(it));
+    }
+
+    fn message(&mut self, message: MessageRef) {
+        self.0.put_u128_le(message.id.0);
+        self.0.put_u64_le(message.serial.0);
+    }
+
+    /// What an event says of itself beside what happened; tags last, since nothing says how many they are.
+    fn meta(&mut self, event: &Event) {
+        if let Some(meta) = &event.meta {
+            self.part_if(meta.message_id.as_ref().map(|it| it.as_bytes()));
+            self.part_if(meta.extras.as_ref().map(|it| &*it.0));
+            self.part_if(meta.publisher.as_ref().map(|it| &*it.0));
+            self.part_if(meta.was_due.map(|it| it.0.to_le_bytes()).as_ref().map(|it| &it[..]));
+            self.part_if(meta.client_id.as_ref().map(|it| it.as_bytes()));
+        }
+        for tag in event.tags.as_slice() {
+            self.part(tag.name.as_bytes());
+            self.part(tag.value.as_bytes());
+        }
+    }
+}
+
+/// What a record is of. The sender of a message, if it had one, is no connection of this process.
 pub(super) fn decode(
     record: &Record,
     channel: &Channel,
     epoch: Epoch,
 ) -> Result<Event, NotARecord> {
-    let mut rest = record.body.clone();
-    if rest.len() < 2 || rest[0] != LAYOUT {
-        return Err(NotARecord);
-    }
-    let flags = rest[1];
-    drop(rest.split_to(2));
-    let mut part = || {
-        let length = rest.first_chunk::<4>().ok_or(NotARecord)?;
-        let length = u32::from_le_bytes(*length) as usize;
-        drop(rest.split_to(4));
-        (length <= rest.len()).then(|| rest.split_to(length)).ok_or(NotARecord)
+    let mut rest = Rest(record.body.clone());
+    let layout = rest.byte()?;
+    let flags = rest.byte()?;
+    let happening = match layout {
+        LAYOUT => decode_message(&mut rest, flags)?,
+        LAYOUT_MUTATED if flags & !META == 0 => decode_mutated(&mut rest)?,
+        LAYOUT_ANNOTATED if flags & !META == 0 => decode_annotated(&mut rest)?,
+        _ => return Err(NotARecord),
     };
-    let name = text(&part()?)?;
-    let data = Payload(part()?);
-    let mut optional = |flag: u8| (flags & flag != 0).then(&mut part).transpose();
-    let user_id = optional(HAS_USER)?.map(|it| text(&it)).transpose()?;
-    let message_id = optional(HAS_MESSAGE_ID)?.map(|it| text(&it)).transpose()?;
-    let extras = optional(HAS_EXTRAS)?.map(Payload);
-    let publisher = optional(HAS_PUBLISHER)?.map(Payload);
-    let was_due = optional(HAS_WAS_DUE)?.map(|it| time(&it)).transpose()?;
-    let client_id = optional(HAS_CLIENT)?.map(|it| text(&it)).transpose()?;
+    let meta = Meta {
+        message_id: rest.text_if(flags, HAS_MESSAGE_ID)?,
+        extras: rest.payload_if(flags, HAS_EXTRAS)?,
+        publisher: rest.payload_if(flags, HAS_PUBLISHER)?,
+        was_due: rest.number_if(flags, HAS_WAS_DUE)?.map(UnixMillis),
+        client_id: rest.text_if(flags, HAS_CLIENT)?,
+        is_whole: false,
+    };
     let mut tags = Vec::new();
     if flags & HAS_TAGS != 0 {
-        while let Ok(name) = part() {
-            tags.push(Tag { name: text(&name)?, value: text(&part()?)? });
+        while let Ok(name) = rest.part() {
+            tags.push(Tag { name: text(&name)?, value: text(&rest.part()?)? });
         }
     }
-    if !rest.is_empty() {
+    if !rest.0.is_empty() {
         return Err(NotARecord);
     }
-    let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
-    let sender = (flags & HAS_SENDER != 0).then_some(Sender { connection: nobody, user_id });
-    let meta = Meta { message_id, extras, publisher, was_due, client_id, is_whole: false };
     Ok(Event {
         channel: channel.clone(),
         serial: record.serial,
@@ -122,12 +242,97 @@ pub(super) fn decode(
         tags: Tags::from(tags),
         meta: (meta != Meta::default()).then(|| Arc::new(meta)),
         guarded: false,
-        happening: Happening::Message { name, data, sender },
+        happening,
     })
 }
 
-fn time(bytes: &[u8]) -> Result<UnixMillis, NotARecord> {
-    bytes.try_into().map(|it| UnixMillis(u64::from_le_bytes(it))).map_err(|_| NotARecord)
+fn decode_message(rest: &mut Rest, flags: u8) -> Result<Happening, NotARecord> {
+    let name = text(&rest.part()?)?;
+    let data = Payload(rest.part()?);
+    let user_id = rest.text_if(flags, HAS_USER)?;
+    let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
+    let sender = (flags & HAS_SENDER != 0).then_some(Sender { connection: nobody, user_id });
+    Ok(Happening::Message { name, data, sender })
+}
+
+fn decode_mutated(rest: &mut Rest) -> Result<Happening, NotARecord> {
+    let (flags, action) = (rest.byte()?, action_of(rest.byte()?)?);
+    Ok(Happening::Mutated(Arc::new(Mutated {
+        message: rest.message()?,
+        action,
+        name: rest.text_if(flags, HAS_NAME)?,
+        data: rest.payload_if(flags, HAS_DATA)?,
+        fragment: rest.payload_if(flags, HAS_FRAGMENT)?,
+        keeps_type: flags & KEEPS_TYPE != 0,
+        about: About {
+            client_id: rest.text_if(flags, HAS_BY)?,
+            description: rest.text_if(flags, HAS_DESCRIPTION)?,
+            metadata: rest.payload_if(flags, HAS_METADATA)?,
+        },
+    })))
+}
+
+fn decode_annotated(rest: &mut Rest) -> Result<Happening, NotARecord> {
+    let (flags, summarizer) = (rest.byte()?, summarizer_of(rest.byte()?)?);
+    let annotation = Annotation {
+        message: rest.message()?,
+        kind: text(&rest.part()?)?,
+        summarizer,
+        name: rest.text_if(flags, HAS_NAME)?,
+        client_id: rest.text_if(flags, HAS_BY)?,
+        count: rest.number_if(flags, HAS_COUNT)?,
+        data: rest.payload_if(flags, HAS_DATA)?,
+        encoding: rest.text_if(flags, HAS_ENCODING)?,
+    };
+    let takes_back = rest.part_if(flags, TAKES_BACK)?;
+    let takes_back =
+        takes_back.map(|it| Ok(EventId(u128::from_le_bytes(array(&it)?)))).transpose()?;
+    Ok(Happening::Annotated(Arc::new(Annotated { annotation, takes_back })))
+}
+
+struct Rest(Bytes);
+
+impl Rest {
+    fn byte(&mut self) -> Result<u8, NotARecord> {
+        let byte = *self.0.first().ok_or(NotARecord)?;
+        drop(self.0.split_to(1));
+        Ok(byte)
+    }
+
+    fn part(&mut self) -> Result<Bytes, NotARecord> {
+        let length = u32::from_le_bytes(*self.0.first_chunk::<4>().ok_or(NotARecord)?) as usize;
+        drop(self.0.split_to(4));
+        (length <= self.0.len()).then(|| self.0.split_to(length)).ok_or(NotARecord)
+    }
+
+    fn part_if(&mut self, flags: u8, flag: u8) -> Result<Option<Bytes>, NotARecord> {
+        (flags & flag != 0).then(|| self.part()).transpose()
+    }
+
+    fn text_if(&mut self, flags: u8, flag: u8) -> Result<Option<Name>, NotARecord> {
+        self.part_if(flags, flag)?.map(|it| text(&it)).transpose()
+    }
+
+    fn payload_if(&mut self, flags: u8, flag: u8) -> Result<Option<Payload>, NotARecord> {
+        Ok(self.part_if(flags, flag)?.map(Payload))
+    }
+
+    fn number_if(&mut self, flags: u8, flag: u8) -> Result<Option<u64>, NotARecord> {
+        self.part_if(flags, flag)?.map(|it| Ok(u64::from_le_bytes(array(&it)?))).transpose()
+    }
+
+    fn message(&mut self) -> Result<MessageRef, NotARecord> {
+        let (id, rest) = self.0.split_first_chunk::<16>().ok_or(NotARecord)?;
+        let serial = rest.first_chunk::<8>().ok_or(NotARecord)?;
+        let id = EventId(u128::from_le_bytes(*id));
+        let serial = Serial(u64::from_le_bytes(*serial));
+        drop(self.0.split_to(24));
+        Ok(MessageRef { id, serial })
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> Result<[u8; N], NotARecord> {
+    bytes.try_into().map_err(|_| NotARecord)
 }
 
 fn text(bytes: &[u8]) -> Result<Name, NotARecord> {
@@ -135,107 +340,5 @@ fn text(bytes: &[u8]) -> Result<Name, NotARecord> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::event_id::EventId;
-    use crate::base::ids::{AppIndex, Serial};
-    use crate::store::NEVER;
-
-    fn every_kind() -> Vec<Event> {
-        let json = |text: &'static str| Payload(Bytes::from_static(text.as_bytes()));
-        let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
-        let tag = |name: &str, value: &str| Tag { name: name.into(), value: value.into() };
-        let mut events = Vec::new();
-        for sender in [
-            None,
-            Some(Sender { connection: nobody, user_id: None }),
-            Some(Sender { connection: nobody, user_id: Some("ann".into()) }),
-        ] {
-            for meta in [
-                None,
-                Some(Meta { message_id: Some("m-1".into()), ..Meta::default() }),
-                Some(Meta { extras: Some(json("{\"a\":1}")), ..Meta::default() }),
-                Some(Meta {
-                    message_id: Some("é".into()),
-                    extras: Some(json("{}")),
-                    ..Meta::default()
-                }),
-                Some(Meta { publisher: Some(json("{\"uid\":1}")), ..Meta::default() }),
-                Some(Meta { was_due: Some(UnixMillis(0)), ..Meta::default() }),
-                Some(Meta {
-                    message_id: Some("".into()),
-                    extras: Some(json("1")),
-                    publisher: Some(json("null")),
-                    was_due: Some(UnixMillis(u64::MAX)),
-                    client_id: Some("c".into()),
-                    is_whole: false,
-                }),
-            ] {
-                for tags in [vec![], vec![tag("a", ""), tag("", "b"), tag("a", "c")]] {
-                    events.push(Event {
-                        channel: Channel { app: AppIndex(3), name: "c".into() },
-                        serial: Serial(9),
-                        epoch: Some(Epoch(5)),
-                        id: EventId(77),
-                        at: UnixMillis(1),
-                        arrived: Nanos(0),
-                        tags: Tags::from(tags),
-                        meta: meta.clone().map(Arc::new),
-                        guarded: false,
-                        happening: Happening::Message {
-                            name: "n".into(),
-                            data: json("\"x\""),
-                            sender: sender.clone(),
-                        },
-                    });
-                }
-            }
-        }
-        events
-    }
-
-    fn record(body: Bytes) -> Record {
-        Record { serial: Serial(9), id: EventId(77), at: UnixMillis(1), expires: NEVER, body }
-    }
-
-    #[test]
-    fn what_is_encoded_is_decoded() {
-        for event in every_kind() {
-            let record = record(encode(&event));
-            assert_eq!(decode(&record, &event.channel, Epoch(5)), Ok(event));
-        }
-    }
-
-    #[test]
-    fn what_earlier_versions_wrote_is_read() {
-        // The layout before there were publishers and due times: name, data, a user, a message id, extras, one tag.
-        let body = b"\x01\x1f\x01\0\0\0n\x01\0\0\x001\x01\0\0\0u\x01\0\0\0m\x02\0\0\0{}\x01\0\0\0a\x01\0\0\0b";
-        let channel = Channel { app: AppIndex(3), name: "c".into() };
-        let event =
-            decode(&record(Bytes::from_static(body)), &channel, Epoch(5)).expect("a message");
-        assert_eq!(encode(&event), &body[..]);
-        assert_eq!(event.tags.value("a"), Some(&"b".into()));
-        let meta = event.meta.expect("it has");
-        assert_eq!((meta.publisher.as_ref(), meta.was_due), (None, None));
-    }
-
-    #[test]
-    fn a_cut_or_lengthened_body_is_no_message() {
-        for event in every_kind() {
-            let body = encode(&event);
-            for end in 0..body.len() {
-                // A list of tags may end after any of them.
-                if let Ok(cut) = decode(&record(body.slice(..end)), &event.channel, Epoch(5)) {
-                    assert!(cut.tags.as_slice().len() < event.tags.as_slice().len(), "{end}");
-                }
-            }
-            if event.tags == Tags::default() {
-                let longer = [&body[..], b"x"].concat();
-                let longer = decode(&record(longer.into()), &event.channel, Epoch(5));
-                assert_eq!(longer, Err(NotARecord));
-            }
-            let newer = [&[LAYOUT + 1], &body[1..]].concat();
-            assert_eq!(decode(&record(newer.into()), &event.channel, Epoch(5)), Err(NotARecord));
-        }
-    }
-}
+#[path = "record_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial};
 use crate::base::name::{Channel, Name};
 use crate::base::time::UnixMillis;
-use crate::store::{Clock, NEVER, Record, StreamKey};
+use crate::store::{Clock, NEVER, Record, Shelf, StreamKey};
 
 const LAYOUT: u8 = 1;
 
@@ -85,6 +85,100 @@ fn take_name(rest: &mut &[u8]) -> Option<Name> {
     let (name, behind) = behind.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     *rest = behind;
     Some(Name::from(std::str::from_utf8(name).ok()?))
+}
+
+// The kinds of keys among the versions of a channel's messages, behind its prefix.
+
+/// A version: behind it the message's id, then its own.
+const VERSION: u8 = b'v';
+/// A message as it is now: behind it its id.
+const LATEST: u8 = b'l';
+/// What goes when a place in the channel's history does: behind it the epoch and the serial.
+const PLACE: u8 = b'p';
+
+/// The key of one version of a message.
+pub(super) fn version_key(prefix: &[u8], message: EventId, version: EventId) -> Bytes {
+    [&versions_of(prefix, message)[..], &version.0.to_be_bytes()].concat().into()
+}
+
+/// What the keys of a message's versions begin with.
+pub(super) fn versions_of(prefix: &[u8], message: EventId) -> Bytes {
+    [prefix, &[VERSION], &message.0.to_be_bytes()].concat().into()
+}
+
+/// The message that a version's key is of.
+pub(super) fn parse_version_key(prefix: &[u8], key: &[u8]) -> Option<EventId> {
+    let rest = key.strip_prefix(prefix)?.strip_prefix(&[VERSION])?;
+    let (message, version) = rest.split_first_chunk::<16>()?;
+    (version.len() == 16).then_some(EventId(u128::from_be_bytes(*message)))
+}
+
+/// The key of a message that was changed, as it is now.
+pub(super) fn latest_key(prefix: &[u8], message: EventId) -> Bytes {
+    [prefix, &[LATEST], &message.0.to_be_bytes()].concat().into()
+}
+
+/// What those of all of a channel's messages begin with.
+pub(super) fn latest_prefix(prefix: &[u8]) -> Bytes {
+    [prefix, &[LATEST]].concat().into()
+}
+
+/// What the keys of places begin with: what goes with each.
+pub(super) fn places(prefix: &[u8]) -> Bytes {
+    [prefix, &[PLACE]].concat().into()
+}
+
+/// The key of what goes with a place in the channel's history.
+pub(super) fn place_key(prefix: &[u8], epoch: Epoch, serial: Serial) -> Bytes {
+    [prefix, &[PLACE], &epoch.0.to_be_bytes(), &serial.0.to_be_bytes()].concat().into()
+}
+
+/// What goes with a place in the channel's history: the key of a version or an annotation, on its shelf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Going {
+    pub shelf: Shelf,
+    pub key: Bytes,
+    /// It is what its message is now: the message goes with it.
+    pub is_latest: bool,
+}
+
+impl Going {
+    pub fn encode(&self) -> Bytes {
+        [&[LAYOUT, self.shelf as u8, u8::from(self.is_latest)], &self.key[..]].concat().into()
+    }
+
+    /// None: these bytes say nothing of the kind, or in a layout this version does not know.
+    pub fn decode(stored: &Bytes) -> Option<Self> {
+        let (&[layout, shelf, is_latest], _) = stored.split_first_chunk::<3>()?;
+        let shelf = Shelf::ALL.into_iter().find(|it| *it as u8 == shelf)?;
+        let key = stored.slice(3..);
+        (layout == LAYOUT).then_some(Self { shelf, key, is_latest: is_latest != 0 })
+    }
+}
+
+/// An event that has a place in its channel's history, kept beside it until `expires`.
+pub(super) fn encode_placed(event: &Event, expires: Clock) -> Bytes {
+    let body = record::encode(event);
+    let mut out = BytesMut::with_capacity(57 + body.len());
+    out.put_u8(LAYOUT);
+    out.put_u64_le(expires.0);
+    out.put_u128_le(event.epoch.unwrap_or_default().0);
+    out.put_u64_le(event.serial.0);
+    out.put_u128_le(event.id.0);
+    out.put_u64_le(event.at.0);
+    out.put_slice(&body);
+    out.freeze()
+}
+
+/// Such an event, and until when it is kept. None: these bytes are none, or of a layout this version does not know.
+pub(super) fn decode_placed(stored: &Bytes, channel: &Channel) -> Option<(Event, Clock)> {
+    let (expires, mut rest) = Rest::new(stored)?;
+    let epoch = Epoch(rest.take_long()?);
+    let serial = Serial(rest.take_number()?);
+    let id = EventId(rest.take_long()?);
+    let at = UnixMillis(rest.take_number()?);
+    let record = Record { serial, id, at, expires, body: rest.0 };
+    Some((record::decode(&record, channel, epoch).ok()?, expires))
 }
 
 /// A value, as it is kept.
@@ -161,6 +255,12 @@ impl Rest {
             1 => self.take().map(Some),
             _ => None,
         }
+    }
+
+    fn take_long(&mut self) -> Option<u128> {
+        let number = u128::from_le_bytes(*self.0.first_chunk::<16>()?);
+        drop(self.0.split_to(16));
+        Some(number)
     }
 
     fn take_number(&mut self) -> Option<u64> {
@@ -289,6 +389,57 @@ mod tests {
         let stored = encode_message(&event, UnixMillis(9));
         assert_eq!(decode_message(&stored, id, &channel), Some((event, UnixMillis(9))));
         assert_eq!(decode_message(&stored.slice(..8), id, &channel), None);
+    }
+
+    #[test]
+    fn an_event_with_a_place_is_read_with_it() {
+        let channel = Channel { app: AppIndex(2), name: "c".into() };
+        let event = Event {
+            channel: channel.clone(),
+            serial: Serial(u64::MAX / 3),
+            epoch: Some(Epoch(u128::MAX / 5)),
+            id: EventId(7 << 80 | 5),
+            at: UnixMillis(8),
+            arrived: Nanos(0),
+            tags: Tags::default(),
+            meta: None,
+            guarded: false,
+            happening: Happening::Message { name: "n".into(), data: json("1"), sender: None },
+        };
+        let stored = encode_placed(&event, UnixMillis(9));
+        assert_eq!(decode_placed(&stored, &channel), Some((event, UnixMillis(9))));
+        for end in 0..stored.len() {
+            assert_eq!(decode_placed(&stored.slice(..end), &channel), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn versions_have_keys_in_the_order_of_their_ids_and_places_in_that_of_serials() {
+        let prefix = prefix("app", "c");
+        let key = |message, version| version_key(&prefix, EventId(message), EventId(version));
+        let keys = [key(1, 1), key(1, 2), key(1, 256), key(256, 0)];
+        assert!(keys.is_sorted());
+        for (key, message) in keys.iter().zip([1, 1, 1, 256]) {
+            assert_eq!(parse_version_key(&prefix, key), Some(EventId(message)));
+            assert!(key.starts_with(&versions_of(&prefix, EventId(message))));
+            assert!(
+                !key.starts_with(&latest_prefix(&prefix)) && !key.starts_with(&places(&prefix))
+            );
+            assert_eq!(parse_version_key(&prefix, &key[..key.len() - 1]), None);
+            for is_latest in [false, true] {
+                let going = Going { shelf: Shelf::Versions, key: key.clone(), is_latest };
+                assert_eq!(Going::decode(&going.encode()), Some(going));
+            }
+        }
+        assert!(latest_key(&prefix, EventId(255)) < latest_key(&prefix, EventId(256)));
+        let place = place_key(&prefix, Epoch(5), Serial(255));
+        assert!(
+            place < place_key(&prefix, Epoch(5), Serial(256))
+                && place.starts_with(&places(&prefix))
+        );
+        for none in [&b"\x01"[..], b"\x01\x01", b"\x01\xff\0", b"\x02\x01\0"] {
+            assert_eq!(Going::decode(&Bytes::copy_from_slice(none)), None, "{none:?}");
+        }
     }
 
     #[test]

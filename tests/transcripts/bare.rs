@@ -16,7 +16,7 @@ use ringmain::broker::{Command, Down, Event, Payload, Refusal, Render, Reply, Re
 use ringmain::config::Config;
 use ringmain::dialects::{
     self, Caller, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session,
-    TimerKind,
+    TimerKind, Words,
 };
 use ringmain::observe::Metrics;
 use ringmain::outbound::desk::{Desk, Step};
@@ -276,7 +276,9 @@ impl Bare {
                 }
                 Output::Close(farewell, _) => {
                     assert!(farewell.text.len() <= 123);
-                    peer.heard.extend(farewell.message.map(|it| Heard::Text(it.into_owned())));
+                    if let Some(Words::Text(text)) = farewell.message {
+                        peer.heard.push_back(Heard::Text(text.into_owned()));
+                    }
                     peer.heard.push_back(Heard::Closed(farewell.code, farewell.text.into_owned()));
                     peer.session = None;
                     peer.timers.clear();

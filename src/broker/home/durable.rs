@@ -8,24 +8,21 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use super::asking::Pending;
+use super::cleaning::Cleaning;
 use super::keeping::Used;
-use super::later::Asked;
-use super::line::Place;
-use super::replaying::Reading;
-use super::retained::RetainedRead;
+use super::messages::Messages;
 use super::state::Origin;
 use super::subscribing::Beginning;
-use super::values::ValuesRead;
 use super::{Asker, Home, Kept};
 use crate::base::event_id::EventId;
-use crate::base::ids::{ConnectionId, Epoch, Serial, ShardId};
+use crate::base::ids::{ConnectionId, Serial, ShardId};
 use crate::base::name::Channel;
 use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::record;
+use crate::broker::versioned::MessageRef;
 use crate::broker::{
-    Command, Down, Event, Gap, GapReason, IdempotencyKey, Mode, PageQuery, Position, Published,
+    Command, Down, Event, Gap, GapReason, Happening, IdempotencyKey, Mode, Position, Published,
     Refusal, Render, Reply, Start,
 };
 use crate::store::{self, Answer, Ask, Change, Clock, Fault, Head, KeyRecord, Record, Shelf};
@@ -62,6 +59,11 @@ pub(super) struct Durable {
     appends_open: u32,
     /// Everything else that the store has not answered.
     pub(super) reads_open: u32,
+    /// How often an append failed: what was read before that may not be so.
+    pub(super) failures: u64,
+    /// What is written with events goes with their places; none: it is not known whether there is any.
+    pub(super) has_places: Option<bool>,
+    pub(super) cleaning: Option<Box<Cleaning>>,
     /// When it was last used.
     used: Nanos,
 }
@@ -91,24 +93,6 @@ struct InFlight {
     bytes: u64,
 }
 
-/// What an answer of the store is for.
-#[derive(Debug)]
-pub(super) enum Pending {
-    Open(u32),
-    Append(u32, u64),
-    Page(u32, Asker, PageQuery),
-    Read(u32, Box<Reading>),
-    Purge(u32, Asker, Epoch, bool),
-    /// What an operation in a line asked.
-    Line(Place),
-    Retained(Box<RetainedRead>),
-    Values(Box<ValuesRead>),
-    Reports(Vec<super::state::Timed>),
-    /// A page of the index of values whose time will be over, after this key.
-    Expiries(Option<Bytes>),
-    Later(Asked),
-}
-
 impl Durable {
     /// A stream that nothing is known of yet.
     pub fn new(now: Now) -> Self {
@@ -123,6 +107,9 @@ impl Durable {
             is_known: false,
             appends_open: 0,
             reads_open: 0,
+            failures: 0,
+            has_places: None,
+            cleaning: None,
             used: now.steady,
         }
     }
@@ -132,6 +119,14 @@ impl Durable {
         if let Some(it) = self.in_flight.iter_mut().find(|it| it.event.serial == serial) {
             it.others.push(asker);
         }
+    }
+
+    /// The messages that have a version on its way to disk.
+    pub fn changing(&self) -> impl Iterator<Item = MessageRef> {
+        self.in_flight.iter().filter_map(|it| match &it.event.happening {
+            Happening::Mutated(it) => Some(it.message),
+            _ => None,
+        })
     }
 
     /// Another life of the stream is asked for: what comes meanwhile waits.
@@ -169,6 +164,17 @@ impl Durable {
     }
 }
 
+/// What a change takes on its way to disk.
+fn weight((_, change): &(Shelf, Change)) -> usize {
+    match change {
+        Change::Put { key, value, .. } | Change::PutNew { key, value, .. } => {
+            key.len() + value.len()
+        }
+        Change::Push { value } => value.len(),
+        Change::Remove { key } | Change::RemoveKept { key } => key.len(),
+    }
+}
+
 pub(super) fn refusal_of(fault: &Fault) -> Refusal {
     match fault {
         Fault::Full => Refusal::StoreFull,
@@ -185,11 +191,14 @@ fn of_history(command: &Command) -> Option<&Channel> {
         Command::Publish(publish) => Some(&publish.channel),
         // What tells of it has an id, which comes after all the channel had.
         Command::React(react) => Some(&react.channel),
+        Command::Mutate(mutate) => Some(&mutate.channel),
         Command::Subscribe(subscribe) => Some(&subscribe.channel),
         Command::History(channel, _)
         | Command::Replay(channel, _)
         | Command::Stream(channel)
         | Command::Reset(channel)
+        | Command::Latest(channel, _)
+        | Command::Versions(channel, _)
         | Command::Purge(channel, _) => Some(channel),
         _ => None,
     }
@@ -311,113 +320,6 @@ impl Home {
         self.ask_store(Pending::Open(number), ask);
     }
 
-    pub(super) fn ask_store(&mut self, pending: Pending, ask: Ask) {
-        // What happened before is told before, in the store's order too.
-        self.flush_reports();
-        self.ask_now(pending, ask);
-    }
-
-    pub(super) fn ask_now(&mut self, pending: Pending, ask: Ask) {
-        let tag = self.tag_next;
-        self.tag_next += 1;
-        self.pending.insert(tag, pending);
-        self.asks.push_back((tag, ask));
-    }
-
-    /// The next that the store is to be asked, with the tag of its answer.
-    pub fn next_ask(&mut self) -> Option<(u64, Ask)> {
-        if self.asks.is_empty() {
-            self.flush_reports();
-        }
-        self.asks.pop_front()
-    }
-
-    /// Events that are on their way to disk, and asks that wait for it.
-    pub fn store_asks_open(&self) -> usize {
-        self.pending.len()
-    }
-
-    /// What was done since this was last asked.
-    pub fn take_counts(&mut self) -> super::Counts {
-        self.counts.reports_lost += std::mem::take(&mut self.reports.lost);
-        std::mem::take(&mut self.counts)
-    }
-
-    /// Bytes of history in memory.
-    pub fn history_bytes(&self) -> u64 {
-        self.history_bytes
-    }
-
-    /// Takes an answer of the store, and appends what follows from it.
-    pub fn stored(
-        &mut self,
-        tag: u64,
-        answer: Answer,
-        now: Now,
-        render: &dyn Render,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        if let Answer::Moved { stream, head } = answer {
-            return self.moved(&stream, head, now);
-        }
-        let Some(pending) = self.pending.remove(&tag) else { return };
-        let number = match pending {
-            Pending::Later(asked) => return self.later_stored(asked, answer, now, render, out),
-            Pending::Append(number, serial) => {
-                self.appended(number, serial, answer, now, render, out);
-                number
-            }
-            Pending::Open(number) => {
-                self.opened(number, answer, now, render, out);
-                number
-            }
-            Pending::Page(number, asker, query) => {
-                self.read_done(number);
-                self.paged(number, asker, &query, answer, now, out);
-                number
-            }
-            Pending::Read(number, reading) => {
-                self.read_done(number);
-                self.read_on(number, reading, answer, now, render, out);
-                number
-            }
-            Pending::Purge(number, asker, before, is_reset) => {
-                self.read_done(number);
-                self.purged(number, asker, before, is_reset, answer, now, render, out);
-                number
-            }
-            Pending::Line(place) => return self.lined(&place, answer, now, render, out),
-            Pending::Retained(read) => {
-                self.reads_open -= 1;
-                return self.retained_read(read, answer, out);
-            }
-            Pending::Values(read) => {
-                self.reads_open -= 1;
-                return self.values_read(read, answer, now, out);
-            }
-            Pending::Expiries(after) => return self.expiries_read(&after, answer, now),
-            Pending::Reports(reports) => return self.reported(reports, &answer, now),
-        };
-        if self.channels.is_taken(number) && self.has_line(number) {
-            // The first in line may have waited for what was on its way.
-            self.advance(number, now, render, out);
-        }
-        self.settle_if_held(number, now);
-    }
-
-    fn read_done(&mut self, number: u32) {
-        if let Some(durable) = self.durable(number) {
-            durable.reads_open -= 1;
-        }
-    }
-
-    fn moved(&mut self, stream: &store::StreamKey, head: Head, now: Now) {
-        let Some(channel) = self.keeping.rules.channel(stream) else { return };
-        let Some(number) = self.find(&channel) else { return };
-        self.learn(number, head);
-        self.settle(number, now);
-    }
-
     /// Takes what the store says of a stream, if it is newer than what is known: its two threads say so in no
     /// particular order. The oldest record only ever moves on.
     pub(super) fn learn(&mut self, number: u32, head: Head) {
@@ -426,10 +328,13 @@ impl Home {
         if head.epoch == known.epoch && (head.oldest, head.newest) >= (known.oldest, known.newest) {
             durable.head = Head { last_id: known.last_id, ..head };
             self.with_window(number, |window| window.forget_before(head.oldest.0));
+            if head.oldest > known.oldest {
+                self.clean(number);
+            }
         }
     }
 
-    fn opened(
+    pub(super) fn opened(
         &mut self,
         number: u32,
         answer: Answer,
@@ -468,6 +373,7 @@ impl Home {
         let window_events = self.keeping.window_events;
         let delivered = self.window(number).map_or(0, |it| it.newest);
         let is_same = self.window(number).is_some_and(|it| it.epoch == head.epoch);
+        self.with_messages(number, Messages::forget_all);
         self.with_window(number, |window| {
             window.restart(head.epoch);
             window.newest = head.newest.0;
@@ -480,6 +386,7 @@ impl Home {
             window.newest = head.newest.0;
         });
         self.channels[number].serial = head.newest.0;
+        self.tell_messages(number);
         if !is_same {
             self.forget_keys(number);
         }
@@ -499,7 +406,11 @@ impl Home {
         durable.stage = Stage::Open;
         durable.head = head;
         durable.last_id = durable.last_id.max(head.last_id);
-        if std::mem::replace(&mut durable.is_known, true) && is_same {
+        let was_known = std::mem::replace(&mut durable.is_known, true) && is_same;
+        if !was_known {
+            self.clean(number);
+        }
+        if was_known {
             // What was refused because nobody knew whether it is on disk, and is.
             for (event, _) in events.iter().filter(|(it, _)| it.serial.0 > delivered) {
                 self.deliver_if_heard(number, event, None, render, out);
@@ -543,7 +454,8 @@ impl Home {
         let clock = self.clock(now);
         let expires = self.window(number).map_or(store::NEVER, |window| window.expiry(clock));
         let body = record::encode(&event);
-        let bytes = body.len() as u64 + IN_FLIGHT_BYTES;
+        let bytes =
+            (body.len() + changes.iter().map(weight).sum::<usize>()) as u64 + IN_FLIGHT_BYTES;
         self.in_flight_bytes += bytes;
         let keys = key.iter().map(|key| KeyRecord {
             key: key.name.clone(),
@@ -602,7 +514,7 @@ impl Home {
         durable.last_id
     }
 
-    fn appended(
+    pub(super) fn appended(
         &mut self,
         number: u32,
         serial: u64,
@@ -644,6 +556,9 @@ impl Home {
         self.counts.kept_durable += 1;
         let window_events = self.keeping.window_events;
         self.with_window(number, |window| window.push(event.clone(), expires, window_events));
+        if matches!(event.happening, Happening::Mutated(_)) {
+            self.with_messages(number, |messages| messages.tell(&event, expires));
+        }
         let held = &mut self.channels[number];
         if let Some(span) = keep_last {
             let kept = Kept { event: event.clone(), until: now.steady + span };
@@ -695,9 +610,13 @@ impl Home {
     fn fail(&mut self, number: u32, fault: &Fault, now: Now, out: &mut Vec<(ShardId, Down)>) {
         let Some(durable) = self.durable(number) else { return };
         durable.stage = Stage::Opening;
+        durable.failures += 1;
         let refusal = refusal_of(fault);
         for (nth, gone) in std::mem::take(&mut durable.in_flight).into_iter().enumerate() {
             self.in_flight_bytes -= gone.bytes;
+            if matches!(gone.event.happening, Happening::Mutated(_)) {
+                self.with_messages(number, |messages| messages.give_up(&gone.event));
+            }
             let rare = self.channels[number].rare.as_mut();
             // Unless its time was over meanwhile.
             if let (Some(key), Some(rare)) = (&gone.key, rare)

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::Home;
-use super::durable::Pending;
+use super::asking::Pending;
 use super::state::Origin;
 use crate::base::ids::ShardId;
 use crate::base::name::{Channel, Name};

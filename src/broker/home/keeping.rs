@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::durable::{Durable, Pending, refusal_of};
+use super::asking::Pending;
+use super::durable::{Durable, refusal_of};
+use super::messages::Messages;
 use super::{Asker, Home, LINGER};
 use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial, ShardId};
@@ -154,10 +156,20 @@ impl Home {
         number: u32,
         change: impl FnOnce(&mut Window) -> R,
     ) -> Option<R> {
-        let window = self.channels[number].rare.as_mut()?.history.as_mut()?;
-        let before = window.bytes();
+        let rare = self.channels[number].rare.as_mut()?;
+        let window = rare.history.as_mut()?;
+        let (before, epoch) = (window.bytes(), window.epoch);
         let result = change(window);
         self.history_bytes = self.history_bytes + window.bytes() - before;
+        if let Some(messages) = rare.messages.as_mut() {
+            let before = messages.bytes();
+            match window.epoch == epoch {
+                true => messages.prune(window.oldest()),
+                false => messages.forget_all(),
+            }
+            self.history_bytes = self.history_bytes + messages.bytes() - before;
+            rare.messages.take_if(|it| it.is_empty());
+        }
         Some(result)
     }
 
@@ -171,6 +183,7 @@ impl Home {
             self.hand = (self.hand + 1) % self.channels.places();
             if self.channels.is_taken(self.hand) {
                 self.with_window(self.hand, Window::halve);
+                self.with_messages(self.hand, Messages::forget_spare);
                 self.settle(self.hand, now);
             }
         }
@@ -207,6 +220,14 @@ impl Home {
             asker.answer(reply, out);
         }
         true
+    }
+
+    /// Why no further key can be remembered; none: it can.
+    pub(super) fn keys_full(&self, now: Now) -> Option<Refusal> {
+        let keys_max = self.keeping.keys_max;
+        let due = self.keys.first().map_or(now.steady, |it| it.0);
+        let free_in = Millis(due.since(now.steady).as_millis() as u64);
+        (self.keys_used >= keys_max).then_some(Refusal::KeysFull { keys_max, free_in })
     }
 
     /// Remembers what a key was used for.
@@ -255,6 +276,7 @@ impl Home {
             self.with_window(number, |window| window.restart(head.epoch));
             self.channels[number].serial = 0;
             self.forget_keys(number);
+            self.clean(number);
         } else if !is_known_already {
             // The store failed at something meanwhile, and what it said then was said before this.
             self.open(number);
@@ -349,12 +371,18 @@ impl Home {
             return asker.answer(Reply::Page(Box::new(page)), out);
         };
         let oldest = stream.oldest.0;
-        let here = self.window(number).and_then(|window| window.page(&query, oldest, clock));
+        let here = self.window(number).and_then(|window| match query.is_latest {
+            true => window.page(&query, oldest, clock, self.show_latest(number)),
+            false => window.page(&query, oldest, clock, |it| Some(it.clone())),
+        });
         if let Some((events, has_more)) = here {
             let page = Page { stream, events, has_more };
             return asker.answer(Reply::Page(Box::new(page)), out);
         }
         let to = query.to.unwrap_or(Serial(u64::MAX)).min(stream.newest);
+        if query.is_latest {
+            return self.read_latest_page(number, asker, query, to);
+        }
         let page = PageAsk {
             from: query.from,
             to,

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::durable::{Pending, refusal_of};
+use super::asking::Pending;
+use super::durable::refusal_of;
 use super::state::Origin;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;

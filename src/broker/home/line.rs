@@ -9,11 +9,13 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::durable::{Pending, refusal_of};
+use super::asking::Pending;
+use super::durable::refusal_of;
 use super::publishing::Ordered;
 use super::reactions::Reacting;
 use super::state::Origin;
 use super::values::{Observing, Setting};
+use super::versions::Mutating;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
 use crate::base::ids::ShardId;
@@ -48,6 +50,7 @@ pub(super) enum Op {
     Publish(Box<Ordered>),
     SetValue(Box<Setting>),
     React(Box<Reacting>),
+    Mutate(Box<Mutating>),
     Observe(Box<Observing>),
     /// Something is read for who asks, once what was asked before it is on disk.
     Read(Asker, Box<Command>),
@@ -210,6 +213,7 @@ impl Home {
                 Op::Publish(it) => self.carry_publish(&place, it, answer, now, render, out),
                 Op::SetValue(it) => self.carry_value(&place, it, answer, now, render, out),
                 Op::React(it) => self.carry_reaction(&place, it, answer, now, render, out),
+                Op::Mutate(it) => self.carry_mutation(&place, it, answer, now, render, out),
                 Op::Observe(it) => self.carry_observer(&place, it, answer, now, render, out),
                 Op::Read(asker, command) => {
                     self.read_state(asker, *command, out);
@@ -263,10 +267,10 @@ impl Home {
     pub(super) fn answer_in_line_too(&mut self, number: u32, id: EventId, asker: Asker) {
         let Some(line) = self.line(number) else { return };
         for waiting in &mut line.waiting {
-            if let Op::Publish(it) = &mut waiting.op
-                && it.id == id
-            {
-                return it.others.push(asker);
+            match &mut waiting.op {
+                Op::Publish(it) if it.id == id => return it.others.push(asker),
+                Op::Mutate(it) if it.id == id => return it.others.push(asker),
+                _ => {}
             }
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::durable::{Pending, refusal_of};
+use super::asking::Pending;
+use super::durable::refusal_of;
 use super::later::Asked;
 use super::{Asker, Home};
 use crate::base::ids::{AppIndex, ShardId};

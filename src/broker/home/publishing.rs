@@ -11,7 +11,9 @@ use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::shelved;
-use crate::broker::{Down, Event, Happening, Mode, Publish, Published, Refusal, Render, Reply};
+use crate::broker::{
+    Down, Event, Happening, IdempotencyKey, Mode, Publish, Published, Refusal, Render, Reply,
+};
 use crate::store::{Answer, Ask, Change, Clock, Fault, Shelf};
 
 /// A publish in a channel's line.
@@ -43,10 +45,10 @@ impl Ordered {
 
 /// Its place in its channel's history.
 #[derive(Clone, Copy, Debug)]
-struct Spot {
-    mode: Mode,
-    epoch: Option<Epoch>,
-    serial: Serial,
+pub(super) struct Spot {
+    pub mode: Mode,
+    pub epoch: Option<Epoch>,
+    pub serial: Serial,
 }
 
 /// Bytes of a publish that wait for the store.
@@ -91,11 +93,7 @@ impl Home {
             if self.repeated(number, key, origin.asker, out) {
                 return;
             }
-            let keys_max = self.keeping.keys_max;
-            if self.keys_used >= keys_max {
-                let due = self.keys.first().map_or(now.steady, |it| it.0);
-                let free_in = Millis(due.since(now.steady).as_millis() as u64);
-                let refusal = Refusal::KeysFull { keys_max, free_in };
+            if let Some(refusal) = self.keys_full(now) {
                 self.conclude(origin, Err(refusal), now, out);
                 return self.settle(number, now);
             }
@@ -167,7 +165,7 @@ impl Home {
         published
     }
 
-    fn published(&self, number: u32, id: EventId, spot: Spot) -> Published {
+    pub(super) fn published(&self, number: u32, id: EventId, spot: Spot) -> Published {
         let held = &self.channels[number];
         Published {
             serial: spot.serial,
@@ -218,7 +216,7 @@ impl Home {
             return self.send(number, publish, id, (origin, Vec::new()), now, render);
         }
         // What is in the line has an id before this one.
-        self.remember_lined(number, &publish, id, now);
+        self.remember_lined(number, publish.key.as_deref(), id, now);
         let ordered = Ordered::new(publish, id, now, origin, Stage::Appends);
         self.line_up(number, Op::Publish(Box::new(ordered)), bytes, None, now, render, out);
     }
@@ -255,9 +253,15 @@ impl Home {
         self.append(number, event, exclude, keep_last, key, changes, (origin, others), now);
     }
 
-    /// Remembers the key of a publish that is in its channel's line, and has no serial yet.
-    fn remember_lined(&mut self, number: u32, publish: &Publish, id: EventId, now: Now) {
-        if let Some(key) = &publish.key {
+    /// Remembers the key of what is in its channel's line, and has no serial yet.
+    pub(super) fn remember_lined(
+        &mut self,
+        number: u32,
+        key: Option<&IdempotencyKey>,
+        id: EventId,
+        now: Now,
+    ) {
+        if let Some(key) = key {
             let published = Published { id, ..Published::unkept(Serial(0)) };
             self.remember_key(number, key, published, false, now);
         }
@@ -279,7 +283,7 @@ impl Home {
             return self.settle(number, now);
         }
         let id = self.next_id_of(number, now);
-        self.remember_lined(number, &publish, id, now);
+        self.remember_lined(number, publish.key.as_deref(), id, now);
         let mut changes = std::mem::take(&mut origin.changes);
         let mut check = Check::of_schedule(&changes);
         if let Some(keep) = publish.retain {
@@ -345,7 +349,7 @@ impl Home {
     }
 
     /// Forgets a key whose publish came to nothing.
-    fn give_up_key(&mut self, number: u32, name: &str, id: EventId) {
+    pub(super) fn give_up_key(&mut self, number: u32, name: &str, id: EventId) {
         if let Some(rare) = self.channels[number].rare.as_mut()
             && rare.keys.get(name).is_some_and(|used: &Used| used.published.id == id)
         {

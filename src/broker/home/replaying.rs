@@ -5,16 +5,19 @@
 
 use std::sync::Arc;
 
-use super::durable::Pending;
+use bytes::Bytes;
+
+use super::asking::Pending;
+use super::latest::{BYTES_PER_READ, Gathered, Gathering, RECORDS_PER_READ};
 use super::subscribing::Beginning;
 use super::{Asker, Home};
 use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::name::Channel;
 use crate::base::time::{Now, UnixMillis};
-use crate::broker::history::{Found, Window};
+use crate::broker::history::{Found, Window, weight};
 use crate::broker::record;
 use crate::broker::{
-    Down, Event, Gap, GapReason, Position, Render, Replay, Reply, Start, Subscribe,
+    Down, Event, Gap, GapReason, Happening, Position, Render, Replay, Reply, Start, Subscribe,
 };
 use crate::store::{self, Answer, Ask, PageAsk};
 
@@ -30,9 +33,26 @@ pub(super) struct Reading {
     start: Start,
     /// The channel's when it began.
     epoch: Option<Epoch>,
+    step: Step,
+    /// Of a rewind: the messages that are on disk.
+    gathered: Gathered,
+    /// What came after that, or after the position.
     collected: Vec<Arc<Event>>,
+    /// The oldest that was looked at, and the newest; none before the first.
+    looked: Option<(u64, u64)>,
     is_cut_by_limit: bool,
     reads: u8,
+}
+
+/// What is being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Of a rewind: the history, from the newest back.
+    Back,
+    /// Of a rewind: what became of the messages.
+    Versions,
+    /// The history, on to the newest.
+    On,
 }
 
 /// What a replay is for.
@@ -51,7 +71,10 @@ impl Reading {
             wanted,
             start,
             epoch: None,
+            step: if matches!(start, Start::After(_)) { Step::On } else { Step::Back },
+            gathered: Gathered::default(),
             collected: Vec::new(),
+            looked: None,
             is_cut_by_limit: false,
             reads: 0,
         })
@@ -66,12 +89,24 @@ impl Reading {
         }
     }
 
-    /// Whether a page that has more behind it holds less than was asked for.
-    fn is_cut(&self, events: &[Arc<Event>]) -> bool {
+    /// Whether a rewind that has more behind it holds less than was asked for.
+    fn is_cut(&self) -> bool {
         match self.start {
-            Start::Events(count) => (events.len() as u64) < u64::from(count),
+            Start::Events(count) => (self.gathered.created.len() as u64) < u64::from(count),
             _ => true,
         }
+    }
+}
+
+/// A part of the history for a rewind, from a serial back.
+fn back(from_at: Option<UnixMillis>, to: Serial) -> PageAsk {
+    PageAsk {
+        to,
+        from_at,
+        is_newest_first: true,
+        records_max: RECORDS_PER_READ,
+        bytes_max: BYTES_PER_READ,
+        ..PageAsk::default()
     }
 }
 
@@ -160,10 +195,10 @@ impl Home {
                 (window.after(position.serial.0, max), page)
             }
             Start::Events(_) | Start::Since(_) => {
-                let (count, since) = reading.rewind(now, max.events);
-                let page =
-                    PageAsk { from_at: since, is_newest_first: true, records_max: count, ..page };
-                let mut found = window.newest(count, since, max.bytes, stream.oldest.0);
+                let wanted = reading.rewind(now, max.events);
+                let page = back(wanted.1, Serial(newest));
+                let show = self.show_latest(number);
+                let mut found = window.newest(wanted, max.bytes, stream.oldest.0, show);
                 if let (Some(found), Start::Events(wanted)) = (&mut found, reading.start) {
                     // There being more than was asked for is no cut.
                     found.is_cut_by_limit &= (found.events.len() as u64) < u64::from(wanted);
@@ -193,6 +228,22 @@ impl Home {
         };
         let stream = self.stream(number, now);
         let gap = |reason| Gap { reason, asked, stream };
+        if reading.step == Step::Versions {
+            // Of another life by now: what comes next says so.
+            return match self.take_versions(number, &mut reading.gathered, answer, now) {
+                Ok(after) if reading.epoch == stream.map(|it| it.epoch) => {
+                    self.read_became(number, reading, after, now, render, out);
+                }
+                Ok(_) => {
+                    let gap = gap(GapReason::EpochChanged);
+                    self.finish(number, *reading, Err(gap), now, render, out);
+                }
+                Err(_) => {
+                    let gap = gap(GapReason::Unavailable);
+                    self.finish(number, *reading, Err(gap), now, render, out);
+                }
+            };
+        }
         let Answer::Page(page) = answer else {
             return self.finish(
                 number,
@@ -223,45 +274,109 @@ impl Home {
                 out,
             );
         }
-        let is_after = matches!(reading.start, Start::After(_));
-        if is_after || !reading.collected.is_empty() {
-            let last = reading.collected.last().map_or(asked.serial.0, |it| it.serial.0);
-            // Retention was faster.
-            if events.first().is_some_and(|it| it.serial.0 != last + 1) {
-                return self.finish(
-                    number,
-                    *reading,
-                    Err(gap(GapReason::Expired)),
-                    now,
-                    render,
-                    out,
-                );
-            }
-            if page.has_more {
-                return self.finish(
-                    number,
-                    *reading,
-                    Err(gap(GapReason::TooMuch)),
-                    now,
-                    render,
-                    out,
-                );
-            }
-        } else {
-            reading.is_cut_by_limit |= page.has_more && reading.is_cut(&events);
-            // A clock that stepped leaves times out of order: what is told has no holes.
-            let is_next = |two: &[Arc<Event>]| two[0].serial.0 == two[1].serial.0 + 1;
-            let run = events.windows(2).take_while(|two| is_next(two)).count() + 1;
-            events.truncate(run);
-            events.reverse();
+        if reading.step == Step::Back {
+            return self.read_back(number, reading, page, events, now, render, out);
+        }
+        let last = reading.looked.map_or(asked.serial.0, |it| it.1);
+        // Retention was faster.
+        if events.first().is_some_and(|it| it.serial.0 != last + 1) {
+            return self.finish(number, *reading, Err(gap(GapReason::Expired)), now, render, out);
+        }
+        if page.has_more {
+            return self.finish(number, *reading, Err(gap(GapReason::TooMuch)), now, render, out);
+        }
+        if let Some(newest) = events.last() {
+            let oldest = reading.looked.map_or(events[0].serial.0, |it| it.0);
+            reading.looked = Some((oldest, newest.serial.0));
         }
         reading.collected.append(&mut events);
         reading.reads += 1;
-        let last = reading.collected.last().map_or(asked.serial.0, |it| it.serial.0);
+        self.read_to_window(number, reading, now, render, out);
+    }
+
+    /// A part of what a rewind wants has come from disk, the newest first.
+    #[expect(clippy::too_many_arguments, reason = "one answer, taken apart")]
+    fn read_back(
+        &mut self,
+        number: u32,
+        mut reading: Box<Reading>,
+        page: store::Page,
+        mut events: Vec<Arc<Event>>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        // A clock that stepped leaves times out of order: what is told has no holes.
+        let mut before = reading.looked.map(|it| it.0);
+        let is_next = |it: &&Arc<Event>| {
+            let is_next = before.is_none_or(|before| it.serial.0 + 1 == before);
+            before = Some(it.serial.0);
+            is_next
+        };
+        let run = events.iter().take_while(is_next).count();
+        let is_whole = run == events.len();
+        events.truncate(run);
+        if let (Some(newest), Some(oldest)) = (events.first(), events.last()) {
+            let newest = reading.looked.map_or(newest.serial.0, |it| it.1);
+            reading.looked = Some((oldest.serial.0, newest));
+        }
+        let max = self.keeping.replay;
+        let (count, since) = reading.rewind(now, max.events);
+        let has_more = page.has_more && is_whole;
+        match reading.gathered.take(events, (count, max.bytes), has_more) {
+            Gathering::GoesOn => {
+                let oldest = reading.looked.map_or(0, |it| it.0);
+                let page = back(since, Serial(oldest.saturating_sub(1)));
+                return self.read(number, Pending::Read(number, reading), page);
+            }
+            Gathering::Full => reading.is_cut_by_limit |= reading.is_cut(),
+            Gathering::Done => {}
+        }
+        reading.gathered.created.reverse();
+        reading.step = Step::Versions;
+        self.read_became(number, reading, Some(None), now, render, out);
+    }
+
+    /// Reads what became of the messages of a rewind, after a key; then what came since.
+    fn read_became(
+        &mut self,
+        number: u32,
+        mut reading: Box<Reading>,
+        after: Option<Option<Bytes>>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let ask = after.and_then(|after| self.ask_for_versions(number, &reading.gathered, after));
+        if let Some(ask) = ask {
+            if let Some(durable) = self.durable(number) {
+                durable.reads_open += 1;
+            }
+            return self.ask_store(Pending::Read(number, reading), ask);
+        }
+        reading.step = Step::On;
+        self.read_to_window(number, reading, now, render, out);
+    }
+
+    /// What was read from disk is there: the rest is in memory, or is read on.
+    fn read_to_window(
+        &mut self,
+        number: u32,
+        reading: Box<Reading>,
+        now: Now,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let asked = match reading.start {
+            Start::After(position) => position,
+            _ => Position::default(),
+        };
+        let last = reading.looked.map_or(asked.serial.0, |it| it.1);
         let Some(window) = self.window(number) else { return };
         // Nothing within the time asked for: what comes live is all there is.
-        if reading.collected.is_empty() {
-            return self.found(number, *reading, Found::default(), now, render, out);
+        if reading.looked.is_none() {
+            let found = Found { from: window.newest + 1, ..Found::default() };
+            return self.found(number, *reading, found, now, render, out);
         }
         let max = self.keeping.replay;
         match window.after(last, max) {
@@ -276,7 +391,11 @@ impl Home {
                 };
                 self.read(number, Pending::Read(number, reading), page);
             }
-            None => self.finish(number, *reading, Err(gap(GapReason::TooMuch)), now, render, out),
+            None => {
+                let stream = self.stream(number, now);
+                let gap = Gap { reason: GapReason::TooMuch, asked, stream };
+                self.finish(number, *reading, Err(gap), now, render, out);
+            }
         }
     }
 
@@ -291,15 +410,18 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let Some(stream) = self.stream(number, now) else { return };
-        let is_cold = !reading.collected.is_empty();
+        let is_cold = reading.looked.is_some();
+        let first = reading.looked.map_or(found.from, |it| it.0);
         let mut events = std::mem::take(&mut reading.collected);
         events.append(&mut found.events);
+        if is_cold && !matches!(reading.start, Start::After(_)) {
+            events = self.rewound(number, &mut reading, events);
+        }
         let result = match reading.start {
             Start::After(asked) if found.is_cut_by_limit => {
                 Err(Gap { reason: GapReason::TooMuch, asked, stream: Some(stream) })
             }
             start => {
-                let first = events.first().map_or(stream.newest.0 + 1, |it| it.serial.0);
                 let is_oldest = first <= stream.oldest.0 && stream.oldest.0 > 1;
                 let is_cut_by_retention = is_oldest
                     && match start {
@@ -319,6 +441,37 @@ impl Home {
             }
         };
         self.finish(number, reading, result, now, render, out);
+    }
+
+    /// What a rewind begins with: the messages that were read from disk and those that came since, as they are now, the
+    /// newest of them that may be replayed at once.
+    fn rewound(
+        &self,
+        number: u32,
+        reading: &mut Reading,
+        since: Vec<Arc<Event>>,
+    ) -> Vec<Arc<Event>> {
+        let mut gathered = std::mem::take(&mut reading.gathered);
+        for event in since {
+            match &event.happening {
+                Happening::Message { .. } => gathered.created.push(event),
+                Happening::Mutated(_) => gathered.became(event),
+                _ => {}
+            }
+        }
+        let shown = gathered.created.iter().rev();
+        let shown = shown.filter_map(|it| self.show_gathered(number, &gathered, it));
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for event in shown {
+            bytes += weight(&event);
+            if bytes > self.keeping.replay.bytes && !events.is_empty() {
+                reading.is_cut_by_limit = true;
+                break;
+            }
+            events.push(event);
+        }
+        events.reverse();
+        events
     }
 
     fn finish(

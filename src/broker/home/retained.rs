@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::durable::Pending;
+use super::asking::Pending;
 use super::line::found;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::durable::Pending;
+use super::asking::Pending;
 use super::line::Op;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
@@ -102,6 +102,13 @@ impl Home {
                 return self.line_up(number, op, 0, None, now, render, out);
             }
             Command::React(react) => return self.react(asker, *react, now, render, out),
+            Command::Mutate(mutate) => return self.mutate(asker, *mutate, now, render, out),
+            Command::Latest(channel, message) => {
+                return self.read_latest(asker, &channel, message, now, out);
+            }
+            Command::Versions(channel, query) => {
+                return self.read_versions(asker, &channel, *query, now, out);
+            }
             Command::SetValue(set) => {
                 let origin = Origin::of(asker, set.quiet);
                 return self.set_value(origin, *set, now, render, out);

@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::durable::{Pending, refusal_of};
+use super::asking::Pending;
+use super::durable::refusal_of;
 use super::line::{Check, Op, Place, Write, Written, exactly, found};
 use super::state::Origin;
 use super::subscribing::Beginning;

@@ -19,7 +19,8 @@ use crate::base::ids::{Epoch, Serial, Ticket};
 use crate::base::name::Name;
 use crate::base::time::Millis;
 use crate::broker::{
-    Command, Event, Gap, GapReason, Position, Refusal, Replay, Reply, Start, Stream, Subscribed,
+    Command, Event, Gap, GapReason, Happening, Position, Refusal, Replay, Reply, Start, Stream,
+    Subscribed,
 };
 use crate::dialects::Output;
 use crate::wire::json::{self, Kind as JsonKind, Raw};
@@ -226,7 +227,9 @@ impl PusherSession {
         replay: Result<Replay, Gap>,
         out: &mut Vec<Output>,
     ) {
-        let place = self.subscription(channel).and_then(|it| it.place.as_deref_mut());
+        let subscription = self.subscription(channel);
+        let lane = subscription.as_ref().map(|it| it.lane);
+        let place = subscription.and_then(|it| it.place.as_deref_mut());
         // Without a place it is the user's own channel, which is only ever continued.
         let (mut rewinds, mut is_continued, mut told) = (false, true, Told::Nothing);
         if let Some(place) = place {
@@ -240,11 +243,10 @@ impl PusherSession {
                 Told::Reached(it) => event.epoch == Some(it.epoch) && event.serial <= it.serial,
                 Told::Nothing | Told::Failed => false,
             };
+            let lane = lane.unwrap_or_else(|| self.lane());
             for event in replay.events.iter().filter(|it| !is_told(it)) {
-                let mut frame = Vec::new();
-                if frames::render(Version::Two, event, &mut frame) {
-                    bytes += frame.len();
-                    out.push(Output::Text(frame));
+                if let Some(shown) = self.show(lane, event, out) {
+                    bytes += shown;
                     sent += 1;
                 }
             }
@@ -392,21 +394,21 @@ impl PusherSession {
         // What a subscription that stands sends itself is told once.
         let subscription = self.subscription(&channel);
         let is_pending = subscription.as_ref().is_some_and(|it| it.owed > 0);
-        let mut place = subscription.and_then(|it| it.place.as_deref_mut());
-        let began = place.as_deref().and_then(|it| it.began);
+        let lane = subscription.as_ref().map(|it| it.lane);
+        let began = subscription.and_then(|it| it.place.as_deref()?.began);
+        let lane = lane.unwrap_or_else(|| self.lane());
         let mut sent = Vec::new();
         let mut bytes = bytes_before;
         for event in result.iter().flat_map(|it| &it.events) {
-            let mut frame = Vec::new();
             let comes_anyway =
                 began.is_some_and(|it| event.epoch == Some(it.epoch) && event.serial > it.serial);
-            if !comes_anyway && frames::render(Version::Two, event, &mut frame) {
-                bytes += frame.len();
-                sent.push(frame);
+            if !comes_anyway {
+                bytes += self.show(lane, event, &mut sent).unwrap_or_default();
             }
         }
         let result = if bytes > bytes_max { Err(gap(GapReason::TooMuch)) } else { result };
-        if let (Some(place), true) = (&mut place, is_pending) {
+        let place = self.subscription(&channel).filter(|_| is_pending);
+        if let Some(place) = place.and_then(|it| it.place.as_deref_mut()) {
             place.told = match &result {
                 Ok(replay) => Told::Reached(replay.position),
                 Err(_) => Told::Failed,
@@ -421,11 +423,11 @@ impl PusherSession {
                 }
                 two.pace.sent(bytes - resume.bytes);
                 resume.bytes = bytes;
-                let last_id = replay.events.last().map(|it| text_id(it));
+                let last_id = replay.events.iter().rev().find_map(|it| text_id(it));
                 let source = if replay.is_cold { "cold" } else { "hot" };
                 let count = sent.len();
                 resume.recover(&channel, source, count, replay.position, last_id.as_deref());
-                out.extend(sent.into_iter().map(Output::Text));
+                out.append(&mut sent);
             }
             Err(gap) => {
                 two.forget(&channel);
@@ -462,7 +464,7 @@ impl PusherSession {
             }
             Some(value.as_str().map_or_else(|| value.text().to_owned(), Cow::into_owned))
         };
-        let query = HistoryQuery::read(
+        let mut query = HistoryQuery::read(
             &self.shared.apps,
             self.app(),
             &channel,
@@ -470,6 +472,7 @@ impl PusherSession {
             &member,
         )
         .map_err(Fault::History)?;
+        query.has_versions = self.shared.has_versions();
         let until = match member("until_attach").as_deref() {
             None | Some("false") => None,
             Some("true") => match attached {
@@ -646,10 +649,15 @@ fn rewind_complete(channel: &str, sent: usize, replay: Option<&Replay>) -> Vec<u
     out
 }
 
-/// What a message is called, as text.
-fn text_id(event: &Event) -> String {
+/// What a message is called, as text; none of what is none.
+fn text_id(event: &Event) -> Option<String> {
+    let ours = match &event.happening {
+        Happening::Message { .. } => event.id,
+        Happening::Mutated(it) => it.message.id,
+        _ => return None,
+    };
     let given = event.meta.as_ref().and_then(|it| it.message_id.as_ref());
-    given.map_or_else(|| event.id.to_string(), |it| it.to_string())
+    Some(given.map_or_else(|| ours.to_string(), |it| it.to_string()))
 }
 
 /// How far a peer came in a channel.

@@ -3,7 +3,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::super::formats::Format;
+use super::super::frames::View;
 use super::super::two::Two;
+use super::super::versions::Shown;
 use super::*;
 use crate::auth::{Apps, Seat, sign};
 use crate::base::event_id::EventId;
@@ -57,6 +60,10 @@ impl Peer {
         for output in out {
             match output {
                 Output::Text(text) => heard.push(serde_json::from_slice(&text).unwrap()),
+                // Nothing is said about any message.
+                Output::Ask(ticket, Command::Summaries(_)) => {
+                    heard.extend(self.hear(Input::Reply(ticket, Reply::Summaries(Vec::new()))));
+                }
                 Output::Ask(ticket, command) => self.asked.push((ticket, command)),
                 _ => {}
             }
@@ -195,13 +202,18 @@ fn parameters_are_refused_for_what_is_wrong_with_them() {
         assert!(Two::read(query).is_ok_and(|it| it.echoes), "{query}");
     }
     assert!(!Two::read("echo_messages=false").unwrap().echoes);
-    for query in [
-        "format=messagepack",
-        "format=xml",
-        "echo_messages=1",
-        "append_mode=half",
-        "append_rollup_window=30",
+    for (query, format) in [
+        ("", Format::Json),
+        ("format=", Format::Json),
+        ("format=JSON", Format::Json),
+        ("format=messagepack", Format::MessagePack),
+        ("format=msgpack&append_mode=", Format::MessagePack),
+        ("format=protobuf", Format::Protobuf),
+        ("format=proto", Format::Protobuf),
     ] {
+        assert_eq!(Two::read(query).unwrap().format, format, "{query}");
+    }
+    for query in ["format=xml", "echo_messages=1", "append_mode=half", "append_rollup_window=30"] {
         assert!(Two::read(query).is_err(), "{query}");
     }
 }
@@ -225,18 +237,19 @@ fn every_frame_of_the_servers_has_a_name_of_its_own() {
 fn a_message_says_what_its_publisher_said_and_where_it_is() {
     let peer = Peer::new("");
     let mut event = peer.event("c", 7);
-    let render = |version, event: &Event| {
+    let render = |view, event: &Event| {
         let mut out = Vec::new();
-        assert!(frames::render(version, event, &mut out));
+        assert!(frames::render(view, event, &mut out));
         String::from_utf8(out).unwrap()
     };
+    let two = View::Two { shown: Shown::Added, has_versions: false };
     let plain = r#"{"event":"e","channel":"c","data":"7"}"#;
     let named = format!(
         r#"{{"event":"e","channel":"c","data":"7","message_id":"{}","stream_id":"{LIFE}","serial":7}}"#,
         event.id
     );
-    assert_eq!(render(Version::Seven, &event), plain);
-    assert_eq!(render(Version::Two, &event), named);
+    assert_eq!(render(View::Seven, &event), plain);
+    assert_eq!(render(two, &event), named);
     event.meta = Some(Arc::new(Meta {
         message_id: Some(Name::from("m\"")),
         extras: Some(Payload(Bytes::from_static(b"{\"a\":1}"))),
@@ -245,9 +258,9 @@ fn a_message_says_what_its_publisher_said_and_where_it_is() {
     let tag = |name: &str, value: &str| Tag { name: Name::from(name), value: Name::from(value) };
     event.tags = Tags::from(vec![tag("t", "1"), tag("t", "2"), tag("u", "3")]);
     event.epoch = None;
-    assert_eq!(render(Version::Seven, &event), plain);
+    assert_eq!(render(View::Seven, &event), plain);
     assert_eq!(
-        render(Version::Two, &event),
+        render(two, &event),
         r#"{"event":"e","channel":"c","data":"7","tags":{"t":"1","u":"3"},"message_id":"m\"","extras":{"a":1}}"#
     );
 }
@@ -604,7 +617,7 @@ fn subscriptions_of_the_past_are_asked_for_as_fast_as_the_peer_reads() {
     peer.session.shared = Arc::new(super::super::Shared {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
-        replay_bytes_max: 300,
+        replay_bytes_max: 1000,
         ..*peer.session.shared
     });
     let subscribe = |name: &str| json!({"channel": name, "rewind": 10});

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::formats::DecodeError;
 use super::names::NameError;
 use crate::base::ids::ConnectionId;
 use crate::observe::Counter;
@@ -14,6 +15,17 @@ pub enum Fault {
     NotJson(JsonError),
     /// The message is binary.
     Binary,
+    /// The message is text, where something else is spoken.
+    Text {
+        /// What.
+        format: &'static str,
+    },
+    /// The message is not written in the connection's format.
+    Encoding(DecodeError),
+    /// `modes` is not a list.
+    ModesMalformed,
+    /// The peer may not hear each annotation.
+    AnnotationsNotAllowed(String),
     /// The message has no `event`, or it is not a string.
     EventMissing,
     /// The event's `data` is not an object, nor a string that holds one.
@@ -158,6 +170,9 @@ impl Fault {
         match self {
             Self::NotJson(_)
             | Self::Binary
+            | Self::Text { .. }
+            | Self::Encoding(_)
+            | Self::ModesMalformed
             | Self::EventMissing
             | Self::DataMalformed { .. }
             | Self::FieldMissing { .. }
@@ -166,6 +181,7 @@ impl Fault {
             | Self::RewindMalformed
             | Self::History(_) => 4000,
             Self::NotAllowed(_)
+            | Self::AnnotationsNotAllowed(_)
             | Self::AuthMissing
             | Self::AuthWrong { .. }
             | Self::SigninDisabled
@@ -212,6 +228,15 @@ impl fmt::Display for Fault {
         match self {
             Self::NotJson(error) => write!(f, "Invalid message: {error}"),
             Self::Binary => f.write_str("Invalid message: binary messages are not understood here"),
+            Self::Text { format } => {
+                write!(f, "Invalid message: this connection speaks {format}, in binary messages")
+            }
+            Self::Encoding(error) => write!(f, "Invalid message: {error}"),
+            Self::ModesMalformed => f.write_str("Invalid message: subscription modes must be an array"),
+            Self::AnnotationsNotAllowed(channel) => write!(
+                f,
+                "Connection is not allowed to receive raw annotations for channel '{channel}'"
+            ),
             Self::EventMissing => f.write_str("Invalid message: no event name"),
             Self::DataMalformed { event } => {
                 write!(f, "Invalid message: data of {event} is not an object")

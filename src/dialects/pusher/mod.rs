@@ -6,6 +6,8 @@
 //! `continuity`. Source: the Pusher documentation, "Pusher Channels Protocol" and "HTTP API Reference", the
 //! Sockudo documentation, and what the published clients of both send.
 
+mod actor;
+mod capabilities;
 mod client_events;
 mod continuity;
 mod cursor;
@@ -19,12 +21,15 @@ pub mod names;
 mod pace;
 pub mod session;
 mod subscribing;
+mod tokens;
 mod two;
 mod user;
+pub mod versions;
 
 use std::sync::Arc;
 
 use self::fault::Ending;
+use self::formats::Format;
 use self::frames::Version;
 use self::session::{PusherSession, Refusing};
 use self::two::Two;
@@ -51,6 +56,18 @@ pub(crate) struct Shared {
     /// Bytes of missed events that one resume may send: half of what may wait for one connection, so that
     /// catching up alone makes nobody a slow consumer.
     pub replay_bytes_max: usize,
+}
+
+impl Shared {
+    /// Whether messages of channels that keep history have versions.
+    pub fn has_versions(&self) -> bool {
+        true
+    }
+
+    /// Whether such messages can be annotated.
+    pub fn has_annotations(&self) -> bool {
+        true
+    }
 }
 
 /// The dialect.
@@ -129,6 +146,7 @@ impl Dialect for Pusher {
             _ => None,
         };
         let speaks = *version.as_ref().unwrap_or(&Version::Seven);
+        let format = two.as_ref().map_or(Format::Json, |it| it.format);
         let connected = version.and_then(|_| self.connect(key, request, facts, two));
         Some(match connected {
             Ok(session) => Opening::WebSocket {
@@ -138,7 +156,7 @@ impl Dialect for Pusher {
             },
             // Browsers show a page no more than the close code, and that only once it is open.
             Err(ending) => Opening::WebSocket {
-                session: Box::new(Refusing(speaks, ending)),
+                session: Box::new(Refusing(speaks, ending, format)),
                 message_bytes_max: REFUSED_MESSAGE_BYTES_MAX,
                 deflate: true,
             },
@@ -146,7 +164,7 @@ impl Dialect for Pusher {
     }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
-        lanes::render(lane, event, out)
+        lanes::render(lane, self.0.has_versions(), event, out)
     }
 
     fn pane(&self) -> Option<Pane<'_>> {
@@ -158,22 +176,24 @@ impl Dialect for Pusher {
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {
-        let (code, text) = match reason {
-            CloseReason::Drain => (4200, "Server shutting down"),
-            CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
-            CloseReason::Overload | CloseReason::Failed => (4100, "Over capacity"),
-            CloseReason::TooLarge => (1009, "Message too large"),
-            CloseReason::Utf8 => (1007, "Text is not UTF-8"),
-            CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
-            CloseReason::Timeout => (4201, "Not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
-        };
-        let message = (code >= 4000)
-            .then(|| frames::error(Version::Seven, code, &text))
-            .and_then(|frame| String::from_utf8(frame).ok())
-            .map(Into::into);
-        Farewell { message, code, text: text.into() }
+        farewell(Version::Seven, Format::Json, reason)
     }
+}
+
+/// How a connection of a version and a format hears that the shard ends it.
+fn farewell(version: Version, format: Format, reason: CloseReason) -> Farewell {
+    let (code, text) = match reason {
+        CloseReason::Drain => (4200, "Server shutting down"),
+        CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
+        CloseReason::Overload | CloseReason::Failed => (4100, "Over capacity"),
+        CloseReason::TooLarge => (1009, "Message too large"),
+        CloseReason::Utf8 => (1007, "Text is not UTF-8"),
+        CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
+        CloseReason::Timeout => (4201, "Not heard of in time"),
+        CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+    };
+    let frame = (code >= 4000).then(|| frames::error(version, code, &text));
+    Farewell { message: frame.and_then(|it| format.words(it)), code, text: text.into() }
 }
 
 /// Reads the `protocol` parameter: absent means 7, as does any small number but 2, which is Sockudo's.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capabilities::Op;
 use super::continuity::Place;
 use super::fault::Fault;
 use super::frames::{self, Version};
@@ -12,9 +13,11 @@ use super::session::{
     ACKNOWLEDGEMENTS_MAX, PusherSession, ROSTERS_MAX, Roster, Subscription, field, object,
     optional, user_id_of,
 };
+use super::versions;
 use crate::auth::sign;
 use crate::base::ids::{Serial, Ticket};
 use crate::base::name::Name;
+use crate::broker::versioned::Summarized;
 use crate::broker::{
     Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed,
 };
@@ -36,6 +39,10 @@ impl PusherSession {
             Some(_) => super::continuity::rewind(data)?,
             None => None,
         };
+        let with_annotations = match &self.two {
+            Some(_) => versions::wants_annotations(data).ok_or(Fault::ModesMalformed)?,
+            None => false,
+        };
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
         }
@@ -48,6 +55,9 @@ impl PusherSession {
             Access::Presence => Some(self.member(channel_data.as_deref())?),
             Access::Public | Access::Private => None,
         };
+        if with_annotations && !self.may(Op::AnnotationSubscribe, &name) {
+            return Err(Fault::AnnotationsNotAllowed(name.into()));
+        }
         let at = match self.find(&name) {
             Ok(at) => {
                 self.acknowledge_again(at, out);
@@ -61,6 +71,7 @@ impl PusherSession {
         }
         let (name, ticket) = (Name::from(&*name), self.ticket());
         let start = self.start(&name, rewind);
+        let lane = if with_annotations { self.lane_with_annotations() } else { self.lane() };
         let settings = &self.app().settings;
         let subscribe = Subscribe {
             members_max: settings.presence_members_max,
@@ -68,18 +79,18 @@ impl PusherSession {
             announce_count: settings.subscription_counts && member.is_none(),
             member: member.clone(),
             start,
-            ..Subscribe::new(self.channel(name.clone()), self.lane)
+            ..Subscribe::new(self.channel(name.clone()), lane)
         };
         // Most peers have a few: room for one first, then for half as many again.
         if self.subscriptions.len() == self.subscriptions.capacity() {
             self.subscriptions.reserve_exact(self.subscriptions.len() / 2 + 1);
         }
         let place = (start != Start::Now).then(|| Box::new(Place::new(start, rewind.is_some())));
-        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1, place });
+        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1, lane, place });
         let (name, subscribe) = (self.subscriptions[at].name.clone(), Box::new(subscribe));
         match subscribe.start {
             Start::Now => out.push(Output::Ask(ticket, Command::Subscribe(subscribe))),
-            _ => self.ask_paced(&name, ticket, subscribe, out),
+            _ => self.ask_paced(&name, ticket, Command::Subscribe(subscribe), out),
         }
         Ok(())
     }
@@ -274,21 +285,60 @@ impl PusherSession {
         } else {
             self.replay_missing(&name, out);
         }
+        if self.two.is_some() && subscribed.position.is_some() && self.shared.has_annotations() {
+            self.ask_summaries(&name, out);
+        }
+    }
+
+    /// Asks what is said about the messages of a channel whose subscription has just begun to stand.
+    fn ask_summaries(&mut self, name: &Name, out: &mut Vec<Output>) {
+        let ticket = self.ticket();
+        let Some(subscription) = self.subscription(name) else { return };
+        subscription.ticket = ticket;
+        let command = Command::Summaries(self.channel(name.clone()));
+        self.ask_paced(name, ticket, command, out);
+    }
+
+    /// What is said about a channel's messages; of more than may be sent of the past at once, the newest.
+    pub(super) fn summaries(
+        &mut self,
+        ticket: Ticket,
+        summaries: &[Arc<Summarized>],
+        out: &mut Vec<Output>,
+    ) {
+        let pace = self.pace();
+        let Some(name) =
+            pace.and_then(|it| it.open(ticket)).filter(|it| self.is_wanted(it, ticket))
+        else {
+            return;
+        };
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        for it in summaries.iter().rev() {
+            let mut frame = Vec::new();
+            versions::summarized(&name, it, &mut frame);
+            bytes += frame.len();
+            if bytes > self.shared.replay_bytes_max {
+                break;
+            }
+            frames.push(frame);
+        }
+        if let Some(pace) = self.pace() {
+            pace.sent(bytes);
+        }
+        for frame in frames.into_iter().rev() {
+            self.send(frame, out);
+        }
     }
 
     /// What a cache channel's subscriber starts with.
     fn last(&mut self, name: &Name, subscribed: &Subscribed, out: &mut Vec<Output>) {
-        let version = self.version();
         match &subscribed.description.last {
             // It comes with the events of the past, or came before them.
             Some((event, _)) if self.is_replayed(name, event, subscribed) => {}
             Some((event, _)) => {
-                let mut frame = Vec::new();
-                if frames::render(version, event, &mut frame) {
-                    out.push(Output::Text(frame));
-                }
+                self.show(self.lane(), event, out);
             }
-            None => self.say(frames::cache_miss(version, name), out),
+            None => self.say(frames::cache_miss(self.version(), name), out),
         }
     }
 
