@@ -41,7 +41,11 @@ enum Node {
     Current,
     Field(Box<str>),
     Index(i64),
-    Slice { from: Option<i64>, to: Option<i64>, step: i64 },
+    Slice {
+        from: Option<i64>,
+        to: Option<i64>,
+        step: i64,
+    },
     /// JSON.
     Literal(Box<str>),
     /// The second, asked of what the first gives.

@@ -171,7 +171,10 @@ fn no_question_takes_longer_than_its_steps() {
     let doubling = "[@,@][] | ".repeat(14) + "@";
     assert_eq!(ask(&doubling, "[1,2,3,4,5,6,7,8]"), Err(Unanswered));
     let items = format!("[{}1]", "1,".repeat(3000));
-    assert_eq!(ask("map(&map(&sort(@), [@,@]), [@,@,@])[][][] | length(@)", &items), Err(Unanswered));
+    assert_eq!(
+        ask("map(&map(&sort(@), [@,@]), [@,@,@])[][][] | length(@)", &items),
+        Err(Unanswered)
+    );
     assert_eq!(ask("[?contains(to_string(@), 'x')] | length(@)", &items).as_deref(), Ok("0"));
     let text = format!("\"{}\"", "a".repeat(60_000));
     assert!(ask("join(@, [@,@,@,@,@,@,@,@,@,@,@])", &text).is_err());

@@ -73,21 +73,23 @@ pub(super) fn holds(expression: &Expression, event: &Event) -> bool {
     let headers: Vec<_> = headers.into_iter().flat_map(|it| it.members()).collect();
     let headers = headers.iter().filter(|(name, _)| !name.starts_with(OWN_HEADERS));
     let headers = headers.map(|(name, value)| (&**name, Value::new(*value)));
-    let message_id: Cow<'_, str> = match (meta.and_then(|it| it.message_id.as_ref()), &event.happening) {
-        (Some(id), _) => Cow::Borrowed(id),
-        (None, _) if !expression.looks_at("messageId") => Cow::Borrowed(""),
-        (None, Happening::Mutated(it)) => it.message.id.to_string().into(),
-        (None, _) => event.id.to_string().into(),
-    };
+    let message_id: Cow<'_, str> =
+        match (meta.and_then(|it| it.message_id.as_ref()), &event.happening) {
+            (Some(id), _) => Cow::Borrowed(id),
+            (None, _) if !expression.looks_at("messageId") => Cow::Borrowed(""),
+            (None, Happening::Mutated(it)) => it.message.id.to_string().into(),
+            (None, _) => event.id.to_string().into(),
+        };
     let stream_id = event.epoch.map(|it| it.to_string());
     let optional = |it| match it {
         Some(text) => Value::Text(text),
         None => Value::Null,
     };
     // The first value of a name is the one that is told.
-    let first = tags.iter().enumerate().filter(|(i, tag)| {
-        !tags[..*i].iter().any(|before| before.name == tag.name)
-    });
+    let first = tags
+        .iter()
+        .enumerate()
+        .filter(|(i, tag)| !tags[..*i].iter().any(|before| before.name == tag.name));
     let tags = first.map(|(_, tag)| (&*tag.name, Value::Text(&tag.value)));
     let document = Value::object([
         ("event", Value::Text(parts.event)),

@@ -121,9 +121,7 @@ impl Comparison {
             Self::NotExists => false,
             Self::StartsWith(it) => value.starts_with(&**it),
             Self::EndsWith(it) => value.ends_with(&**it),
-            Self::Contains(it) => {
-                memchr::memmem::find(value.as_bytes(), it.as_bytes()).is_some()
-            }
+            Self::Contains(it) => memchr::memmem::find(value.as_bytes(), it.as_bytes()).is_some(),
             Self::Greater(it) => number().zip(*it).is_some_and(|(a, b)| a > b),
             Self::GreaterOrEqual(it) => number().zip(*it).is_some_and(|(a, b)| a >= b),
             Self::Less(it) => number().zip(*it).is_some_and(|(a, b)| a < b),
@@ -213,11 +211,7 @@ fn read(given: Raw<'_>, depth: usize, nodes: &mut usize) -> Result<Node, Fault> 
     Ok(Node::Is(Name::from(&*key), comparison))
 }
 
-fn comparison(
-    cmp: &str,
-    val: Option<Raw<'_>>,
-    vals: Option<Raw<'_>>,
-) -> Result<Comparison, Fault> {
+fn comparison(cmp: &str, val: Option<Raw<'_>>, vals: Option<Raw<'_>>) -> Result<Comparison, Fault> {
     match cmp {
         "ex" => return Ok(Comparison::Exists),
         "nex" => return Ok(Comparison::NotExists),

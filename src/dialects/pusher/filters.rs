@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
+use super::delta::Asked;
+use super::expression::{self, Expression};
 use super::fault::Fault;
 use super::filter_document;
 use super::filter_tags::Node;
-use super::expression::{self, Expression};
+use super::session::PusherSession;
 use crate::base::name::Name;
 use crate::broker::{Admit, Event, Filter, Happening, Verdict, versioned};
 use crate::wire::json::{Kind, Raw};
@@ -71,16 +73,17 @@ impl Predicate {
 
     /// Whether it lets an event through.
     pub fn admits(&self, event: &Event) -> bool {
-        match &event.happening {
+        let is_named = match &event.happening {
             Happening::Message { name, .. } => self.takes_name(name),
             Happening::Mutated(it) => {
                 it.name.as_ref().is_some_and(|it| self.takes_name(it))
                     || self.takes_name(action_event(it.action))
             }
             _ => return true,
-        }
+        };
         // What costs least is asked first.
-        && self.tags.as_ref().is_none_or(|it| it.holds(&event.tags))
+        is_named
+            && self.tags.as_ref().is_none_or(|it| it.holds(&event.tags))
             && self.expression.as_ref().is_none_or(|it| filter_document::holds(it, event))
     }
 
@@ -199,6 +202,42 @@ pub(super) fn filter(
     let any_of = tags.and_then(Node::any_of).map(Arc::from);
     let chosen = Chosen { predicate: predicate.cloned(), takes_changes };
     Some(Arc::new(Filter { any_of, admit: Box::new(chosen) }))
+}
+
+impl PusherSession {
+    /// Notes what a subscribe says about which messages it takes and how; the filter it needs for that.
+    pub(super) fn choose(
+        &mut self,
+        channel: &Name,
+        predicate: Option<Predicate>,
+        delta: Option<Asked>,
+    ) -> Option<Arc<Filter>> {
+        self.ask_delta(channel, delta);
+        if let (Some(two), Some(predicate)) = (&mut self.two, predicate) {
+            two.predicates.insert(channel.clone(), Arc::new(predicate));
+        }
+        filter(self.predicate(channel).as_ref(), self.takes_changes(channel))
+    }
+
+    /// Which messages a subscription takes; none: all.
+    pub(super) fn predicate(&self, channel: &str) -> Option<Arc<Predicate>> {
+        self.two.as_ref()?.predicates.get(channel).cloned()
+    }
+
+    /// Whether an event of a channel is one that its subscription takes.
+    pub(super) fn lets_through(&self, channel: &str, event: &Event) -> bool {
+        let predicates = self.two.as_ref().map(|two| &two.predicates);
+        let predicate = predicates.and_then(|it| it.get(channel));
+        predicate.is_none_or(|it| it.admits(event))
+    }
+
+    /// Forgets what a subscription that is over took, and how.
+    pub(super) fn leave(&mut self, channel: &str) {
+        if let Some(two) = &mut self.two {
+            two.predicates.remove(channel);
+        }
+        self.leave_delta(channel);
+    }
 }
 
 #[cfg(test)]

@@ -99,7 +99,8 @@ fn all_parts_of_a_filter_count() {
 
 #[test]
 fn expressions_see_what_subscribers_are_told() {
-    let mut event = message("e", r#""{\"total\":3,\"list\":[1]}""#, &[("kind", "a"), ("kind", "b")]);
+    let mut event =
+        message("e", r#""{\"total\":3,\"list\":[1]}""#, &[("kind", "a"), ("kind", "b")]);
     event.meta = Some(Arc::new(Meta {
         extras: Some(payload(r#"{"headers":{"priority":"high","sockudo_action":"no"},"x":1}"#)),
         ..Meta::default()
@@ -157,7 +158,10 @@ fn versions_are_filtered_and_nothing_else_is() {
         (r#"{"events":["sockudo:message.delete"]}"#, false),
         (r#"{"key":"kind","cmp":"eq","val":"order"}"#, true),
         (r#"{"key":"kind","cmp":"eq","val":"x"}"#, false),
-        (r#"{"expression":"action == 'update' && name == 'order.paid' && data.total == `5`"}"#, true),
+        (
+            r#"{"expression":"action == 'update' && name == 'order.paid' && data.total == `5`"}"#,
+            true,
+        ),
         (r#"{"expression":"messageId == '00000000000000000000000004'"}"#, true),
     ] {
         assert_eq!(admits(filter, &event), holds, "{filter}");
@@ -171,41 +175,94 @@ fn versions_are_filtered_and_nothing_else_is() {
 fn what_is_no_filter_is_refused_in_words() {
     let leaf = r#"{"key":"a","cmp":"ex"}"#;
     let many = |n: usize| vec![leaf; n].join(",");
-    let deep = |n: usize| {
-        format!("{}{leaf}{}", r#"{"op":"not","nodes":["#.repeat(n), "]}".repeat(n))
-    };
+    let deep =
+        |n: usize| format!("{}{leaf}{}", r#"{"op":"not","nodes":["#.repeat(n), "]}".repeat(n));
     let names = |n: usize| vec!["\"e\""; n].join(",");
     let text = |n: usize| "a".repeat(n);
     for (filter, error) in [
-        (r#"{"key":"a","cmp":"zz","val":"b"}"#.to_owned(), "Invalid tags filter: unknown comparison operator: zz"),
+        (
+            r#"{"key":"a","cmp":"zz","val":"b"}"#.to_owned(),
+            "Invalid tags filter: unknown comparison operator: zz",
+        ),
         ("{}".into(), "Invalid tags filter: Leaf node requires a non-empty key"),
         ("[]".into(), "Invalid tags filter: a node is an object"),
         (r#"{"key":"a"}"#.into(), "Invalid tags filter: Leaf node requires a comparison operator"),
-        (r#"{"key":"a","cmp":"eq"}"#.into(), "Invalid tags filter: eq operation requires a non-empty val"),
-        (r#"{"key":"a","cmp":"eq","val":""}"#.into(), "Invalid tags filter: eq operation requires a non-empty val"),
-        (r#"{"key":"a","cmp":"in","vals":[]}"#.into(), "Invalid tags filter: in operation requires at least one value in vals"),
-        (r#"{"key":"a","cmp":"in","vals":[{}]}"#.into(), "Invalid tags filter: a value is a string, a number or a boolean"),
-        (r#"{"key":"a","cmp":"ex","nodes":[{}]}"#.into(), "Invalid tags filter: comparison node contains child nodes"),
+        (
+            r#"{"key":"a","cmp":"eq"}"#.into(),
+            "Invalid tags filter: eq operation requires a non-empty val",
+        ),
+        (
+            r#"{"key":"a","cmp":"eq","val":""}"#.into(),
+            "Invalid tags filter: eq operation requires a non-empty val",
+        ),
+        (
+            r#"{"key":"a","cmp":"in","vals":[]}"#.into(),
+            "Invalid tags filter: in operation requires at least one value in vals",
+        ),
+        (
+            r#"{"key":"a","cmp":"in","vals":[{}]}"#.into(),
+            "Invalid tags filter: a value is a string, a number or a boolean",
+        ),
+        (
+            r#"{"key":"a","cmp":"ex","nodes":[{}]}"#.into(),
+            "Invalid tags filter: comparison node contains child nodes",
+        ),
         (r#"{"op":"xor","nodes":[]}"#.into(), "Invalid tags filter: unknown logical operator: xor"),
-        (r#"{"op":"and","nodes":[]}"#.into(), "Invalid tags filter: and operation requires at least one child node"),
-        (format!(r#"{{"op":"not","nodes":[{}]}}"#, many(2)), "Invalid tags filter: not operation requires exactly one child node, got 2"),
-        (r#"{"op":"and","key":"a","nodes":[]}"#.into(), "Invalid tags filter: logical node contains comparison fields"),
+        (
+            r#"{"op":"and","nodes":[]}"#.into(),
+            "Invalid tags filter: and operation requires at least one child node",
+        ),
+        (
+            format!(r#"{{"op":"not","nodes":[{}]}}"#, many(2)),
+            "Invalid tags filter: not operation requires exactly one child node, got 2",
+        ),
+        (
+            r#"{"op":"and","key":"a","nodes":[]}"#.into(),
+            "Invalid tags filter: logical node contains comparison fields",
+        ),
         (r#"{"op":1}"#.into(), "Invalid tags filter: op is not a string"),
-        (format!(r#"{{"op":"and","nodes":[{}]}}"#, many(128)), "Invalid subscription filter: tag filter exceeds the node limit of 128"),
+        (
+            format!(r#"{{"op":"and","nodes":[{}]}}"#, many(128)),
+            "Invalid subscription filter: tag filter exceeds the node limit of 128",
+        ),
         (deep(16), "Invalid subscription filter: tag filter exceeds the depth limit of 16"),
-        (format!(r#"{{"key":"{}","cmp":"ex"}}"#, text(257)), "Invalid subscription filter: tag filter key exceeds the byte limit of 256"),
-        (format!(r#"{{"key":"a","cmp":"eq","val":"{}"}}"#, text(1025)), "Invalid subscription filter: tag filter value exceeds the byte limit of 1024"),
-        (format!(r#"{{"key":"a","cmp":"in","vals":[{}]}}"#, names(129)), "Invalid subscription filter: tag filter value list exceeds the limit of 128"),
+        (
+            format!(r#"{{"key":"{}","cmp":"ex"}}"#, text(257)),
+            "Invalid subscription filter: tag filter key exceeds the byte limit of 256",
+        ),
+        (
+            format!(r#"{{"key":"a","cmp":"eq","val":"{}"}}"#, text(1025)),
+            "Invalid subscription filter: tag filter value exceeds the byte limit of 1024",
+        ),
+        (
+            format!(r#"{{"key":"a","cmp":"in","vals":[{}]}}"#, names(129)),
+            "Invalid subscription filter: tag filter value list exceeds the limit of 128",
+        ),
         (r#"{"events":"e"}"#.into(), "filter.events must be an array of non-empty strings"),
         (r#"{"events":[""]}"#.into(), "filter.events must contain only non-empty strings"),
-        (format!(r#"{{"events":[{}]}}"#, names(51)), "filter.events exceeds maximum of 50 event names"),
-        (format!(r#"{{"events":["{}"]}}"#, text(201)), &format!("Event name '{}...' exceeds maximum length of 200 characters", text(40))),
+        (
+            format!(r#"{{"events":[{}]}}"#, names(51)),
+            "filter.events exceeds maximum of 50 event names",
+        ),
+        (
+            format!(r#"{{"events":["{}"]}}"#, text(201)),
+            &format!("Event name '{}...' exceeds maximum length of 200 characters", text(40)),
+        ),
         (r#"{"expression":""}"#.into(), "filter.expression must be a JMESPath string or object"),
         (r#"{"expression":5}"#.into(), "filter.expression must be a JMESPath string or object"),
-        (r#"{"expression":{"language":"cel","source":"a"}}"#.into(), "Unsupported filter expression language 'cel'"),
+        (
+            r#"{"expression":{"language":"cel","source":"a"}}"#.into(),
+            "Unsupported filter expression language 'cel'",
+        ),
         (r#"{"expression":{}}"#.into(), "filter.expression.source must be a non-empty string"),
-        (r#"{"expression":"a ="}"#.into(), "Invalid subscription filter: invalid JMESPath expression: unexpected character at byte 2"),
-        (json_filter(&format!("'{}'", text(4096))), "Invalid subscription filter: JMESPath expression exceeds the byte limit of 4096"),
+        (
+            r#"{"expression":"a ="}"#.into(),
+            "Invalid subscription filter: invalid JMESPath expression: unexpected character at byte 2",
+        ),
+        (
+            json_filter(&format!("'{}'", text(4096))),
+            "Invalid subscription filter: JMESPath expression exceeds the byte limit of 4096",
+        ),
     ] {
         assert_eq!(read(&filter).map(|_| ()), Err(error.to_owned()), "{filter}");
     }

@@ -11,7 +11,12 @@ mod capabilities;
 mod client_events;
 mod continuity;
 mod cursor;
+mod delta;
+mod expression;
 pub mod fault;
+mod filter_document;
+mod filter_tags;
+mod filters;
 mod formats;
 mod frames;
 mod history;
@@ -20,6 +25,7 @@ mod lanes;
 pub mod names;
 mod pace;
 pub mod session;
+pub mod settings;
 mod subscribing;
 mod tokens;
 mod two;
@@ -49,6 +55,8 @@ pub(crate) struct Shared {
     pub apps: Arc<Apps>,
     /// The protocol's settings.
     pub settings: config::Pusher,
+    /// What is set of version 2.
+    pub version_two: settings::Settings,
     /// How long an inbound message may be.
     pub message_bytes_max: usize,
     /// How long a request's body may be.
@@ -79,6 +87,7 @@ impl Pusher {
         Self(Arc::new(Shared {
             apps,
             settings: config.pusher.clone(),
+            version_two: settings::Settings::of(config),
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,

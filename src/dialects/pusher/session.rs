@@ -288,6 +288,12 @@ impl PusherSession {
             Some("unsubscribe") => return self.unsubscribe(message.data, out),
             Some("signin") => return self.signin(message.data, out),
             Some("resume") if self.two.is_some() => return self.resume(message.data, out),
+            Some("enable_delta_compression") if self.two.is_some() => {
+                return self.enable_delta(message.data, out);
+            }
+            Some("delta_sync_error") if self.two.is_some() => {
+                return self.delta_sync_error(message.data);
+            }
             Some("channel_history") if self.two.is_some() => {
                 return self.channel_history(message.data, out);
             }
@@ -325,8 +331,9 @@ impl PusherSession {
         self.paced(ticket, out);
     }
 
-    fn event(&mut self, event: &Event, out: &mut Vec<Output>) {
+    fn event(&mut self, event: &Event, now: Now, out: &mut Vec<Output>) {
         match event.happening {
+            Happening::Message { .. } => self.tell_changes(event, now, out),
             Happening::Control(Control::Terminate) => out.push(self.end(&Ending::Terminated)),
             Happening::Control(Control::Reconnect) => out.push(self.end(&Ending::Reconnect)),
             _ => {}
@@ -353,7 +360,7 @@ impl Session for PusherSession {
                 }
             }
             Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
-            Input::Event(event) => self.event(event, out),
+            Input::Event(event) => self.event(event, now, out),
             Input::Call(caller, words) => self.called(caller, words, out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
             Input::Pong if self.two.is_some() => {

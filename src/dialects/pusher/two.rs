@@ -1,9 +1,12 @@
 //! What a connection has in version 2 only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::capabilities::Capabilities;
 use super::continuity::{Failure, PageAsk, Resume};
+use super::delta::Deltas;
+use super::filters::Predicate;
 use super::formats::Format;
 use super::pace::Pace;
 use super::{frames, lanes};
@@ -30,6 +33,10 @@ pub(super) struct Two {
     pub pace: Pace,
     pub resume: Option<Box<Resume>>,
     pub pages: Vec<PageAsk>,
+    /// What subscriptions take, of those that do not take everything.
+    pub predicates: BTreeMap<Name, Arc<Predicate>>,
+    /// What it takes as changes, if it asked for that.
+    pub deltas: Option<Box<Deltas>>,
     /// What it may do, where its app has said so.
     pub capabilities: Option<Box<Capabilities>>,
 }
@@ -66,6 +73,8 @@ impl Two {
             pace: Pace::default(),
             resume: None,
             pages: Vec::new(),
+            predicates: BTreeMap::new(),
+            deltas: None,
             capabilities: None,
         })
     }
@@ -105,6 +114,8 @@ impl Two {
             + self.pace.held_bytes()
             + self.resume.as_deref().map_or(0, of_resume)
             + self.pages.len() * size_of::<PageAsk>()
+            + self.predicates.values().map(|it| it.held_bytes() + 64).sum::<usize>()
+            + self.deltas.as_deref().map_or(0, Deltas::held_bytes)
             + self.capabilities.as_deref().map_or(0, Capabilities::held_bytes)
     }
 

@@ -171,7 +171,9 @@ impl<'a> Evaluation<'a> {
             Function::Merge => {
                 let mut members = Vec::new();
                 for argument in &arguments {
-                    for (name, value) in argument.members(&mut self.steps)?.ok_or(Unanswered)?.iter() {
+                    for (name, value) in
+                        argument.members(&mut self.steps)?.ok_or(Unanswered)?.iter()
+                    {
                         put(&mut members, name.clone(), value.clone(), &mut self.steps)?;
                     }
                 }

@@ -247,7 +247,9 @@ impl<'a> Parser<'a> {
             | Node::Compare(_, a, b) => deepest(&[*a, *b]),
             Node::EachIf(a, b, c) => deepest(&[*a, *b, *c]),
             Node::List(parts) | Node::Call(_, parts) => deepest(parts),
-            Node::Object(parts) => parts.iter().map(|(_, part)| deepest(&[*part])).max().unwrap_or(0),
+            Node::Object(parts) => {
+                parts.iter().map(|(_, part)| deepest(&[*part])).max().unwrap_or(0)
+            }
         };
         if depth > DEPTH_MAX {
             return wrong(format!("it nests deeper than {DEPTH_MAX}"));

@@ -225,7 +225,7 @@ impl<'a> Value<'a> {
 }
 
 /// Members of an object, each name once.
-pub(super) type Members<'a> = Rc<[(Cow<'a, str>, Value<'a>)]>;
+pub(in super::super) type Members<'a> = Rc<[(Cow<'a, str>, Value<'a>)]>;
 
 /// Sets a member: the last one of a name is the one that counts.
 pub(super) fn put<'a>(
@@ -243,7 +243,7 @@ pub(super) fn put<'a>(
 }
 
 /// How many steps are left.
-pub(super) struct Steps(pub u32);
+pub(in super::super) struct Steps(pub u32);
 
 impl Steps {
     /// Takes some.
