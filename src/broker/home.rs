@@ -14,6 +14,7 @@ mod line;
 mod messages;
 mod once;
 mod publishing;
+mod rates;
 mod reactions;
 mod replaying;
 mod retained;
@@ -111,6 +112,7 @@ pub struct Home {
     reports: Reports,
     expiring: Expiring,
     later: Later,
+    rates: rates::Rates,
     counts: Counts,
 }
 
@@ -403,6 +405,7 @@ impl Home {
             reports: Reports::default(),
             expiring: Expiring::default(),
             later: Later::default(),
+            rates: rates::Rates::default(),
             counts: Counts::default(),
         }
     }
@@ -500,6 +503,7 @@ impl Home {
                 Some(stream) => Reply::Stream(stream),
                 None => Reply::Refused(Refusal::NotKept),
             },
+            Command::Spend(app, spend) => Reply::Spent(self.rates.spend(app, &spend, now)),
             Command::Reset(channel) => return self.purge(asker, &channel, None, now, out),
             Command::Purge(channel, to) => return self.purge(asker, &channel, Some(to), now, out),
             command => return self.ask_later(asker, command, now, render, out),

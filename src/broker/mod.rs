@@ -584,6 +584,8 @@ pub enum Reply {
 pub struct Spend {
     /// What is used; every shard counts the uses of a name together.
     pub name: Name,
+    /// How much of it this uses; all of it or, where that is too much, nothing.
+    pub cost: u32,
     /// How often it may be used within `window`; at least 1.
     pub uses_max: u32,
     /// The time; it begins with the first use.

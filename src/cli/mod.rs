@@ -5,6 +5,7 @@
 
 mod client;
 mod listen;
+mod migrate;
 mod publish;
 mod settings;
 mod store;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use ringmain::config::{Config, describe::describe, reference};
-use ringmain::dialects::SECTIONS;
+use ringmain::dialects::{SECTIONS, pusher};
 use ringmain::server;
 
 /// Why a command ended badly, and what to do about it.
@@ -61,6 +62,7 @@ pub fn main() -> ExitCode {
         Some(("webhooks", matches)) => webhooks::run(matches),
         Some(("token", matches)) => token::run(matches),
         Some(("settings", matches)) => print_settings(matches),
+        Some(("routes", matches)) => print_routes(matches),
         Some((_, _)) => version(),
     };
     match outcome {
@@ -80,12 +82,14 @@ Examples:
   ringmain                                     serve on 127.0.0.1:6001 with the development app
   ringmain --listen 127.0.0.1:0 --shards 2     on a port of the kernel's choice, with two shards
   ringmain check --config ringmain.toml        say what would run
+  ringmain check --from config.json            a configuration of Sockudo, Soketi or Reverb as ours
   ringmain listen --channel news               print what is published there
   ringmain publish --channel news --data hi    publish something
   ringmain store backup --to DIR               copy what is kept on disk, also while serving
   ringmain webhooks                            how receivers of webhooks are, while serving
   ringmain token --help                        make a token to try a protocol out with
   ringmain settings                            list every setting
+  ringmain routes                              describe the HTTP API (OpenAPI)
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration,
 3 the machine refuses.";
@@ -107,7 +111,17 @@ fn command() -> Command {
             Command::new("check")
                 .about("Check the configuration and say what would run")
                 .args(settings::arguments())
-                .after_help("Example:\n  ringmain check --config ringmain.toml && echo good"),
+                .arg(
+                    Arg::new("from")
+                        .long("from")
+                        .value_name("FILE")
+                        .exclusive(true)
+                        .help("A configuration of Sockudo, Soketi or Reverb (JSON, TOML, .env): print it as one of ours"),
+                )
+                .after_help(
+                    "Examples:\n  ringmain check --config ringmain.toml && echo good\n  \
+                     ringmain check --from config.json > ringmain.toml",
+                ),
         )
         .subcommand(publish::command())
         .subcommand(listen::command())
@@ -128,6 +142,19 @@ fn command() -> Command {
                 ),
         )
         .subcommand(
+            Command::new("routes")
+                .about("Describe every route of the HTTP API, as an OpenAPI document")
+                .arg(
+                    Arg::new("markdown")
+                        .long("markdown")
+                        .action(ArgAction::SetTrue)
+                        .help("As docs/http-api.md has it"),
+                )
+                .after_help(
+                    "Examples:\n  ringmain routes > openapi.json\n  ringmain routes --markdown > docs/http-api.md",
+                ),
+        )
+        .subcommand(
             Command::new("version")
                 .about("Print the version")
                 .after_help("Example:\n  ringmain version"),
@@ -143,6 +170,9 @@ fn serve(matches: &ArgMatches) -> Result<(), Failure> {
 }
 
 fn check(matches: &ArgMatches) -> Result<(), Failure> {
+    if let Some(file) = matches.get_one::<String>("from") {
+        return migrate::run(file.as_ref());
+    }
     let loaded = settings::load(matches)?;
     let mut stdout = io::stdout().lock();
     stdout.write_all(describe(&loaded, SECTIONS).as_bytes())?;
@@ -157,6 +187,18 @@ fn print_settings(matches: &ArgMatches) -> Result<(), Failure> {
         reference::text(SECTIONS)
     };
     io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn print_routes(matches: &ArgMatches) -> Result<(), Failure> {
+    let text = if matches.get_flag("markdown") {
+        pusher::http::page::markdown().into_bytes()
+    } else {
+        let mut text = pusher::http::openapi::document();
+        text.push(b'\n');
+        text
+    };
+    io::stdout().lock().write_all(&text)?;
     Ok(())
 }
 

@@ -146,7 +146,7 @@ pub fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
 
 /// What this machine allows. Raises the descriptor limit first, so that the numbers are those of the
 /// server that would run.
-fn here() -> Machine {
+pub fn here() -> Machine {
     Machine {
         // Knows of a container's share, too, which the set of allowed cores does not.
         cores: std::thread::available_parallelism().map_or(1, usize::from),

@@ -9,6 +9,7 @@ pub mod history;
 pub mod load;
 mod machine;
 pub mod problem;
+pub mod rates;
 pub mod reference;
 pub mod section;
 pub mod table;
@@ -145,6 +146,9 @@ impl App {
             client_events: false,
             client_events_per_second_max: 0,
             client_events_terminate: false,
+            user_events_per_second_max: 0,
+            publishes_per_second_max: 0,
+            reads_per_second_max: 0,
             user_authentication: false,
             watchlist: false,
             watchlist_users_max: 0,
@@ -262,6 +266,10 @@ pub struct Pusher {
     pub cache_ttl: Millis,
     /// Events in one page of a channel's history.
     pub history_page_max: u32,
+    /// Messages of channels that keep history can be changed.
+    pub versioned_messages: bool,
+    /// And annotated.
+    pub annotations: bool,
 }
 
 /// Health, metrics and the console.
@@ -299,6 +307,12 @@ pub struct App {
     pub client_events_per_second_max: u32,
     /// Close a connection that passes that limit instead of refusing the event.
     pub client_events_terminate: bool,
+    /// Client events per second of all connections of one user who is signed in; 0 for no limit.
+    pub user_events_per_second_max: u32,
+    /// Events that back ends publish, versions and annotations among them, per second; 0 for no limit.
+    pub publishes_per_second_max: u32,
+    /// Requests of the HTTP API that read, per second; 0 for no limit.
+    pub reads_per_second_max: u32,
     /// Peers may sign in.
     pub user_authentication: bool,
     /// Signed-in peers hear of the users on their watchlist.

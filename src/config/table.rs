@@ -375,6 +375,18 @@ pub static SETTINGS: &[Setting<Config>] = &[
         "Events in one page of a channel's history; who asks for more gets as many."
     ),
     switch!(
+        "pusher.versioned_messages",
+        pusher.versioned_messages,
+        true,
+        "Messages of channels that keep history can be updated, appended to and deleted; subscribers of protocol 2 hear of it."
+    ),
+    switch!(
+        "pusher.annotations",
+        pusher.annotations,
+        true,
+        "Such messages can be annotated (reactions, receipts); needs pusher.versioned_messages."
+    ),
+    switch!(
         "admin.remote",
         admin.remote,
         false,
@@ -472,6 +484,13 @@ pub static APP_SETTINGS: &[Setting<App>] = &[
         false,
         "Close a connection that passes that limit instead of refusing the event."
     ),
+    number!("user_events_per_second_max", user_events_per_second_max, Count, 0, 1, MILLION,
+        zero: Some("no limit"), "Client events per second of all connections of one user who is signed in."),
+    number!("publishes_per_second_max", publishes_per_second_max, Count, 0, 1, 1_000 * MILLION,
+        zero: Some("no limit"),
+        "Events that back ends publish over HTTP, versions and annotations among them, per second; above it 429."),
+    number!("reads_per_second_max", reads_per_second_max, Count, 0, 1, 1_000 * MILLION,
+        zero: Some("no limit"), "Requests of the HTTP API that read, per second; above it 429."),
     switch!("user_authentication", user_authentication, false, "Peers may sign in as a user."),
     switch!(
         "watchlist",

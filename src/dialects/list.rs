@@ -9,17 +9,18 @@ use super::hotsock::{self, Hotsock};
 use super::hypothesis::{self, Hypothesis};
 use super::pusher::{self, Pusher};
 use crate::auth::Apps;
-use crate::config::{Config, Section, history, webhooks};
+use crate::config::{Config, Section, history, rates, webhooks};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
 pub const NAMES: [&str; 5] = ["hotsock", "authrequest", "hypothesis", "pusher", "admin"];
 
-/// What is declared of settings in sections: those of history and webhooks, and what the dialects declare.
+/// What is declared of settings in sections: those of history, webhooks and rates, and what the dialects declare.
 pub const SECTIONS: &[&dyn Section] = &[
     &history::SECTION,
     &webhooks::SECTION,
     &pusher::settings::SECTION,
+    &rates::SECTION,
     &hotsock::settings::SECTION,
     &authrequest::SECTION,
     &hypothesis::settings::SECTION,

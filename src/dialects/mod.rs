@@ -52,6 +52,11 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// Its HTTP API as an OpenAPI document, served as it stands. None: it has none, or nobody described it.
+    fn openapi(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// A line for who has just started the server and sees this protocol for the first time: where it is
     /// and what to try. `host` is an address with port that leads here. None: nothing to say.
     fn welcome(&self, _host: &str) -> Option<String> {

@@ -212,6 +212,8 @@ mod tests {
         shard.record(Histogram::StageHop, Duration::from_secs(100));
         shard.closed(CloseReason::SlowConsumer, Some(0));
         let process = Process {
+            memory_bytes: 0,
+            memory_available_bytes: 0,
             version: "1.2.3",
             started: UnixMillis(1_700_000_000_500),
             cpu: Duration::from_millis(1250),

@@ -244,6 +244,10 @@ pub struct Process {
     pub cpu: Duration,
     /// Memory in RAM.
     pub resident_bytes: u64,
+    /// Memory it may use: the machine's, or its control group's if that is less.
+    pub memory_bytes: u64,
+    /// How much more of that the machine could give.
+    pub memory_available_bytes: u64,
     /// Descriptors open.
     pub descriptors_open: u64,
     /// Descriptors that may be open.

@@ -24,11 +24,16 @@ impl Process {
         };
         let millis = |ticks: u64| ticks.saturating_mul(1000) / TICKS_PER_SECOND;
         let booted = number(&text("/proc/stat"), "btime ");
+        let memory = text("/proc/meminfo");
+        let machine = number(&memory, "MemTotal:") * 1024;
+        let group = text("/sys/fs/cgroup/memory.max").trim().parse::<u64>().ok();
         Self {
             version: env!("CARGO_PKG_VERSION"),
             started: UnixMillis(booted * 1000 + millis(ticks(22))),
             cpu: Duration::from_millis(millis(ticks(14) + ticks(15))),
             resident_bytes: number(&status, "VmRSS:") * 1024,
+            memory_bytes: group.map_or(machine, |it| it.min(machine)),
+            memory_available_bytes: number(&memory, "MemAvailable:") * 1024,
             descriptors_open: descriptors_open(),
             descriptors_max: number(&text("/proc/self/limits"), "Max open files"),
             threads: number(&status, "Threads:"),

@@ -22,6 +22,7 @@ mod frames;
 mod history;
 pub mod http;
 mod lanes;
+mod limited;
 pub mod names;
 mod pace;
 pub mod session;
@@ -57,6 +58,10 @@ pub(crate) struct Shared {
     pub settings: config::Pusher,
     /// What is set of version 2.
     pub version_two: settings::Settings,
+    /// How often one address may ask.
+    pub rates: config::rates::Rates,
+    /// Some app may publish or read only so often.
+    pub apps_are_bounded: bool,
     /// How long an inbound message may be.
     pub message_bytes_max: usize,
     /// How long a request's body may be.
@@ -69,12 +74,12 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether messages of channels that keep history have versions.
     pub fn has_versions(&self) -> bool {
-        true
+        self.settings.versioned_messages
     }
 
     /// Whether such messages can be annotated.
     pub fn has_annotations(&self) -> bool {
-        true
+        self.settings.versioned_messages && self.settings.annotations
     }
 }
 
@@ -88,6 +93,11 @@ impl Pusher {
             apps,
             settings: config.pusher.clone(),
             version_two: settings::Settings::of(config),
+            rates: config::rates::Rates::of(config),
+            apps_are_bounded: config
+                .apps
+                .iter()
+                .any(|app| app.publishes_per_second_max > 0 || app.reads_per_second_max > 0),
             message_bytes_max: config.websocket.message_bytes_max,
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
@@ -117,18 +127,8 @@ impl Pusher {
         let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
         Ok(PusherSession::new(self.0.clone(), seat, facts, two))
     }
-}
 
-impl Dialect for Pusher {
-    fn name(&self) -> &'static str {
-        "pusher"
-    }
-
-    fn lanes(&self) -> &'static [LaneKind] {
-        &lanes::KINDS
-    }
-
-    fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+    fn opening(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
         let Some(rest) = request.path.strip_prefix("/app").filter(|it| !it.starts_with('s')) else {
             return http::open(&self.0, request, facts);
         };
@@ -171,6 +171,20 @@ impl Dialect for Pusher {
             },
         })
     }
+}
+
+impl Dialect for Pusher {
+    fn name(&self) -> &'static str {
+        "pusher"
+    }
+
+    fn lanes(&self) -> &'static [LaneKind] {
+        &lanes::KINDS
+    }
+
+    fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+        self.opening(request, facts).map(|it| limited::limit(&self.0, it, request))
+    }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
         lanes::render(lane, self.0.has_versions(), event, out)
@@ -178,6 +192,10 @@ impl Dialect for Pusher {
 
     fn pane(&self) -> Option<Pane<'_>> {
         Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
+    }
+
+    fn openapi(&self) -> Option<Vec<u8>> {
+        Some(http::openapi::document())
     }
 
     fn welcome(&self, host: &str) -> Option<String> {
