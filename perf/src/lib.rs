@@ -2,8 +2,8 @@
 //!
 //! Read `load` first: one thread, one epoll, thousands of subscribers. `scenarios` says what is done with
 //! them, `compare` runs several servers in turn, and `curve` one server under more and more sockets. `durable` holds
-//! what is kept on disk against what `bare` says the disk can do, `hotsock` one protocol against another in the
-//! same server; both start servers by `bench` and say what came of it in `lines`. The comparison servers in
+//! what is kept on disk against what `bare` says the disk can do, `hotsock` and `sockudo` one protocol
+//! against another in the same server; all three start servers by `bench` and say what came of it in `lines`. The comparison servers in
 //! `bin/` share `wire`.
 
 pub mod args;
@@ -22,6 +22,7 @@ pub mod process;
 pub mod publish;
 pub mod report;
 pub mod scenarios;
+pub mod sockudo;
 pub mod sys;
 pub mod token;
 pub mod wire;

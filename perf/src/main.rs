@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use ringmain_perf::args::Args;
 use ringmain_perf::scenarios::{self, SCENARIOS};
-use ringmain_perf::{compare, curve, durable, hotsock, report, sys};
+use ringmain_perf::{compare, curve, durable, hotsock, report, sockudo, sys};
 
 const HELP: &str = "\
 usage: ringmain-perf SCENARIO --server \"PATH ARGS\" [options]
        ringmain-perf SCENARIO --server-pid PID --address ADDR:PORT [options]
        ringmain-perf compare --scenario SCENARIO [--ringmain PATH] [--with NAME=\"PATH ARGS\"]... [options]
        ringmain-perf curve --server \"PATH ARGS\" [options]
-       ringmain-perf durable|storm|history|disk|hotsock --ringmain PATH [options]
+       ringmain-perf durable|storm|history|disk|hotsock|sockudo --ringmain PATH [options]
 ";
 
 const OPTIONS: &str = "
@@ -37,6 +37,8 @@ these four --rounds 5 --out perf/results --folder perf/target/durable (where the
 hotsock    --parts connect,subscribe,fanout,pages,schedules,latency --connections 2000 --subscribers 1000 --sizes 128,1024
            --in-flight 1 --rate 200 --schedules 100000 --idle 20 --seconds 3 (of each side)
            --rounds 5 --out perf/results --folder perf/target/hotsock --name NAME
+sockudo    --parts fanout,filters,deltas,versions,annotations,publishes --subscribers 1000 --filters 1000 --sizes 128,1024
+           --ticks 300 --seconds 3 (of each side) --rounds 5 --out perf/results --folder perf/target/sockudo --name NAME
 curve      filters with --sockets N (repeatable), --matches M (repeatable), --rate-busy 2000, --rounds 3, --out perf/results
 ";
 
@@ -52,6 +54,7 @@ fn run(words: &[String]) -> Result<(), String> {
             println!("  {name:<10} {what}");
         }
         println!("  {:<10} {}", "hotsock", hotsock::WHAT);
+        println!("  {:<10} {}", "sockudo", sockudo::WHAT);
         print!("{OPTIONS}");
         return Ok(());
     };
@@ -67,6 +70,9 @@ fn run(words: &[String]) -> Result<(), String> {
     }
     if name == "hotsock" {
         return hotsock::run(&args, &words[1..]);
+    }
+    if name == "sockudo" {
+        return sockudo::run(&args, &words[1..]);
     }
     let json = args.text("json");
     let report = scenarios::run(name, "", &args)?;
