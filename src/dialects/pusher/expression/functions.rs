@@ -209,7 +209,7 @@ impl<'a> Evaluation<'a> {
             },
             Function::ToNumber => Ok(match first {
                 Value::Number(_) => first.clone(),
-                _ => self.to_number(first)?,
+                _ => self.number_of(first)?,
             }),
             Function::ToString => match first.text() {
                 Some(_) => Ok(first.clone()),
@@ -258,7 +258,7 @@ impl<'a> Evaluation<'a> {
         Ok(Value::Made(joined.into()))
     }
 
-    fn to_number(&mut self, value: &Value<'a>) -> Answer<'a> {
+    fn number_of(&mut self, value: &Value<'a>) -> Answer<'a> {
         let Some(text) = value.text() else { return Ok(Value::Null) };
         self.steps.text(text)?;
         let number = json::parse_str(text).ok().and_then(|it| it.as_f64());
