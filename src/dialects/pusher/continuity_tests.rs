@@ -551,6 +551,7 @@ fn a_resume_asks_and_sends_within_its_bounds() {
     peer.session.shared = Arc::new(super::super::Shared {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
+        version_two: peer.session.shared.version_two.clone(),
         replay_bytes_max: 400,
         reports: super::super::Reports::default(),
         ..*peer.session.shared
@@ -629,6 +630,7 @@ fn subscriptions_of_the_past_are_asked_for_as_fast_as_the_peer_reads() {
     peer.session.shared = Arc::new(super::super::Shared {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
+        version_two: peer.session.shared.version_two.clone(),
         replay_bytes_max: 1000,
         reports: super::super::Reports::default(),
         ..*peer.session.shared

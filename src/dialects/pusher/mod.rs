@@ -11,7 +11,12 @@ mod capabilities;
 mod client_events;
 mod continuity;
 mod cursor;
+mod delta;
+mod expression;
 pub mod fault;
+mod filter_document;
+mod filter_tags;
+mod filters;
 pub mod formats;
 mod frames;
 mod history;
@@ -25,6 +30,7 @@ mod presence_history;
 pub mod reports;
 mod revoking;
 pub mod session;
+pub mod settings;
 mod subscribing;
 mod tokens;
 mod two;
@@ -56,6 +62,8 @@ pub(crate) struct Shared {
     pub apps: Arc<Apps>,
     /// The protocol's settings.
     pub settings: config::Pusher,
+    /// What is set of version 2.
+    pub version_two: settings::Settings,
     /// How often one address may ask.
     pub rates: config::rates::Rates,
     /// Some app may publish or read only so often.
@@ -94,6 +102,7 @@ impl Pusher {
         Self(Arc::new(Shared {
             apps,
             settings: config.pusher.clone(),
+            version_two: settings::Settings::of(config),
             rates: config::rates::Rates::of(config),
             apps_are_bounded: config
                 .apps
