@@ -439,8 +439,9 @@ impl Said {
     /// The summaries of the newest messages that are known, in the order of the messages; `oldest`: the place with which
     /// what is kept of the channel's past begins.
     pub fn summaries(&mut self, oldest: u64) -> Vec<Arc<Summarized>> {
-        let is_told =
-            |it: &&About| it.stage == Stage::Known && it.last_serial >= oldest && !it.kinds.is_empty();
+        let is_told = |it: &&About| {
+            it.stage == Stage::Known && it.last_serial >= oldest && !it.kinds.is_empty()
+        };
         let newest = self.messages.values().rev().filter(is_told).take(SUMMARIZED_MAX);
         let newest: Vec<_> = newest.map(|it| it.message.id).collect();
         let (mut newest_first, mut bytes) = (Vec::new(), 0);
