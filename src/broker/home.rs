@@ -14,6 +14,8 @@ mod latest;
 mod line;
 mod messages;
 mod once;
+mod presence;
+mod presence_history;
 mod publishing;
 mod rates;
 mod reactions;
@@ -29,6 +31,8 @@ mod versions;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use self::asking::Pending;
 use self::durable::Durable;
 use self::expiring::Expiring;
@@ -37,19 +41,23 @@ use self::keeping::Used;
 use self::later::Later;
 use self::line::Line;
 use self::messages::Messages;
+pub use self::presence::VACATED_DELAY;
+use self::presence_history::Untaken;
 use self::said::Said;
 use self::state::{Origin, Reports};
 use super::history::Window;
 use super::interest::Interest;
+use super::leases::Leases;
 use super::members::Members;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
+use super::wildcards::{Reached, Wildcards};
 use super::{
-    Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Presence,
-    Refusal, Render, Reply, Tags, Up,
+    Channel, Command, Control, Delivery, Description, Down, Event, Happening, LaneSet, Member,
+    Presence, Refusal, Render, Reply, Tags, Up,
 };
 use crate::base::event_id::EventId;
-use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
+use crate::base::ids::{AppIndex, ConnectionId, LaneId, Serial, ShardId, Ticket};
 use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
@@ -81,7 +89,7 @@ pub struct Limits {
 
 /// The channels whose home is one shard.
 ///
-/// A channel exists while it has a subscription, a kept event, history in memory or a key that is remembered;
+/// A channel exists while it has a subscription, a member, a kept event, history in memory or a key that is remembered;
 /// one whose history is on disk, for a while longer. One that nobody knows costs nothing to publish to, and its
 /// serials start again at 1 when it comes back, in another epoch where it has one.
 #[derive(Debug)]
@@ -91,6 +99,9 @@ pub struct Home {
     timers: BTreeSet<(Nanos, u32)>,
     /// Members of all channels together.
     members: usize,
+    /// Channels that tell of others: mostly there are none.
+    metas: usize,
+    untaken: Untaken,
     limits: Limits,
     keeping: Keeping,
     /// Some channels are on disk.
@@ -118,6 +129,7 @@ pub struct Home {
     reports: Reports,
     expiring: Expiring,
     later: Later,
+    wildcards: Wildcards,
     rates: rates::Rates,
     counts: Counts,
 }
@@ -137,6 +149,8 @@ pub struct Counts {
     pub gaps: u64,
     /// Reports to the world outside that found no room to wait for the store.
     pub reports_lost: u64,
+    /// Changes of members that found no room to wait for the store.
+    pub presence_lost: u64,
     /// Schedules that were done ...
     pub schedules_done: u64,
     /// ... those that were late ...
@@ -174,6 +188,10 @@ struct Held {
 #[derive(Debug, Default)]
 struct Rare {
     members: Members,
+    /// Of those without a connection.
+    leases: Leases,
+    /// Nobody subscribes it any more; then the world outside is told so.
+    vacates: Option<Nanos>,
     kept: Option<Kept>,
     count: Option<Count>,
     history: Option<Box<Window>>,
@@ -209,7 +227,7 @@ struct Kept {
     until: Nanos,
 }
 
-/// What subscribers were told about their number.
+/// What was told about the number of subscriptions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     told: u32,
@@ -217,6 +235,8 @@ struct Count {
     told_at: Option<Nanos>,
     /// A change waits until then.
     due: Option<Nanos>,
+    /// Subscribers are told, too.
+    is_announced: bool,
 }
 
 impl Keyed for Held {
@@ -238,16 +258,23 @@ impl Held {
         self.members().map_or(0, |members| members.len() as u64)
     }
 
+    /// Someone subscribes it, or stays in it although the connection was lost.
+    fn is_occupied(&self) -> bool {
+        self.counted > 0 || self.user_count() > 0
+    }
+
     fn kept(&self) -> Option<&Kept> {
         self.rare.as_ref()?.kept.as_ref()
     }
 
-    /// Members have subscriptions, so interest speaks for them too.
+    /// Members have subscriptions or a lease, so that interest and leases speak for them.
     fn is_forgotten(&self, now: Now) -> bool {
         let is_kept = |rare: &Rare| {
             rare.kept.is_some()
                 || !rare.keys.is_empty()
                 || rare.line.is_some()
+                || rare.vacates.is_some()
+                || !rare.leases.is_empty()
                 || match (&rare.durable, &rare.history) {
                     (Some(durable), _) => durable.idle_from().is_none_or(|it| it > now.steady),
                     (None, Some(window)) => {
@@ -303,10 +330,7 @@ impl Held {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let lanes = self.interest.lanes();
-        let mut frames = Vec::with_capacity(lanes.len());
-        for lane in lanes.iter() {
-            frames.extend(render.render(lane, &event).map(|frame| (lane, frame)));
-        }
+        let frames = rendered(&event, lanes, render);
         if !frames.is_empty() {
             self.mail(Delivery { event, exclude, frames }, out);
         }
@@ -359,28 +383,15 @@ impl Held {
         let presence = Arc::new(Presence { member: member.clone(), members });
         self.tell(what(presence), now, render, reports, out);
     }
+}
 
-    /// Tells the subscription count if it changed, or sees to it that it is told later.
-    fn tell_count(
-        &mut self,
-        now: Now,
-        render: &dyn Render,
-        reports: &mut Reports,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        let counted = self.counted;
-        let Some(count) = self.rare.as_mut().and_then(|rare| rare.count.as_mut()) else { return };
-        let free_at = count.told_at.map_or(now.steady, |at| at + COUNT_PERIOD);
-        if counted == count.told {
-            count.due = None;
-        } else if counted > COUNT_IMMEDIATE_MAX && free_at > now.steady {
-            count.due = Some(free_at);
-        } else {
-            *count = Count { told: counted, told_at: Some(now.steady), due: None };
-            let happening = Happening::SubscriptionCount(u64::from(counted));
-            self.tell(happening, now, render, reports, out);
-        }
+/// An event's frames, one for each of the lanes that show it.
+fn rendered(event: &Event, lanes: LaneSet, render: &dyn Render) -> Vec<(LaneId, Bytes)> {
+    let mut frames = Vec::with_capacity(lanes.len());
+    for lane in lanes.iter() {
+        frames.extend(render.render(lane, event).map(|frame| (lane, frame)));
     }
+    frames
 }
 
 /// Answers who asked, if anyone waits for it.
@@ -394,9 +405,12 @@ impl Home {
     /// A home without channels. Every shard has the same `slots`.
     pub fn new(slots: Arc<Slots>, limits: Limits) -> Self {
         Self {
+            wildcards: Wildcards::new(slots.clone()),
             channels: Table::new(slots),
             timers: BTreeSet::new(),
             members: 0,
+            metas: 0,
+            untaken: Untaken::default(),
             limits,
             keeping: Keeping::default(),
             has_durable: false,
@@ -436,6 +450,11 @@ impl Home {
     /// How many members the channels have, all together.
     pub fn members(&self) -> usize {
         self.members
+    }
+
+    /// How many patterns of channels someone subscribes.
+    pub fn patterns(&self) -> usize {
+        self.wildcards.len()
     }
 
     /// How many channels there are.
@@ -486,7 +505,8 @@ impl Home {
             // The edge's own affair; it never gets here.
             Command::Unsubscribe(_) | Command::Refilter(..) => return,
             Command::Publish(publish) => {
-                let origin = Origin::of(asker, publish.quiet);
+                let again = Self::again(&publish);
+                let origin = Origin { again, ..Origin::of(asker, publish.quiet) };
                 return self.publish(origin, *publish, now, render, out);
             }
             Command::Describe(channel) => {
@@ -526,8 +546,9 @@ impl Home {
         let timer = self.timers.first().map(|&(due, _)| due);
         let key = self.keys.first().map(|&(due, ..)| due);
         let values = self.expiring_due();
-        let (reports, summary) = (self.reports_due(), self.telling_due());
-        let dues = [timer, key, values, summary, reports, self.later.next_due()];
+        let (reports, untaken) = (self.reports_due(), self.untaken.due());
+        let summary = self.telling_due();
+        let dues = [timer, key, values, summary, reports, untaken, self.later.next_due()];
         dues.into_iter().flatten().min()
     }
 
@@ -536,6 +557,7 @@ impl Home {
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
         self.retry_reports(now);
+        self.retry_presence(now, render, out);
         self.expire_values(EXPIRE_MAX, now, render, out);
         self.look_later(now);
         self.tell_summaries(now, render, out);
@@ -550,15 +572,65 @@ impl Home {
             rare.timer = None;
             rare.kept.take_if(|kept| kept.until <= now.steady);
             if rare.count.is_some_and(|count| count.due.is_some()) {
-                held.tell_count(now, render, &mut self.reports, out);
+                let counted = held.counted;
+                self.tell_count(number, counted, now, render, out);
             }
+            let records = self.end_leases(number, now, render, out);
+            self.report_vacated(number, now, render);
             let clock = self.clock(now);
             self.with_window(number, |window| window.expire(clock));
             if !self.channels[number].interest.is_empty() {
                 self.retry_store(number, now);
             }
             self.settle(number, now);
+            self.keep_presence(records, now, render, out);
         }
+    }
+
+    /// Whether anyone hears what is published on a channel.
+    fn is_heard(&self, number: u32) -> bool {
+        let held = &self.channels[number];
+        !held.interest.is_empty() || self.wildcards.reach_any(&held.channel)
+    }
+
+    /// Mails what was published on a channel to everyone who hears it, those who listen to a pattern of its name
+    /// included.
+    fn deliver(
+        &self,
+        number: u32,
+        event: Event,
+        exclude: Option<ConnectionId>,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let held = &self.channels[number];
+        let is_published = matches!(
+            event.happening,
+            Happening::Message { .. }
+                | Happening::Mutated(_)
+                | Happening::Annotated(_)
+                | Happening::Summarized(_)
+        );
+        let reached = match self.wildcards.is_empty() {
+            false if is_published => self.wildcards.reach(&held.channel),
+            _ => Reached::default(),
+        };
+        if reached.shards.is_empty() {
+            if !held.interest.is_empty() {
+                held.deliver(event, exclude, render, out);
+            }
+            return;
+        }
+        let Reached { lanes: LaneSet(lanes), mut shards } = reached;
+        let frames = rendered(&event, LaneSet(lanes | held.interest.lanes().0), render);
+        if frames.is_empty() {
+            return;
+        }
+        shards.extend(held.interest.shards());
+        shards.sort_unstable();
+        shards.dedup();
+        let delivery = Arc::new(Delivery { event, exclude, frames });
+        out.extend(shards.into_iter().map(|shard| (shard, Down::Deliver(delivery.clone()))));
     }
 
     fn find(&self, channel: &Channel) -> Option<u32> {
@@ -574,6 +646,7 @@ impl Home {
         if self.channels.len() >= channels_max {
             return Err(Refusal::ChannelsFull { channels_max });
         }
+        self.metas += usize::from(Self::is_meta(channel));
         let number = self.channels.insert(Held::new(channel.clone()));
         self.begin_history(number, now);
         Ok(number)
@@ -594,14 +667,18 @@ impl Home {
             let count_due = rare.count.and_then(|count| count.due);
             let kept_until = rare.kept.as_ref().map(|kept| kept.until);
             // What holds the channel for another reason ends by itself, and this is looked at again.
-            let is_kept = kept_until.is_some() || rare.line.is_some() || !rare.keys.is_empty();
+            let presence_due = Self::presence_due(rare);
+            let is_kept = kept_until.is_some()
+                || rare.line.is_some()
+                || !rare.keys.is_empty()
+                || presence_due.is_some();
             let is_held = is_heard || is_kept;
             let durable_due = rare.durable.as_ref().and_then(|durable| match is_held {
                 true => durable.retry_from().filter(|_| is_heard),
                 false => durable.idle_from(),
             });
             let lingers = rare.lingers.filter(|_| !is_held && expires.is_none());
-            let dues = [kept_until, count_due, expires, durable_due, lingers];
+            let dues = [kept_until, count_due, expires, durable_due, lingers, presence_due];
             let wanted = dues.into_iter().flatten().min();
             // An earlier timer stays: it looks again when it comes. A channel whose kept event is
             // replaced a thousand times a second would otherwise move its timer as often.
@@ -624,14 +701,15 @@ impl Home {
             if let Some(timer) = timer {
                 self.timers.remove(&(timer, number));
             }
-            self.channels.remove(number);
+            let gone = self.channels.remove(number);
+            self.metas -= usize::from(Self::is_meta(&gone.channel));
         }
     }
 
     fn survey(&self, app: AppIndex, prefix: &str, from: u32) -> Reply {
         let (portion, rest) = self.channels.portion(from, SURVEY_MAX);
         let occupied = portion.filter(|held| {
-            held.counted > 0 && held.channel.app == app && held.channel.name.starts_with(prefix)
+            held.is_occupied() && held.channel.app == app && held.channel.name.starts_with(prefix)
         });
         let found = occupied
             .map(|held| (held.channel.name.clone(), u64::from(held.counted), held.user_count()))

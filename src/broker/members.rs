@@ -5,6 +5,17 @@ use std::sync::Arc;
 use super::few::Few;
 use crate::broker::Member;
 
+/// What a further connection makes of its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Joined {
+    /// A member, who was none.
+    Came,
+    /// A member with a connection again, who had stayed without one.
+    CameBack,
+    /// What it was: a member.
+    Again,
+}
+
 /// The members of one channel, in the order they joined.
 ///
 /// A plain list that is walked: whoever joins is sent all of it, and whoever comes or goes is told to
@@ -21,6 +32,7 @@ pub(crate) struct Members {
 struct User {
     /// As their first connection introduced them, or the last that renewed them.
     member: Arc<Member>,
+    /// None, if they stay for a while without one.
     connections: u32,
     /// [`mark`] of the user id.
     mark: u32,
@@ -60,16 +72,17 @@ impl Members {
         self.find(user_id).map(|at| &self.users.as_slice()[at].member)
     }
 
-    /// Counts one more connection of a user; true if it is their first.
-    pub(crate) fn join(&mut self, member: &Arc<Member>) -> bool {
+    /// Counts one more connection of a user.
+    pub(crate) fn join(&mut self, member: &Arc<Member>) -> Joined {
         if let Some(at) = self.find(&member.user_id) {
-            self.users.as_mut_slice()[at].connections += 1;
-            return false;
+            let user = &mut self.users.as_mut_slice()[at];
+            user.connections += 1;
+            return if user.connections == 1 { Joined::CameBack } else { Joined::Again };
         }
         let mark = mark(&member.user_id);
         self.bytes += member.weight();
         self.users.push(User { member: member.clone(), connections: 1, mark });
-        true
+        Joined::Came
     }
 
     /// Lets others know something else about a user who is present.
@@ -80,18 +93,25 @@ impl Members {
         user.member = member.clone();
     }
 
-    /// Counts one connection less of a user who is present; who they were if it was their last.
-    pub(crate) fn leave(&mut self, user_id: &str) -> Option<Arc<Member>> {
+    /// Counts one connection less of a user who is present; true if it was their last. They stay until they are
+    /// removed.
+    pub(crate) fn part(&mut self, user_id: &str) -> bool {
         let at = self.find(user_id).expect("who leaves has joined");
         let user = &mut self.users.as_mut_slice()[at];
+        assert!(user.connections > 0, "more connections of a member ended than began");
         user.connections -= 1;
-        if user.connections > 0 {
-            return None;
-        }
+        user.connections == 0
+    }
+
+    /// Removes a user who has no connection; who they were.
+    pub(crate) fn remove(&mut self, user_id: &str) -> Arc<Member> {
+        let at = self.find(user_id).expect("who is removed has joined");
+        let user = &self.users.as_slice()[at];
+        assert!(user.connections == 0, "who has a connection is present");
         let gone = user.member.clone();
         self.bytes -= gone.weight();
         self.users.remove(at);
-        Some(gone)
+        gone
     }
 
     /// Everyone present, in the order they joined.
@@ -113,6 +133,11 @@ mod tests {
     use crate::base::prng::Prng;
     use crate::broker::Payload;
 
+    /// A connection ends, and nobody stays without one.
+    fn leave(members: &mut Members, user_id: &str) -> Option<Arc<Member>> {
+        members.part(user_id).then(|| members.remove(user_id))
+    }
+
     #[test]
     fn a_user_joins_once_and_leaves_with_the_last_connection() {
         let member = |id: &str| Arc::new(Member { user_id: id.into(), info: None });
@@ -128,8 +153,10 @@ mod tests {
             (true, "b", true, &["a", "c", "b"]),
             (false, "c", true, &["a", "b"]),
         ] {
-            let changed =
-                if joins { members.join(&member(who)) } else { members.leave(who).is_some() };
+            let changed = match joins {
+                true => members.join(&member(who)) == Joined::Came,
+                false => leave(&mut members, who).is_some(),
+            };
             assert_eq!(changed, changes);
             assert!(
                 members.snapshot().iter().map(|member| &*member.user_id).eq(after.iter().copied())
@@ -152,9 +179,10 @@ mod tests {
         assert_eq!(mark(pair[0]), mark(pair[1]));
         let mut members = Members::default();
         for id in pair {
-            assert!(members.join(&Arc::new(Member { user_id: id.into(), info: None })));
+            let member = Arc::new(Member { user_id: id.into(), info: None });
+            assert_eq!(members.join(&member), Joined::Came);
         }
-        assert_eq!(members.leave(pair[1]).expect("the last").user_id, pair[1].into());
+        assert_eq!(leave(&mut members, pair[1]).expect("the last").user_id, pair[1].into());
         assert!(members.member(pair[0]).is_some() && members.member(pair[1]).is_none());
     }
 
@@ -165,13 +193,14 @@ mod tests {
             Arc::new(Member { user_id: id.into(), info })
         };
         let mut members = Members::default();
-        assert!(members.join(&member("a", "1")) && members.join(&member("b", "2")));
-        assert!(!members.join(&member("a", "333")));
+        assert_eq!(members.join(&member("a", "1")), Joined::Came);
+        assert_eq!(members.join(&member("b", "2")), Joined::Came);
+        assert_eq!(members.join(&member("a", "333")), Joined::Again);
         members.renew(&member("a", "333"));
         assert_eq!(members.snapshot(), [member("a", "333"), member("b", "2")]);
         assert_eq!(members.bytes(), member("a", "333").weight() + member("b", "2").weight());
-        assert_eq!(members.leave("a"), None);
-        assert_eq!(members.leave("a"), Some(member("a", "333")));
+        assert_eq!(leave(&mut members, "a"), None);
+        assert_eq!(leave(&mut members, "a"), Some(member("a", "333")));
         assert_eq!(members.bytes(), member("b", "2").weight());
     }
 
@@ -190,20 +219,26 @@ mod tests {
             let known = at.map_or(0, |at| plain[at].0.weight());
             let bytes: u64 = plain.iter().map(|it| it.0.weight()).sum();
             assert_eq!(members.bytes_with(&member), bytes - known + member.weight());
-            match (chance.below(3), at) {
+            match (chance.below(4), at) {
                 (0, Some(at)) => {
                     assert_eq!(members.knows(&member), plain[at].0.info == member.info);
                     members.renew(&member);
                     plain[at].0 = member;
                 }
-                (1, Some(at)) => {
+                (1, Some(at)) if plain[at].1 > 0 => {
                     plain[at].1 -= 1;
-                    let is_last = plain[at].1 == 0;
-                    let gone = is_last.then(|| plain.remove(at).0);
-                    assert_eq!(members.leave(&member.user_id), gone);
+                    assert_eq!(members.part(&member.user_id), plain[at].1 == 0);
+                }
+                (2, Some(at)) if plain[at].1 == 0 => {
+                    assert_eq!(members.remove(&member.user_id), plain.remove(at).0);
                 }
                 (_, at) => {
-                    assert_eq!(members.join(&member), at.is_none());
+                    let joined = match at.map(|at| plain[at].1) {
+                        None => Joined::Came,
+                        Some(0) => Joined::CameBack,
+                        Some(_) => Joined::Again,
+                    };
+                    assert_eq!(members.join(&member), joined);
                     match at {
                         Some(at) => plain[at].1 += 1,
                         None => plain.push((member, 1)),

@@ -2,7 +2,8 @@
 //! a plain model of each session expects.
 //!
 //! Checked: each subscription hears a run of serials without a gap or a duplicate from where it was
-//! attached, in its own lane; one with a filter hears exactly what the filter of that moment admits; presence and counts heard agree with what is true once the mail is in;
+//! attached, in its own lane; one with a filter hears exactly what the filter of that moment admits; presence, occupancy and counts heard agree with what is true once the mail is in, whoever stays for a while without a
+//! connection included;
 //! each ask is answered once; nothing is left when everyone has gone.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,16 +15,19 @@ use super::edge::{Edge, Recipient, Sink};
 use super::home::{Home, Limits};
 use super::slots::Slots;
 use super::{
-    Admit, Channel, Command, Control, Description, Down, Event, Filter, Happening, Member, Payload,
-    Publish, Published, Refusal, Render, Reply, Subscribe, Tag, Up, Verdict,
+    Admit, Channel, Command, Control, Description, Down, Event, Filter, Happening, Member, Parting,
+    Payload, Publish, Published, Refusal, Render, Reply, Subscribe, Tag, Up, Verdict, companion,
 };
 use crate::base::ids::{AppIndex, ConnectionId, LaneId, ShardId, Ticket};
+use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 
 const SEEDS: u64 = 4_000;
 const STEPS: usize = 400;
 const CHANNELS: u64 = 6;
+/// The number of the channel that tells of another is that one's and this.
+const META: u64 = 100;
 /// Shows messages only.
 const LANE_PLAIN: LaneId = LaneId(3);
 /// Has no frames: its sessions take the events.
@@ -93,8 +97,11 @@ impl Wanted {
 
     fn takes(&self, event: &Event) -> Verdict {
         let tags = event.tags.as_slice();
-        let looks =
-            self.any_of.as_ref().is_none_or(|it| it.iter().any(|&n| tags.contains(&tag(n))));
+        let is_message = matches!(event.happening, Happening::Message { .. });
+        let looks = self.any_of.as_ref().is_none_or(|it| match is_message {
+            true => it.iter().any(|&n| tags.contains(&tag(n))),
+            false => !it.is_empty(),
+        });
         if looks { self.verdict(event) } else { Verdict::Skip }
     }
 
@@ -166,19 +173,28 @@ struct Heard {
     serial: u64,
     users: BTreeSet<String>,
     count: Option<u64>,
+    /// Of a channel that tells of another, once it has told.
+    is_occupied: Option<bool>,
 }
 
 /// One of the few channels there are, in two apps.
 fn channel(number: u64) -> Channel {
-    Channel { app: AppIndex((number % 2) as u16), name: format!("c{}", number / 2)[..].into() }
+    let of = number % META;
+    let name: Name = format!("c{}", of / 2)[..].into();
+    let name = if number < META { name } else { companion::meta(&name) };
+    Channel { app: AppIndex((of % 2) as u16), name }
 }
 
 fn number(channel: &Channel) -> u64 {
-    channel.name[1..].parse::<u64>().unwrap() * 2 + u64::from(channel.app.0)
+    let (name, meta) = match companion::of_meta(&channel.name) {
+        Some(of) => (of, META),
+        None => (&*channel.name, 0),
+    };
+    name[1..].parse::<u64>().unwrap() * 2 + u64::from(channel.app.0) + meta
 }
 
 fn has_members(number: u64) -> bool {
-    number % 3 == 1
+    number < META && number % 3 == 1
 }
 
 /// Events of this channel are for those only whose filter admits them.
@@ -187,7 +203,7 @@ fn is_guarded(number: u64) -> bool {
 }
 
 fn announces(number: u64) -> bool {
-    number % 3 == 2
+    number < META && number % 3 == 2
 }
 
 impl Sessions {
@@ -271,6 +287,10 @@ impl Sink for Sessions {
                 continue;
             }
             let heard = subscription.heard.as_mut().expect("an event before the answer");
+            if number >= META {
+                heard.hear_of_another(&event.happening);
+                continue;
+            }
             match &event.happening {
                 Happening::Message { .. } => {
                     heard.serial += 1;
@@ -314,8 +334,12 @@ impl Sink for Sessions {
                 assert_eq!(users.len() as u64, it.description.user_count);
                 let me = subscription.asked.member.as_ref();
                 assert!(me.is_none_or(|me| users.contains(&*me.user_id)));
-                let old =
-                    subscription.heard.replace(Heard { serial: it.after.0, users, count: None });
+                let old = subscription.heard.replace(Heard {
+                    serial: it.after.0,
+                    users,
+                    count: None,
+                    is_occupied: None,
+                });
                 assert!(old.is_none());
             }
             (Asked::Subscribe { number, cancelled }, Reply::Refused(refusal)) => {
@@ -356,6 +380,30 @@ impl Sink for Sessions {
     }
 }
 
+impl Heard {
+    fn hear_of_another(&mut self, happening: &Happening) {
+        match happening {
+            Happening::Occupied => assert_ne!(self.is_occupied.replace(true), Some(true)),
+            Happening::Vacated => {
+                assert_ne!(self.is_occupied.replace(false), Some(false));
+                self.count = Some(0);
+            }
+            Happening::SubscriptionCount(n) => {
+                assert_ne!(self.count.replace(*n), Some(*n), "told without a change");
+                assert_ne!(self.is_occupied, Some(false), "told of a channel that is vacated");
+            }
+            // Who was there before it listened may leave, too.
+            Happening::MemberAdded(it) => {
+                assert!(self.users.insert(it.member.user_id.to_string()));
+            }
+            Happening::MemberRemoved(it) => {
+                self.users.remove(&*it.member.user_id);
+            }
+            other => panic!("{other:?} is told of no channel"),
+        }
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let mut prng = Prng::new(seed);
@@ -391,6 +439,9 @@ impl World {
         let key = self.key();
         let Some(session) = self.sessions.open.get(&key) else { return self.open(key) };
         let n = self.prng.below(CHANNELS);
+        if self.prng.chance(1, 6) {
+            return self.watch(key, n + META);
+        }
         let (id, subscribed) = (session.id, session.subscriptions.contains_key(&n));
         match self.prng.below(16) {
             0 => self.close(key),
@@ -421,6 +472,14 @@ impl World {
         }
     }
 
+    /// Begins to hear of another channel, or does so no more.
+    fn watch(&mut self, key: (u16, u32), number: u64) {
+        match self.sessions.open[&key].subscriptions.contains_key(&number) {
+            true => self.unsubscribe(key, number),
+            false => self.subscribe(key, number),
+        }
+    }
+
     fn open(&mut self, key: (u16, u32)) {
         let generation = self.generations.entry(key).or_default();
         *generation += 1;
@@ -441,7 +500,9 @@ impl World {
     fn close(&mut self, key: (u16, u32)) {
         let Some(session) = self.sessions.open.remove(&key) else { return };
         let mut out = Vec::new();
-        self.edges[usize::from(key.0)].close(session.id, crate::broker::Parting::Closed, &mut out);
+        let partings = [Parting::Closed, Parting::Lost, Parting::Silent, Parting::Forced];
+        let parting = partings[self.prng.below(4) as usize];
+        self.edges[usize::from(key.0)].close(session.id, parting, &mut out);
         self.send(key.0, out);
     }
 
@@ -460,14 +521,16 @@ impl World {
     }
 
     fn subscribe(&mut self, key: (u16, u32), number: u64) {
-        let silent = self.prng.chance(1, 4);
+        let silent = number >= META || self.prng.chance(1, 4);
         let user = format!("u{}", self.prng.below(4));
         let member = Member { user_id: user[..].into(), info: None };
         let lane = LaneId(self.prng.below(LANES) as u8);
-        let wanted = self.prng.chance(1, 2).then(|| self.wanted());
+        let wanted = (number < META && self.prng.chance(1, 2)).then(|| self.wanted());
+        let lease = Millis(1_000 * self.prng.below(3));
         let asked = Subscribe {
             member: (has_members(number) && !silent).then(|| Arc::new(member)),
             members_max: 3,
+            lease,
             silent,
             announce_count: announces(number),
             filter: wanted.as_ref().map(Wanted::filter),
@@ -494,7 +557,7 @@ impl World {
         Wanted { any_of, tags, verdicts }
     }
 
-    /// Another filter; for a subscription without one it is ignored.
+    /// A filter, or another one.
     fn refilter(&mut self, key: (u16, u32), number: u64) {
         let mut wanted = self.wanted();
         let session = &self.sessions.open[&key];
@@ -507,9 +570,7 @@ impl World {
         let filter = wanted.filter();
         let session = self.sessions.open.get_mut(&key).unwrap();
         let subscription = session.subscriptions.get_mut(&number).unwrap();
-        if subscription.wanted.is_some() {
-            subscription.wanted = Some(wanted);
-        }
+        subscription.wanted = Some(wanted);
         self.command(key, Command::Refilter(channel(number), filter));
     }
 
@@ -644,6 +705,8 @@ impl World {
     }
 
     fn check_settled(&mut self) {
+        // Nobody stays longer than this.
+        self.expire(Millis(3_000));
         // One more event each: whoever missed one before hears a gap now.
         if let Some(&key) = self.sessions.open.keys().next() {
             for n in 0..CHANNELS {
@@ -659,6 +722,14 @@ impl World {
                 let (count, users) = self.sessions.truth(n);
                 let lane = subscription.asked.lane;
                 if [LANE_PLAIN, LANE_SESSIONS].contains(&lane) || subscription.wanted.is_some() {
+                    continue;
+                }
+                if n >= META {
+                    let (count, users) = self.sessions.truth(n - META);
+                    assert!(heard.users.is_subset(&users), "{} of {n}", session.id);
+                    assert!(heard.count.is_none_or(|it| it == count), "{} of {n}", session.id);
+                    let is_occupied = count > 0;
+                    assert!(heard.is_occupied.is_none_or(|it| it == is_occupied));
                     continue;
                 }
                 assert_eq!(heard.users, users, "{} in {n}", session.id);
@@ -724,7 +795,7 @@ impl World {
         self.expire(Millis(10_000));
         for (edge, home) in self.edges.iter().zip(&self.homes) {
             assert_eq!((edge.subscriptions(), edge.channels()), (0, 0));
-            assert_eq!((home.channels(), home.next_due()), (0, None));
+            assert_eq!((home.channels(), home.members(), home.next_due()), (0, 0, None));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::config::history::{ChannelRow, History};
 use crate::config::{App, Config};
 use crate::store::StreamKey;
 
-use super::Mode;
+use super::{Mode, companion};
 
 /// How the channels of one pattern keep their events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,12 +36,21 @@ pub struct AppRules {
 
 /// The rules of all apps.
 #[derive(Clone, Debug, Default)]
-pub struct Rules(Vec<AppRules>);
+pub struct Rules {
+    apps: Vec<AppRules>,
+    /// What happens to a channel's members is not kept.
+    is_without_presence: bool,
+}
 
 impl Rules {
     /// Rules of the apps, in the order of their indices.
     pub fn new(apps: Vec<AppRules>) -> Arc<Self> {
-        Arc::new(Self(apps))
+        Arc::new(Self { apps, is_without_presence: false })
+    }
+
+    /// Whether channels that keep their events keep who came, changed and left, too.
+    pub fn keeps_presence(&self) -> bool {
+        !self.is_without_presence
     }
 
     /// The rules that are configured.
@@ -61,46 +70,55 @@ impl Rules {
                 history.channels.iter().filter(|row| row.app.is_empty() || row.app == app.id);
             AppRules { id: Name::from(&*app.id), rules: rows.map(rule).collect() }
         };
-        Self::new(config.apps.iter().map(of_app).collect())
+        let apps = config.apps.iter().map(of_app).collect();
+        Arc::new(Self { apps, is_without_presence: !history.presence })
     }
 
     /// How a channel keeps its events; none: not at all. Names that begin with `#` are the engine's own and keep
-    /// none.
+    /// none, nor do those that tell of others; but the history of presence is kept as its channel's events are.
     pub fn of(&self, channel: &Channel) -> Option<Rule> {
-        of(&self.0.get(usize::from(channel.app.0))?.rules, &channel.name)
+        self.of_name(&self.apps.get(usize::from(channel.app.0))?.rules, &channel.name)
     }
 
     /// The same, by the name a channel has in the store.
     pub fn of_stream(&self, stream: &StreamKey) -> Option<Rule> {
-        of(&self.0.iter().find(|app| app.id == stream.app)?.rules, &stream.channel)
+        self.of_name(&self.apps.iter().find(|app| app.id == stream.app)?.rules, &stream.channel)
     }
 
     /// The channel that a stream is of; none if its app is gone.
     pub fn channel(&self, stream: &StreamKey) -> Option<Channel> {
-        let app = self.0.iter().position(|app| app.id == stream.app)?;
+        let app = self.apps.iter().position(|app| app.id == stream.app)?;
         Some(Channel { app: AppIndex(app as u16), name: stream.channel.clone() })
     }
 
     /// The id of an app: its name in the store.
     pub fn app_id(&self, app: AppIndex) -> Option<&Name> {
-        Some(&self.0.get(usize::from(app.0))?.id)
+        Some(&self.apps.get(usize::from(app.0))?.id)
     }
 
     /// Whether any channel is kept on disk.
     pub fn any_durable(&self) -> bool {
-        self.0.iter().flat_map(|app| &app.rules).any(|(_, rule)| rule.mode == Mode::Durable)
+        self.apps.iter().flat_map(|app| &app.rules).any(|(_, rule)| rule.mode == Mode::Durable)
     }
 
     /// The name a channel has in the store.
     pub fn stream_key(&self, channel: &Channel) -> StreamKey {
         let AppIndex(app) = channel.app;
-        let app = self.0[usize::from(app)].id.clone();
+        let app = self.apps[usize::from(app)].id.clone();
         StreamKey { app, channel: channel.name.clone() }
+    }
+
+    fn of_name(&self, rules: &[(Pattern, Rule)], name: &str) -> Option<Rule> {
+        if rules.is_empty() {
+            return None;
+        }
+        let of_presence = companion::of_presence_history(name).filter(|_| self.keeps_presence());
+        of(rules, of_presence.unwrap_or(name))
     }
 }
 
 fn of(rules: &[(Pattern, Rule)], name: &str) -> Option<Rule> {
-    if rules.is_empty() || name.starts_with('#') {
+    if !companion::is_watchable(name) {
         return None;
     }
     let found = rules.iter().find(|(pattern, _)| pattern.matches(name));
@@ -129,6 +147,10 @@ mod tests {
             (0, "orders-secret", None),
             (0, "else", Some(Mode::Memory)),
             (0, "#server-to-user-1", None),
+            (0, "[meta]orders-1", None),
+            (0, "#presence-history:orders-1", Some(Mode::Durable)),
+            (0, "#presence-history:orders-secret", None),
+            (0, "#presence-history:#x", None),
             (1, "orders-1", None),
             (2, "orders-1", None),
         ] {

@@ -9,7 +9,7 @@ use std::hash::Hasher;
 use siphasher::sip::SipHasher13;
 
 use crate::base::ids::{AppIndex, ShardId};
-use crate::broker::Channel;
+use crate::broker::{Channel, companion};
 
 /// How many slots there are; many times the shards there can be, so that each has an even share.
 pub const SLOTS: usize = 4096;
@@ -39,11 +39,12 @@ impl Slots {
         self.shards
     }
 
-    /// The shard that orders this channel's events.
+    /// The shard that orders this channel's events. Channels that go with another are at home where that one is.
     pub fn home_of(&self, channel: &Channel) -> ShardId {
         // The upper half of the hash: tables are indexed by the lower one, and all channels of one
         // home agree in some bits of what chose it.
-        let slot = (self.hash(channel.app, &channel.name) >> 32) as usize & (SLOTS - 1);
+        let name = companion::base(&channel.name);
+        let slot = (self.hash(channel.app, name) >> 32) as usize & (SLOTS - 1);
         self.owners[slot]
     }
 
@@ -51,6 +52,16 @@ impl Slots {
     pub fn hash(&self, app: AppIndex, name: &str) -> u64 {
         let mut hasher = SipHasher13::new_with_keys(self.key[0] ^ u64::from(app.0), self.key[1]);
         hasher.write(name.as_bytes());
+        hasher.finish()
+    }
+
+    /// The keyed hash of two texts from outside.
+    pub(crate) fn hash_pair(&self, first: &str, second: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
+        hasher.write(first.as_bytes());
+        // No byte of UTF-8: where one ends and the other begins counts.
+        hasher.write_u8(0xff);
+        hasher.write(second.as_bytes());
         hasher.finish()
     }
 
@@ -97,5 +108,9 @@ mod tests {
         let elsewhere = |c: &Channel| Channel { app: AppIndex(1), name: c.name.clone() };
         assert!(moved(&|c| a.home_of(c) != a.home_of(&elsewhere(c))) > 90);
         assert_eq!(moved(&|c| a.home_of(c) != a.home_of(&c.clone())), 0);
+        for companion in [companion::meta, companion::presence_history] {
+            let with = |c: &Channel| Channel { app: c.app, name: companion(&c.name) };
+            assert_eq!(moved(&|c| a.home_of(c) != a.home_of(&with(c))), 0);
+        }
     }
 }

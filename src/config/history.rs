@@ -1,7 +1,7 @@
 //! What channels keep of their past, and for how long.
 
 use super::section::Rows;
-use super::table::{Setting, number};
+use super::table::{Setting, number, switch};
 use super::value::{Applies, Kind};
 use super::{Config, SectionOf};
 use crate::base::name::Name;
@@ -13,6 +13,8 @@ use crate::base::time::Millis;
 pub struct History {
     /// Which channels keep what; the first row that matches counts.
     pub channels: Vec<ChannelRow>,
+    /// Who came, changed and left is kept, too.
+    pub presence: bool,
     /// Events of a durable channel that stay in memory.
     pub window_events: usize,
     /// Events replayed to one subscriber at once.
@@ -85,6 +87,12 @@ pub static SECTION: SectionOf<History> = SectionOf {
             development mode without one, channels named `durable-*` are on disk for a day and all others keep \
             100 events in memory for an hour.",
     settings: &[
+        switch!(
+            "history.presence",
+            presence,
+            true,
+            "Channels with members that keep their events keep who came, changed and left as well, by the same rule."
+        ),
         number!(
             "history.window_events",
             window_events,

@@ -31,8 +31,10 @@ use histogram::Distribution;
 pub enum CloseReason {
     /// The peer closed or went away.
     Peer,
-    /// The session ended it as its protocol says (terminated, unauthorised, keep-alive failed).
+    /// The session ended it as its protocol says (unauthorised, its rules broken).
     Session,
+    /// The application asked for it.
+    Asked,
     /// Its outbox passed the high-water mark.
     SlowConsumer,
     /// The process drains.
@@ -43,7 +45,7 @@ pub enum CloseReason {
     TooLarge,
     /// Text that is not UTF-8.
     Utf8,
-    /// A head, body or close answer did not come in time.
+    /// A head, body, sign of life or close answer did not come in time.
     Timeout,
     /// A limit of this process was reached.
     Overload,
@@ -55,9 +57,10 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in order.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Peer,
         Self::Session,
+        Self::Asked,
         Self::SlowConsumer,
         Self::Drain,
         Self::Protocol,
@@ -74,6 +77,7 @@ impl CloseReason {
         match self {
             Self::Peer => "peer",
             Self::Session => "session",
+            Self::Asked => "asked",
             Self::SlowConsumer => "slow_consumer",
             Self::Drain => "drain",
             Self::Protocol => "protocol",

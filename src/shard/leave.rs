@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 
 use crate::base::frame::Frame;
 use crate::base::time::Millis;
-use crate::dialects::{Farewell, Input};
+use crate::broker::Parting;
+use crate::dialects::{Farewell, Input, Words};
 use crate::observe::{CloseReason, Counter, Gauge};
 use crate::reactor::SocketId;
 use crate::wire::websocket::encode;
@@ -19,6 +20,12 @@ use super::{Shard, connection};
 const LINGER: Millis = Millis(2_000);
 
 impl Shard {
+    /// How a connection is told goodbye: in its session's words, else in its dialect's.
+    pub(super) fn farewell(&self, c: &Connection, reason: CloseReason) -> Option<Farewell> {
+        let own = c.session.as_ref().and_then(|session| session.farewell(reason));
+        own.or_else(|| self.dialect_of(c).map(|dialect| dialect.farewell(reason)))
+    }
+
     /// Ends a WebSocket connection with its dialect's words.
     pub(super) fn say_goodbye(
         &mut self,
@@ -27,8 +34,10 @@ impl Shard {
         reason: CloseReason,
     ) {
         let Phase::WebSocket = c.phase else { return self.abandon(c, reason) };
-        if let Some(message) = &farewell.message {
-            self.send_text(c, message.as_bytes());
+        match &farewell.message {
+            Some(Words::Text(text)) => self.send_text(c, text.as_bytes()),
+            Some(Words::Binary(bytes)) => self.send_binary(c, bytes),
+            None => {}
         }
         self.close_websocket(c, farewell.code, &farewell.text, reason);
     }
@@ -42,7 +51,12 @@ impl Shard {
         reason: CloseReason,
     ) {
         self.outboxes.push(c.socket.slot, Frame::from(encode::close_frame(code, text)));
-        self.retire(c);
+        let parting = match reason {
+            CloseReason::Timeout => Parting::Silent,
+            CloseReason::Asked => Parting::Forced,
+            _ => Parting::Closed,
+        };
+        self.retire(c, parting);
         c.phase = Phase::Leaving(Leaving { reason, step: Step::AwaitClose });
         self.arm(c, TIMER_PHASE, self.config.websocket.close_timeout);
     }
@@ -61,7 +75,7 @@ impl Shard {
                 self.config.http.body_timeout
             }
         };
-        self.retire(c);
+        self.retire(c, Parting::Closed);
         c.stream = None;
         c.phase = Phase::Leaving(Leaving { reason, step: Step::Flush });
         self.arm(c, TIMER_PHASE, flush_timeout);
@@ -70,19 +84,20 @@ impl Shard {
     /// Ends a connection without another word.
     pub(super) fn abandon(&mut self, c: &mut Connection, reason: CloseReason) {
         let reason = if let Phase::Leaving(leaving) = &c.phase { leaving.reason } else { reason };
-        self.retire(c);
+        self.retire(c, Parting::Lost);
         c.stream = None;
         c.phase = Phase::Leaving(Leaving { reason, step: Step::Now });
     }
 
-    /// Takes the session and its subscriptions away; nothing is delivered from here on.
-    fn retire(&mut self, c: &mut Connection) {
+    /// Takes the session and its subscriptions away; nothing is delivered from here on. Of several partings of one
+    /// connection the first counts.
+    fn retire(&mut self, c: &mut Connection, parting: Parting) {
         if c.session.is_some() {
             self.run(c, Input::Closed);
             c.session = None;
         }
         let mut ups = std::mem::take(&mut self.ups);
-        self.edge.close(c.id, crate::broker::Parting::Closed, &mut ups);
+        self.edge.close(c.id, parting, &mut ups);
         self.send_ups(&mut ups);
         self.ups = ups;
         for kind in 0..connection::TIMERS as u8 {
@@ -211,10 +226,8 @@ impl Shard {
         let dropped = self.outboxes.drop_queued(slot);
         self.count(Counter::FramesDropped, dropped as u64);
         self.count(Counter::SlowConsumers, 1);
-        match (&c.phase, c.dialect) {
-            (Phase::WebSocket, Some(dialect)) => {
-                let farewell =
-                    self.dialects[usize::from(dialect)].farewell(CloseReason::SlowConsumer);
+        match (&c.phase, self.farewell(&c, CloseReason::SlowConsumer)) {
+            (Phase::WebSocket, Some(farewell)) => {
                 self.say_goodbye(&mut c, &farewell, CloseReason::SlowConsumer);
             }
             _ => self.abandon(&mut c, CloseReason::SlowConsumer),

@@ -12,13 +12,15 @@ use ringmain::broker::edge::{Edge, Recipient, Sink};
 use ringmain::broker::home::{Home, Keeping, Limits};
 use ringmain::broker::rules::Rules;
 use ringmain::broker::slots::Slots;
-use ringmain::broker::{Command, Down, Event, Payload, Refusal, Render, Reply, Report, Up};
+use ringmain::broker::{
+    Command, Down, Event, Parting, Payload, Refusal, Render, Reply, Report, Up,
+};
 use ringmain::config::Config;
 use ringmain::dialects::{
     self, Caller, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session,
-    TimerKind,
+    TimerKind, Words,
 };
-use ringmain::observe::Metrics;
+use ringmain::observe::{CloseReason, Metrics};
 use ringmain::outbound::desk::{Desk, Step};
 use ringmain::wire::websocket::deflate::Inflater;
 
@@ -265,6 +267,7 @@ impl Bare {
                     let text = String::from_utf8(text).expect("text is UTF-8");
                     peer.hear(Heard::Text(text), self.now);
                 }
+                Output::Binary(bytes) => peer.hear(Heard::Binary(bytes), self.now),
                 Output::Respond(response) => {
                     assert!(!peer.is_accepted, "answered what it accepted");
                     assert!(peer.response.replace(response).is_none(), "answered twice");
@@ -274,13 +277,21 @@ impl Bare {
                     assert!(kind < dialects::TIMERS_MAX);
                     peer.timers.insert(kind, self.now.steady + after);
                 }
-                Output::Close(farewell, _) => {
+                Output::Close(farewell, reason) => {
                     assert!(farewell.text.len() <= 123);
-                    peer.heard.extend(farewell.message.map(|it| Heard::Text(it.into_owned())));
+                    peer.heard.extend(farewell.message.map(|it| match it {
+                        Words::Text(text) => Heard::Text(text.into_owned()),
+                        Words::Binary(bytes) => Heard::Binary(bytes.to_vec()),
+                    }));
                     peer.heard.push_back(Heard::Closed(farewell.code, farewell.text.into_owned()));
                     peer.session = None;
                     peer.timers.clear();
-                    edge.close(id, ringmain::broker::Parting::Closed, &mut ups);
+                    let parting = match reason {
+                        CloseReason::Asked => Parting::Forced,
+                        CloseReason::Timeout => Parting::Silent,
+                        _ => Parting::Closed,
+                    };
+                    edge.close(id, parting, &mut ups);
                     break;
                 }
                 Output::Inquire(ticket, inquiry) => {
@@ -289,7 +300,6 @@ impl Bare {
                     self.desk.ask(who, inquiry, self.now, &mut random, &mut self.steps);
                 }
                 Output::Ping => pinged = true,
-                Output::Binary(_) => panic!("no dialect here sends binary messages"),
                 Output::Count(_) => {}
                 Output::Accept => {
                     assert!(!peer.is_accepted && peer.response.is_none(), "decided twice");
@@ -405,7 +415,7 @@ impl Bare {
                     for (slot, frame) in done.frames {
                         let found = self.peers.iter_mut().find(|(id, _)| id.slot == slot);
                         let (_, peer) = found.expect("a recipient is connected");
-                        peer.hear(Heard::Text(text_of(&frame)), self.now);
+                        peer.hear(heard_of(&frame), self.now);
                     }
                     for (id, ticket, reply) in done.answers {
                         self.handle(id, Input::Reply(ticket, reply));
@@ -419,11 +429,11 @@ impl Bare {
     }
 
     /// The session is told that its connection is gone, and so is everyone else.
-    fn leave(&mut self, id: ConnectionId) {
+    fn leave(&mut self, id: ConnectionId, parting: Parting) {
         self.handle(id, Input::Closed);
         self.peers.remove(&id);
         let mut ups = Vec::new();
-        self.edges[id.shard.index()].close(id, ringmain::broker::Parting::Closed, &mut ups);
+        self.edges[id.shard.index()].close(id, parting, &mut ups);
         self.post(id.shard, ups);
         self.settle();
     }
@@ -460,7 +470,7 @@ pub fn another(last: &mut u128) -> impl FnMut() -> u128 {
 }
 
 /// The text message in a finished frame. Source: RFC 6455, section 5.2.
-fn text_of(frame: &[u8]) -> String {
+fn heard_of(frame: &[u8]) -> Heard {
     let (header, payload) = match frame[1] {
         126 => (u16::from_be_bytes([frame[2], frame[3]]) as usize, &frame[4..]),
         127 => (
@@ -473,9 +483,10 @@ fn text_of(frame: &[u8]) -> String {
     let payload = match frame[0] {
         0x81 => payload.to_vec(),
         0xc1 => Inflater::new().inflate(payload, 1 << 20).expect("it inflates").to_vec(),
-        other => panic!("not a whole text message: {other:#x}"),
+        0x82 => return Heard::Binary(payload.to_vec()),
+        other => panic!("not a whole message: {other:#x}"),
     };
-    String::from_utf8(payload).expect("text is UTF-8")
+    Heard::Text(String::from_utf8(payload).expect("text is UTF-8"))
 }
 
 impl World for Bare {
@@ -500,7 +511,7 @@ impl World for Bare {
         }
         self.settle();
         if let Some(response) = self.peers.get_mut(&id).and_then(|peer| peer.response.take()) {
-            self.leave(id);
+            self.leave(id, Parting::Closed);
             return Err(answer_of(response));
         }
         self.names.insert(peer.into(), id);
@@ -512,8 +523,8 @@ impl World for Bare {
         self.receive(peer, Input::Text(text));
     }
 
-    fn send_binary(&mut self, peer: &str) {
-        self.receive(peer, Input::Binary(&[0, 1, 2]));
+    fn send_binary(&mut self, peer: &str, bytes: &[u8]) {
+        self.receive(peer, Input::Binary(bytes));
     }
 
     fn mute(&mut self, peer: &str) {
@@ -530,7 +541,11 @@ impl World for Bare {
     }
 
     fn go(&mut self, peer: &str) {
-        self.leave(self.named(peer));
+        self.leave(self.named(peer), Parting::Closed);
+    }
+
+    fn lose(&mut self, peer: &str) {
+        self.leave(self.named(peer), Parting::Lost);
     }
 
     fn request(
@@ -550,7 +565,7 @@ impl World for Bare {
                 self.settle();
                 let peer = self.peers.get_mut(&id).expect("it was added");
                 let response = peer.response.take().expect("every request is answered");
-                self.leave(id);
+                self.leave(id, Parting::Closed);
                 response
             }
             Opening::WebSocket { .. } | Opening::Decide { .. } => panic!("{target} is a WebSocket"),

@@ -198,6 +198,8 @@ fn of_history(command: &Command) -> Option<&Channel> {
         Command::React(react) => Some(&react.channel),
         Command::Annotate(annotate) => Some(&annotate.channel),
         Command::Mutate(mutate) => Some(&mutate.channel),
+        // A pattern is no channel, and has no past.
+        Command::Subscribe(subscribe) if subscribe.is_pattern => None,
         Command::Subscribe(subscribe) => Some(&subscribe.channel),
         Command::History(channel, _)
         | Command::Replay(channel, _)
@@ -268,8 +270,13 @@ impl Home {
         refusal: Refusal,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        if !matches!(command, Command::Publish(publish) if publish.quiet) {
-            asker.answer(Reply::Refused(refusal), out);
+        match command {
+            Command::Publish(publish) if publish.quiet => {
+                if let Some(again) = Self::again(publish) {
+                    self.keep_later(again);
+                }
+            }
+            _ => asker.answer(Reply::Refused(refusal), out),
         }
     }
 
@@ -611,9 +618,8 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let held = &self.channels[number];
-        if !held.interest.is_empty() {
-            held.deliver(event.clone(), exclude, render, out);
+        if self.is_heard(number) {
+            self.deliver(number, event.clone(), exclude, render, out);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::base::ids::{AppIndex, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::{
-    Command, Down, Event, Keep, Payload, Refusal, Render, Reply, Report, report, shelved,
+    Command, Down, Event, Keep, Payload, Publish, Refusal, Render, Reply, Report, report, shelved,
 };
 use crate::store::{Answer, Ask, Change, Clock, NEVER, Shelf};
 
@@ -32,6 +32,8 @@ pub(super) struct Origin {
     pub asker: Option<Asker>,
     /// The schedule that it was, which [`Home::carried_out`] hears of.
     pub schedule: Option<EventId>,
+    /// The same publish, if it is to be tried again when it is refused.
+    pub again: Option<Box<Publish>>,
     /// Changes of the store that are to be made together with it, or nothing is.
     pub changes: Vec<(Shelf, Change)>,
 }
@@ -73,6 +75,13 @@ impl Reports {
 }
 
 impl Home {
+    /// What waits to be reported; it waits no more.
+    #[cfg(test)]
+    pub(super) fn take_reports(&mut self) -> Vec<Report> {
+        self.reports.bytes = 0;
+        self.reports.waiting.drain(..).map(|(_, report)| report).collect()
+    }
+
     /// Tells the world outside something that happened `at` this time, once it is on disk.
     pub fn report(&mut self, report: Report, at: UnixMillis) {
         self.reports.take(report, at);
@@ -88,7 +97,7 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let reply = match command {
-            Command::Renew(channel, renew) => self.renew(&channel, &renew, now, render, out),
+            Command::Renew(channel, renew) => self.renew(asker, &channel, &renew, now, render, out),
             Command::Retained(ref channel, _)
             | Command::FindRetained(ref channel, _)
             | Command::Values(ref channel, _) => {

@@ -1,13 +1,14 @@
 //! Subscriptions that begin and end, and the members they make.
 
+use super::presence::Change;
 use super::{Asker, Home};
 use crate::base::ids::{Serial, ShardId};
 use crate::base::name::Channel;
 use crate::base::time::Now;
-use crate::broker::members::Members;
+use crate::broker::members::{Joined, Members};
 use crate::broker::state::Value;
 use crate::broker::{
-    Down, Gap, Happening, Parting, Refusal, Render, Renew, Replay, Reply, Start, Subscribe,
+    Description, Down, Gap, Parting, Refusal, Render, Renew, Replay, Reply, Start, Subscribe,
     Subscribed,
 };
 
@@ -29,6 +30,9 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        if granted.is_pattern {
+            return self.listen(asker, granted, out);
+        }
         if granted.values.is_some() && granted.start == Start::Now {
             return self.observe(asker, granted, now, render, out);
         }
@@ -39,6 +43,25 @@ impl Home {
             Ok(number) => self.subscribe_from(number, asker, granted, now, render, out),
             Err(refusal) => asker.answer(Reply::Refused(refusal), out),
         }
+    }
+
+    /// Lets a pattern's subscription stand, as far as this home goes.
+    fn listen(&mut self, asker: Asker, granted: Box<Subscribe>, out: &mut Vec<(ShardId, Down)>) {
+        let Asker { shard, to, ticket } = asker;
+        if let Err(refusal) = self.wildcards.add(&granted.channel, shard, granted.lane) {
+            return asker.answer(Reply::Refused(refusal), out);
+        }
+        let reply = Box::new(Subscribed {
+            channel: granted.channel.clone(),
+            after: Serial(0),
+            description: Description::default(),
+            members: Vec::new(),
+            position: None,
+            replay: None,
+            values: Vec::new(),
+            has_more_values: false,
+        });
+        out.push((shard, Down::Attach { to, ticket, granted, reply }));
     }
 
     /// Lets a subscription stand, behind what it begins with.
@@ -58,23 +81,37 @@ impl Home {
         let Beginning { replay, values, has_more_values } = beginning;
         let position = self.position(number);
         let held = &mut self.channels[number];
-        let reports = &mut self.reports;
+        let (was_occupied, counted_before) = (held.is_occupied(), held.counted);
+        held.counted += u32::from(!granted.silent);
+        let mut joined = None;
         let mut renewed = None;
         if let Some(member) = &granted.member {
-            let members = &mut held.rare.get_or_insert_default().members;
-            if members.join(member) {
-                self.members += 1;
-                // Before the attach, so that nobody hears of themselves.
-                held.tell_members(Happening::MemberAdded, member, now, render, reports, out);
-            } else if granted.renews && !members.knows(member) {
-                members.renew(member);
+            let rare = held.rare.get_or_insert_default();
+            let joins = rare.members.join(member);
+            if joins == Joined::CameBack {
+                rare.leases.remove(&member.user_id);
+            }
+            // Who comes back begins anew, and is known as what they say now.
+            let renews = granted.renews || joins == Joined::CameBack;
+            if joins == Joined::Came {
+                joined = Some(member.clone());
+            } else if renews && !rare.members.knows(member) {
+                rare.members.renew(member);
                 renewed = Some(member.clone());
             }
         }
-        held.interest.add(asker.shard, granted.lane);
-        if !granted.silent {
-            held.counted += 1;
+        if !was_occupied && self.channels[number].is_occupied() {
+            self.tell_occupied(number, now, render, out);
         }
+        let by = Some(asker.to);
+        let mut record = None;
+        if let Some(member) = joined {
+            self.members += 1;
+            // Before the attach, so that nobody hears of themselves.
+            record = self.member_changed(number, Change::Added, &member, by, now, render, out);
+        }
+        let held = &mut self.channels[number];
+        held.interest.add(asker.shard, granted.lane);
         let reply = Box::new(Subscribed {
             channel: held.channel.clone(),
             // On disk the newest may still be on their way.
@@ -91,13 +128,15 @@ impl Home {
         out.push((shard, Down::Attach { to, ticket, granted, reply }));
         // After the attach, so that the new subscriber hears it too.
         if announce {
-            held.rare.get_or_insert_default().count.get_or_insert_default();
+            let rare = held.rare.get_or_insert_default();
+            rare.count.get_or_insert_default().is_announced = true;
         }
         if let Some(member) = renewed {
-            held.tell_members(Happening::MemberUpdated, &member, now, render, reports, out);
+            record = self.member_changed(number, Change::Updated, &member, by, now, render, out);
         }
-        held.tell_count(now, render, reports, out);
+        self.tell_count(number, counted_before, now, render, out);
         self.settle(number, now);
+        self.keep_presence(record, now, render, out);
     }
 
     /// Whether there is room for the channel and the user; the channel's number if so.
@@ -127,6 +166,7 @@ impl Home {
     /// Lets others know something else about a user who is present.
     pub(super) fn renew(
         &mut self,
+        asker: Asker,
         channel: &Channel,
         renew: &Renew,
         now: Now,
@@ -152,38 +192,46 @@ impl Home {
         if let Some(rare) = held.rare.as_mut() {
             rare.members.renew(member);
         }
-        held.tell_members(Happening::MemberUpdated, member, now, render, &mut self.reports, out);
+        let by = Some(asker.to);
+        let record = self.member_changed(number, Change::Updated, member, by, now, render, out);
+        self.keep_presence(record, now, render, out);
         Reply::Done
     }
 
     pub(super) fn detach(
         &mut self,
         ended: &Subscribe,
-        _parting: Parting,
+        parting: Parting,
         from_shard: ShardId,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        if ended.is_pattern {
+            return self.wildcards.remove(&ended.channel, from_shard, ended.lane);
+        }
         let number = self.find(&ended.channel).expect("a subscribed channel is held");
         let held = &mut self.channels[number];
-        let reports = &mut self.reports;
+        let (was_occupied, counted_before) = (held.is_occupied(), held.counted);
         held.interest.remove(from_shard, ended.lane);
         if !ended.silent {
             assert!(held.counted > 0, "more subscriptions ended than began");
             held.counted -= 1;
         }
-        if let Some(member) = &ended.member {
-            let rare = held.rare.as_mut().expect("a member's channel has members");
-            if let Some(gone) = rare.members.leave(&member.user_id) {
-                self.members -= 1;
-                held.tell_members(Happening::MemberRemoved, &gone, now, render, reports, out);
-            }
+        let (lease, by) = (ended.lease, ended.by);
+        let record = ended
+            .member
+            .as_ref()
+            .and_then(|it| self.part(number, &it.user_id, lease, parting, by, now, render, out));
+        self.tell_count(number, counted_before, now, render, out);
+        let held = &self.channels[number];
+        if was_occupied && !held.is_occupied() {
+            self.tell_vacated(number, now, render, out);
         }
-        held.tell_count(now, render, reports, out);
-        if held.interest.is_empty() {
+        if self.channels[number].interest.is_empty() {
             self.linger(number, now);
         }
         self.settle(number, now);
+        self.keep_presence(record, now, render, out);
     }
 }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::base::ids::LaneId;
 use crate::base::time::UnixMillis;
-use crate::broker::{IdempotencyKey, Payload, Publish, Published, Renew, Subscribe};
+use crate::broker::{IdempotencyKey, Payload, Publish, Published, Renew, Report, Subscribe};
 
 /// Lanes below 8 show everything; the others only messages.
 struct Lanes;
@@ -34,7 +34,7 @@ fn member(words: &str) -> Member {
     Member { user_id: id.into(), info }
 }
 
-/// A subscription to `c`, in words: `lane=2 member=ann max=1 silent announce`.
+/// A subscription to `c`, in words: `lane=2 member=ann max=1 silent announce lease=1000`.
 fn subscription(words: &str) -> Box<Subscribe> {
     let mut it = Subscribe { members_max: 100, ..Subscribe::new(channel("c"), LaneId(0)) };
     for word in words.split_whitespace() {
@@ -46,6 +46,7 @@ fn subscription(words: &str) -> Box<Subscribe> {
             ("max", n) => it.members_max = n.parse().unwrap(),
             ("silent", _) => it.silent = true,
             ("announce", _) => it.announce_count = true,
+            ("lease", n) => it.lease = Millis(n.parse().unwrap()),
             ("in", name) => it.channel = channel(name),
             other => panic!("{other:?}"),
         }
@@ -92,7 +93,7 @@ impl Bench {
         self.mail(shard, Up::Ask { from, ticket: Ticket(self.tickets), command })
     }
 
-    /// `0 subscribe <words>`, `0 detach <words>`, `0 publish <words>`, `0 describe`, `0 members`,
+    /// `0 subscribe <words>`, `0 detach <words>`, `0 lose <words>`, `0 publish <words>`, `0 describe`, `0 members`,
     /// `0 survey <prefix>`, `0 control`, or `wait <ms>` and what then falls due.
     fn run(&mut self, line: &str) -> Vec<String> {
         let (first, rest) = line.split_once(' ').unwrap();
@@ -108,6 +109,9 @@ impl Bench {
             "subscribe" => self.ask(shard, Command::Subscribe(subscription(words))),
             "detach" => self
                 .mail(shard, Up::Detach(subscription(words), crate::broker::Parting::Unsubscribed)),
+            "lose" => {
+                self.mail(shard, Up::Detach(subscription(words), crate::broker::Parting::Lost))
+            }
             "publish" => self.ask(shard, Command::Publish(message(words))),
             "renew" => {
                 let Subscribe { channel, member, members_bytes_max, .. } = *subscription(words);
@@ -423,4 +427,149 @@ fn expiry_is_bounded_per_call() {
 #[test]
 fn a_channel_is_small() {
     assert!(size_of::<Held>() <= 72, "{}", size_of::<Held>());
+}
+
+#[test]
+fn who_is_lost_stays_for_a_while() {
+    check(&[
+        ("0 subscribe", &["0 attach after 0: 1/0"]),
+        ("1 subscribe member=ann lease=2000", &["0 added ann [0]", "1 attach after 0: 2/1 ann"]),
+        ("1 lose member=ann lease=2000", &[]),
+        ("0 describe", &["0 described 1/1"]),
+        ("wait 1000", &[]),
+        // Back in time: nobody hears of it.
+        ("1 subscribe member=ann", &["1 attach after 0: 2/1 ann"]),
+        ("wait 2000", &[]),
+        // Without a lease it leaves at once.
+        ("1 lose member=ann", &["0 removed ann [0]"]),
+        ("1 subscribe member=ann lease=2000", &["0 added ann [0]", "1 attach after 0: 2/1 ann"]),
+        // It is the last of its connections that counts, and how that ends.
+        ("1 subscribe member=ann", &["1 attach after 0: 3/1 ann"]),
+        ("1 lose member=ann lease=2000", &[]),
+        ("1 detach member=ann", &["0 removed ann [0]"]),
+        ("1 subscribe member=ann:1", &["0 added ann [0]", "1 attach after 0: 2/1 ann"]),
+        ("1 lose member=ann:1 lease=2000", &[]),
+        // Back as another, which is told.
+        (
+            "1 subscribe member=ann:2",
+            &["1 attach after 0: 2/1 ann", "0 updated ann [0]", "1 updated ann [0]"],
+        ),
+        ("1 lose member=ann:2 lease=2000", &[]),
+        // It counts among those there may be.
+        ("1 subscribe member=bob max=1", &["1 MembersFull { members_max: 1 }"]),
+        ("wait 2000", &["0 removed ann [0]"]),
+        ("0 detach", &[]),
+        // The channel is there as long as it is.
+        ("1 subscribe member=ann", &["1 attach after 0: 1/1 ann"]),
+        ("1 lose member=ann lease=2000", &[]),
+        ("0 survey c", &["0 channels [(\"c\", 0, 1)]"]),
+        ("wait 2000", &[]),
+    ]);
+}
+
+#[test]
+fn a_companion_tells_of_its_channel() {
+    check(&[
+        ("1 subscribe in=[meta]c silent", &["1 attach after 0: 0/0"]),
+        ("0 subscribe", &["1 Occupied [0]", "0 attach after 0: 1/0", "1 count 1 [0]"]),
+        ("0 subscribe silent", &["0 attach after 0: 1/0"]),
+        (
+            "0 subscribe member=ann lease=2000",
+            &["0 added ann [0]", "1 added ann [0]", "0 attach after 0: 2/1 ann", "1 count 2 [0]"],
+        ),
+        // No news for others than those who are in the channel.
+        ("0 renew member=ann:1", &["0 updated ann [0]", "0 Done"]),
+        ("0 detach", &["1 count 1 [0]"]),
+        // Occupied by who stays.
+        ("0 lose member=ann lease=2000", &["1 count 0 [0]"]),
+        ("wait 2000", &["0 removed ann [0]", "1 removed ann [0]", "1 Vacated [0]"]),
+        (
+            "0 subscribe announce",
+            &["1 Occupied [0]", "0 attach after 0: 1/0", "0 count 1 [0]", "1 count 1 [0]"],
+        ),
+        ("0 detach", &["0 count 0 [0]", "1 Vacated [0]"]),
+        ("1 detach in=[meta]c silent", &[]),
+        ("0 subscribe", &["0 attach after 0: 1/0", "0 count 1 [0]"]),
+        ("0 detach", &["0 count 0 [0]"]),
+        ("0 detach silent", &[]),
+    ]);
+}
+
+/// Reports as they are rendered: what happened, in a word.
+struct Reporting;
+
+impl Render for Reporting {
+    fn render(&self, _: LaneId, _: &Event) -> Option<Bytes> {
+        None
+    }
+
+    fn reports(&self) -> bool {
+        true
+    }
+
+    fn report(&self, event: &Event, _: Option<&Payload>) -> Option<Report> {
+        let kind = match &event.happening {
+            Happening::Occupied => "occupied".to_owned(),
+            Happening::Vacated => "vacated".to_owned(),
+            Happening::SubscriptionCount(n) => format!("count {n}"),
+            Happening::MemberAdded(it) => format!("added {}", it.member.user_id),
+            Happening::MemberRemoved(it) => format!("removed {}", it.member.user_id),
+            _ => return None,
+        };
+        let body = Payload(Bytes::from(kind));
+        Some(Report { app: event.channel.app, kind: "k".into(), fields: Vec::new(), body })
+    }
+}
+
+#[test]
+fn the_world_outside_hears_later_that_a_channel_is_vacated() {
+    let mut bench = Bench::new(100);
+    let mut reported = |line: &str| -> Vec<String> {
+        let (first, words) = line.split_once(' ').unwrap();
+        let mut out = Vec::new();
+        let (home, now) = (&mut bench.home, &mut bench.now);
+        match first {
+            "wait" => {
+                now.steady = now.steady + Millis(words.parse().unwrap());
+                home.expire(*now, &Reporting, &mut out);
+            }
+            "subscribe" => {
+                let from = ConnectionId { shard: ShardId(0), slot: 1, generation: 1 };
+                let command = Command::Subscribe(subscription(words));
+                let up = Up::Ask { from, ticket: Ticket(0), command };
+                home.handle(up, ShardId(0), *now, &Reporting, &mut out);
+            }
+            _ => {
+                let up = Up::Detach(subscription(words), crate::broker::Parting::Lost);
+                home.handle(up, ShardId(0), *now, &Reporting, &mut out);
+            }
+        }
+        home.take_reports()
+            .into_iter()
+            .map(|it| String::from_utf8(it.body.0.to_vec()).unwrap())
+            .collect()
+    };
+    for (line, expected) in [
+        ("subscribe ", &["occupied", "count 1"][..]),
+        ("subscribe silent", &[]),
+        ("lose ", &["count 0"]),
+        ("wait 2999", &[]),
+        // Occupied again before anyone was told that it was not.
+        ("subscribe ", &["count 1"]),
+        ("wait 5000", &[]),
+        ("lose ", &["count 0"]),
+        ("wait 3000", &["vacated"]),
+        ("subscribe member=ann", &["occupied", "added ann", "count 1"]),
+        ("lose member=ann lease=2000", &["count 0"]),
+        ("wait 2000", &["removed ann"]),
+        ("wait 3000", &["vacated"]),
+        // The engine's own channels are nobody's business.
+        ("subscribe in=#own", &[]),
+        ("lose in=#own", &[]),
+        ("wait 3000", &[]),
+        ("lose silent", &[]),
+    ] {
+        assert_eq!(reported(line), expected, "{line}");
+    }
+    assert_eq!((bench.home.channels(), bench.home.next_due()), (0, None));
 }

@@ -158,7 +158,9 @@ impl Dialect for AuthRequest {
             CloseReason::Utf8 => (1007, "text is not UTF-8"),
             CloseReason::Protocol => (1002, "not the WebSocket protocol"),
             CloseReason::Timeout => (1008, "not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+            CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+                (1000, "")
+            }
         };
         Farewell { message: None, code, text: text.into() }
     }

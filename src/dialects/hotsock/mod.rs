@@ -241,7 +241,9 @@ impl Dialect for Hotsock {
             CloseReason::TooLarge => (1009, "message too large"),
             CloseReason::Utf8 => (1007, "text is not UTF-8"),
             CloseReason::Protocol => (1002, "not the WebSocket protocol"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Done => (1000, ""),
+            CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+                (1000, "")
+            }
         };
         Farewell { message: None, code, text: text.into() }
     }

@@ -222,9 +222,11 @@ impl Dialect for Hypothesis {
             CloseReason::TooLarge => (1009, "Message too large"),
             CloseReason::Utf8 => (1007, "Invalid UTF-8 bytes"),
             CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
-            CloseReason::Timeout | CloseReason::Peer | CloseReason::Session | CloseReason::Done => {
-                (1000, "")
-            }
+            CloseReason::Timeout
+            | CloseReason::Peer
+            | CloseReason::Session
+            | CloseReason::Asked
+            | CloseReason::Done => (1000, ""),
         };
         Farewell { message: None, code, text: text.into() }
     }

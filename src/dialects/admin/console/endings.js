@@ -7,13 +7,14 @@ import { watch } from './metrics.js'
 const MEANINGS = {
   peer: 'The peer closed, or went away.',
   session:
-    'The session ended it as its protocol says: terminated, not authorised, or silent when asked for a sign of life.',
+    'The session ended it as its protocol says: not authorised, or its rules were broken.',
+  asked: 'The application asked for it: the connections of a user were ended, or told to come back.',
   slow_consumer: 'Its outbox passed the high-water mark: events came faster than the peer read them.',
   drain: 'The server was asked to stop, and told its peers to connect elsewhere.',
   protocol: 'The peer broke HTTP or the WebSocket protocol.',
   too_large: 'A message or frame was above its limit.',
   utf8: 'A text message was not UTF-8.',
-  timeout: 'A request head, a body or the answer to a close did not come in time.',
+  timeout: 'A request head, a body, a sign of life or the answer to a close did not come in time.',
   overload: 'A limit of the process was reached: connections, descriptors or memory.',
   done: 'The HTTP answer was given, and the peer asked for no more.',
   failed: 'Code of the server failed. This connection was given up, no other was touched; please report it.',
