@@ -423,7 +423,7 @@ fn each_annotation_is_told_to_who_may_and_wants_to_hear_it() {
 
     let mut peer = Peer::new("append_mode=full");
     let claim = json::parse_str(r#"{"*":["subscribe","annotation-subscribe"]}"#).unwrap();
-    peer.session.two.as_mut().unwrap().capabilities = Capabilities::read(claim).ok().map(Box::new);
+    peer.session.two.as_mut().unwrap().signed_in = Capabilities::read(claim).ok().map(Box::new);
     let mut asked = modes;
     asked["rewind"] = json!(3);
     peer.say("sockudo:subscribe", asked);
