@@ -30,6 +30,7 @@ pub mod rules;
 mod shelved;
 pub mod slots;
 pub mod state;
+mod summary;
 mod table;
 pub mod versioned;
 mod wildcards;
