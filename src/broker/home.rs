@@ -15,6 +15,7 @@ mod line;
 mod messages;
 mod once;
 mod presence;
+mod presence_history;
 mod publishing;
 mod rates;
 mod reactions;
@@ -41,6 +42,7 @@ use self::later::Later;
 use self::line::Line;
 use self::messages::Messages;
 pub use self::presence::VACATED_DELAY;
+use self::presence_history::Untaken;
 use self::said::Said;
 use self::state::{Origin, Reports};
 use super::history::Window;
@@ -99,6 +101,7 @@ pub struct Home {
     members: usize,
     /// Channels that tell of others: mostly there are none.
     metas: usize,
+    untaken: Untaken,
     limits: Limits,
     keeping: Keeping,
     /// Some channels are on disk.
@@ -146,6 +149,8 @@ pub struct Counts {
     pub gaps: u64,
     /// Reports to the world outside that found no room to wait for the store.
     pub reports_lost: u64,
+    /// Changes of members that found no room to wait for the store.
+    pub presence_lost: u64,
     /// Schedules that were done ...
     pub schedules_done: u64,
     /// ... those that were late ...
@@ -405,6 +410,7 @@ impl Home {
             timers: BTreeSet::new(),
             members: 0,
             metas: 0,
+            untaken: Untaken::default(),
             limits,
             keeping: Keeping::default(),
             has_durable: false,
@@ -499,7 +505,8 @@ impl Home {
             // The edge's own affair; it never gets here.
             Command::Unsubscribe(_) | Command::Refilter(..) => return,
             Command::Publish(publish) => {
-                let origin = Origin::of(asker, publish.quiet);
+                let again = Self::again(&publish);
+                let origin = Origin { again, ..Origin::of(asker, publish.quiet) };
                 return self.publish(origin, *publish, now, render, out);
             }
             Command::Describe(channel) => {
@@ -539,8 +546,9 @@ impl Home {
         let timer = self.timers.first().map(|&(due, _)| due);
         let key = self.keys.first().map(|&(due, ..)| due);
         let values = self.expiring_due();
-        let (reports, summary) = (self.reports_due(), self.telling_due());
-        let dues = [timer, key, values, summary, reports, self.later.next_due()];
+        let (reports, untaken) = (self.reports_due(), self.untaken.due());
+        let summary = self.telling_due();
+        let dues = [timer, key, values, summary, reports, untaken, self.later.next_due()];
         dues.into_iter().flatten().min()
     }
 
@@ -549,6 +557,7 @@ impl Home {
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
         self.retry_reports(now);
+        self.retry_presence(now, render, out);
         self.expire_values(EXPIRE_MAX, now, render, out);
         self.look_later(now);
         self.tell_summaries(now, render, out);

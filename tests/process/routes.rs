@@ -94,6 +94,7 @@ fn faults(kind: &Kind, value: &Value, at: &str, found: &mut Vec<String>) {
         Kind::Choice(words) => value.as_str().is_some_and(|it| words.contains(&it)),
         Kind::Whole(min) => value.as_u64().is_some_and(|it| it >= *min),
         Kind::Switch => value.is_boolean(),
+        Kind::Scalar => !value.is_object() && !value.is_array() && !value.is_null(),
         Kind::Any => true,
         Kind::Open | Kind::Map(_) | Kind::Object(_) => value.is_object(),
         Kind::List(..) => value.is_array(),

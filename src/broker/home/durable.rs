@@ -270,8 +270,13 @@ impl Home {
         refusal: Refusal,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        if !matches!(command, Command::Publish(publish) if publish.quiet) {
-            asker.answer(Reply::Refused(refusal), out);
+        match command {
+            Command::Publish(publish) if publish.quiet => {
+                if let Some(again) = Self::again(publish) {
+                    self.keep_later(again);
+                }
+            }
+            _ => asker.answer(Reply::Refused(refusal), out),
         }
     }
 

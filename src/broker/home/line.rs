@@ -286,7 +286,10 @@ impl Home {
         now: Now,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let Origin { asker, schedule, changes: _ } = origin;
+        let Origin { asker, schedule, again, changes: _ } = origin;
+        if let (Some(again), Err(_)) = (again, &result) {
+            self.keep_later(again);
+        }
         if let Some(schedule) = schedule {
             self.carried_out(schedule, result.as_ref().map(|_| ()).map_err(|it| *it), now);
         }

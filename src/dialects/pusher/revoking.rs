@@ -82,14 +82,18 @@ impl Revoking {
         is_durable: bool,
         wall: UnixMillis,
     ) -> Result<Self, Refusal> {
-        let body = json::parse(body).ok().filter(|it| it.kind() == Kind::Object);
-        let body = body.ok_or_else(|| Refusal::invalid("the body is not a JSON object"))?;
+        let body =
+            json::parse(body).map_err(|error| Refusal::invalid(format!("the body is {error}")))?;
+        if body.kind() != Kind::Object {
+            return Err(Refusal::shape("the body is not an object"));
+        }
         let given = |name: &str| body.member(name).filter(|it| !it.is_null());
         let id = |name: &'static str| match given(name) {
             None => Ok(None),
             Some(value) => match value.as_str() {
                 Some(id) if (1..=ID_BYTES_MAX).contains(&id.len()) => Ok(Some(Name::from(&*id))),
-                _ => Err(Refusal::invalid(format!(
+                None => Err(Refusal::shape(format!("{name} is not a string"))),
+                Some(_) => Err(Refusal::invalid(format!(
                     "{name} is a string of 1 to {ID_BYTES_MAX} bytes"
                 ))),
             },
@@ -98,7 +102,7 @@ impl Revoking {
             let number = |value: Raw<'_>| {
                 value.as_f64().map(|it| (it * 1000.0).clamp(0.0, u64::MAX as f64) as u64)
             };
-            let not = || Refusal::invalid(format!("{name} is a number of seconds"));
+            let not = || Refusal::shape(format!("{name} is not a number of seconds"));
             given(name).map(|it| number(it).ok_or_else(not)).transpose()
         };
         let (jti, client_id) = (id("jti")?, given("client_id").map(|_| id("client_id")));
@@ -108,7 +112,7 @@ impl Revoking {
         };
         if jti.is_none() && client_id.is_none() {
             let text = "revocation requires jti or client_id";
-            return Err(Refusal::new(401, "unauthorized", text));
+            return Err(Refusal::new(401, "auth_failed", text));
         }
         let span = match (seconds("ttl_seconds")?, seconds("expires_at")?) {
             (Some(ttl), _) => Millis(ttl),

@@ -50,9 +50,13 @@ impl PusherSession {
             return self.subscribe_meta(&name, of, auth.as_deref(), out);
         }
         let is_pattern = self.two.is_some() && names::is_pattern(&name);
-        let bytes_max = self.app().settings.channel_name_bytes_max;
-        let check = if is_pattern { names::check_pattern } else { names::check };
-        check(&name, bytes_max).map_err(Fault::Name)?;
+        let settings = &self.app().settings;
+        let bytes_max = settings.channel_name_bytes_max;
+        match is_pattern {
+            true => names::check_pattern(&name, bytes_max),
+            false => names::check(&name, bytes_max, &settings.namespaces),
+        }
+        .map_err(Fault::Name)?;
         let kind = Kind::of(&name);
         self.allow_subscribe(&name, kind, rewind.is_some())?;
         if kind.access != Access::Public {
@@ -312,6 +316,9 @@ impl PusherSession {
             self.replay(&name, *replay, out);
         } else {
             self.replay_missing(&name, out);
+        }
+        if names::is_pattern(&name) {
+            self.resume_pattern(&name, out);
         }
         if self.two.is_some() && subscribed.position.is_some() && self.shared.has_annotations() {
             self.ask_summaries(&name, out);

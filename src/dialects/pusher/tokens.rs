@@ -19,7 +19,7 @@ use crate::base::ids::Ticket;
 use crate::base::name::Name;
 use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::state::{AdmitKey, Keys};
-use crate::broker::{Command, Member, Reply, Subscribe};
+use crate::broker::{Command, Member, Reply, Subscribe, companion};
 use crate::dialects::{Output, TimerKind};
 use crate::wire::base64::{self, Alphabet};
 use crate::wire::http::query::{self, Plus};
@@ -466,7 +466,8 @@ impl PusherSession {
     pub(super) fn leave_denied(&mut self, out: &mut Vec<Output>) {
         let is_denied = |name: &str| {
             let is_member = Kind::of(name).access == Access::Presence;
-            !self.may(Op::Subscribe, name) || is_member && !self.may(Op::Presence, name)
+            !self.may(Op::Subscribe, companion::of_meta(name).unwrap_or(name))
+                || is_member && !self.may(Op::Presence, name)
         };
         let names = self.subscriptions.iter().map(|it| it.name.clone());
         let denied: Vec<_> = names.filter(|name| is_denied(name)).collect();

@@ -157,7 +157,9 @@ impl Peer {
                 Output::Ask(ticket, command) => self.asked.push((ticket, command)),
                 Output::Accept => heard.push("accept".into()),
                 Output::Close(farewell, _) => {
-                    let Some(Words::Text(message)) = farewell.message else { panic!() };
+                    let Some(Words::Text(message)) = farewell.message else {
+                        panic!("it says why")
+                    };
                     let frame: Value = serde_json::from_str(&message).unwrap();
                     heard.push(format!("{} {}", frame["event"].as_str().unwrap(), frame["data"]));
                     heard.push(format!("close {} {}", farewell.code, farewell.text));

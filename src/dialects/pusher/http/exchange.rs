@@ -15,6 +15,7 @@ use super::fields::check_channel;
 use super::history::{self, Operation};
 use super::matter::Matter;
 use super::messages;
+use super::presence::PresenceAsk;
 use super::publish::{self, EventIn, Info};
 use super::published::{Outcome, acknowledged};
 use super::table::{Names, Route, Row};
@@ -68,6 +69,8 @@ enum State {
     Inspecting(String),
     /// A history is reset or purged.
     Operating(Box<Operation>),
+    /// The broker answers about the history of who was present.
+    Remembering(Box<PresenceAsk>),
     /// A connection's session says who it is, under this ticket and no other.
     Calling(Ticket, Box<Matter>),
     /// The broker answers about a message.
@@ -172,11 +175,15 @@ impl Exchange {
             Route::Terminate => (State::Waiting, Command::Control(channel(), Control::Terminate)),
             Route::Reconnect => (State::Waiting, Command::Control(channel(), Control::Reconnect)),
             route => {
+                let ask = PresenceAsk::read(route, &self.shared, &app, &query, body, channel())?;
+                if let Some(ask) = ask {
+                    out.push(Output::Ask(Ticket(0), ask.command()));
+                    self.state = State::Remembering(Box::new(ask));
+                    return Ok(None);
+                }
                 self.check_feature(route)?;
                 let matter = Matter::read(route, &self.names, &query, body, channel(), &app)?;
-                let Some(matter) = matter else {
-                    return Err(Refusal::new(501, "not_implemented", "not here yet"));
-                };
+                let matter = matter.ok_or(Refusal::new(404, "not_found", "no such route"))?;
                 return self.ask(matter, app.index, now, out).map(|()| None);
             }
         };
@@ -328,6 +335,7 @@ impl State {
             (Self::Reading | Self::Answered, _) => None,
             (Self::Calling(..) | Self::Revoking(_), _) => None,
             (Self::Asking(matter), reply) => matter.answer(reply),
+            (Self::Remembering(ask), reply) => ask.take(reply, out),
             (_, Reply::Refused(refusal)) => Some(refused(refusal)),
             (Self::Surveying(survey), Reply::Channels { found, rest }) => {
                 survey.take(ShardId(ticket.0 as u16), found, rest, out)

@@ -13,6 +13,7 @@ mod matter;
 mod messages;
 pub mod openapi;
 pub mod page;
+mod presence;
 mod publish;
 mod published;
 pub mod shapes;

@@ -16,6 +16,8 @@ pub enum Kind {
     Whole(u64),
     /// `true` or `false`.
     Switch,
+    /// A string, a number or one of those.
+    Scalar,
     /// Any JSON value.
     Any,
     /// An object of anything.
@@ -101,7 +103,7 @@ pub static KEY_HEADER: &[Field] = &[may(
 )];
 
 const EXTRAS: Kind = Kind::Object(&[
-    may("headers", Kind::Open, "A flat map of strings, numbers and booleans."),
+    may("headers", Kind::Map(&Kind::Scalar), "A flat map of strings, numbers and booleans."),
     may("ephemeral", Kind::Switch, "Deliver it and forget it: no place in the history."),
     may("idempotencyKey", ID, "The message's own key; also `idempotency_key`."),
     may(
@@ -143,9 +145,7 @@ const EVENT_FIELDS: &[Field] = &[
     may("extras", EXTRAS, "Passed on to subscribers of protocol 2."),
 ];
 
-const INFO_LIST: Kind = Kind::Pattern(
-    "^((user_count|subscription_count|cache)(,(user_count|subscription_count|cache))*)?$",
-);
+const INFO_LIST: Kind = Kind::Pattern(r"^[\s,]*((user_count|subscription_count|cache)[\s,]*)*$");
 
 /// One event.
 pub static EVENT_BODY: Body = Body {
