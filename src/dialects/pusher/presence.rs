@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capabilities::Op;
 use super::fault::Fault;
 use super::frames::{self, Version};
 use super::names::{self, Access, Kind};
@@ -73,6 +74,7 @@ impl PusherSession {
         if info.text().len() > UPDATE_BYTES_MAX {
             return Err(Fault::PresenceUpdate("data exceeds 1024 bytes"));
         }
+        self.allow(Op::Presence, &name)?;
         let standing = self.find(&name).ok().map(|at| &self.subscriptions[at]);
         let standing = standing.filter(|it| it.owed == 0);
         let (name, member) = standing
@@ -103,6 +105,7 @@ impl PusherSession {
             return Err(Fault::MetaVersion);
         }
         names::check(of, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        self.allow(Op::Subscribe, of)?;
         if !self.shared.settings.meta_is_open && Kind::of(of).access != Access::Public {
             self.authorize(name, auth, None, Access::Private)?;
         }

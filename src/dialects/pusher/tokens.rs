@@ -19,7 +19,7 @@ use crate::base::ids::Ticket;
 use crate::base::name::Name;
 use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::state::{AdmitKey, Keys};
-use crate::broker::{Command, Member, Reply, Subscribe};
+use crate::broker::{Command, Member, Reply, Subscribe, companion};
 use crate::dialects::{Output, TimerKind};
 use crate::wire::base64::{self, Alphabet};
 use crate::wire::http::query::{self, Plus};
@@ -465,6 +465,10 @@ impl PusherSession {
     /// Ends the subscriptions that are not allowed any more.
     pub(super) fn leave_denied(&mut self, out: &mut Vec<Output>) {
         let is_denied = |name: &str| {
+            // What tells of a channel goes with it.
+            if let Some(of) = companion::of_meta(name) {
+                return !self.may(Op::Subscribe, of);
+            }
             let is_member = Kind::of(name).access == Access::Presence;
             !self.may(Op::Subscribe, name) || is_member && !self.may(Op::Presence, name)
         };
