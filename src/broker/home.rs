@@ -3,6 +3,7 @@
 //! Everything that happens to a channel happens here, one thing after the other, and leaves in that
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
+mod annotations;
 mod asking;
 mod cleaning;
 mod durable;
@@ -20,8 +21,10 @@ mod rates;
 mod reactions;
 mod replaying;
 mod retained;
+mod said;
 mod state;
 mod subscribing;
+mod summaries;
 mod values;
 mod versions;
 
@@ -40,6 +43,7 @@ use self::line::Line;
 use self::messages::Messages;
 pub use self::presence::VACATED_DELAY;
 use self::presence_history::Untaken;
+use self::said::Said;
 use self::state::{Origin, Reports};
 use super::history::Window;
 use super::interest::Interest;
@@ -117,6 +121,8 @@ pub struct Home {
     /// When each key's time is over: channel, key, and the event it was used for.
     keys: BTreeSet<(Nanos, u32, Name, EventId)>,
     keys_used: usize,
+    /// Summaries that are to be told.
+    telling: BTreeSet<summaries::Due>,
     in_flight_bytes: u64,
     /// Reads for who asks, beside history, that the store has not answered.
     reads_open: usize,
@@ -195,6 +201,8 @@ struct Rare {
     durable: Option<Box<Durable>>,
     /// Messages that are not what they were published as any more.
     messages: Option<Box<Messages>>,
+    /// What is said about its messages.
+    said: Option<Box<Said>>,
     /// Idempotency keys that were used.
     keys: HashMap<Name, Used>,
     /// Operations on their way to disk; none: there are none.
@@ -207,7 +215,8 @@ impl Rare {
     /// Bytes of the past in memory.
     fn history_bytes(&self) -> u64 {
         let window = self.history.as_ref().map_or(0, |it| it.bytes());
-        window + self.messages.as_ref().map_or(0, |it| it.bytes())
+        let messages = self.messages.as_ref().map_or(0, |it| it.bytes());
+        window + messages + self.said.as_ref().map_or(0, |it| it.bytes())
     }
 }
 
@@ -414,6 +423,7 @@ impl Home {
             hand: 0,
             keys: BTreeSet::new(),
             keys_used: 0,
+            telling: BTreeSet::new(),
             in_flight_bytes: 0,
             reads_open: 0,
             reports: Reports::default(),
@@ -440,6 +450,11 @@ impl Home {
     /// How many members the channels have, all together.
     pub fn members(&self) -> usize {
         self.members
+    }
+
+    /// How many patterns of channels someone subscribes.
+    pub fn patterns(&self) -> usize {
+        self.wildcards.len()
     }
 
     /// How many channels there are.
@@ -532,7 +547,8 @@ impl Home {
         let key = self.keys.first().map(|&(due, ..)| due);
         let values = self.expiring_due();
         let (reports, untaken) = (self.reports_due(), self.untaken.due());
-        let dues = [timer, key, values, reports, untaken, self.later.next_due()];
+        let summary = self.telling_due();
+        let dues = [timer, key, values, summary, reports, untaken, self.later.next_due()];
         dues.into_iter().flatten().min()
     }
 
@@ -544,6 +560,7 @@ impl Home {
         self.retry_presence(now, render, out);
         self.expire_values(EXPIRE_MAX, now, render, out);
         self.look_later(now);
+        self.tell_summaries(now, render, out);
         for _ in 0..EXPIRE_MAX {
             let Some(&(due, number)) = self.timers.first() else { return };
             if due > now.steady {

@@ -30,9 +30,12 @@ pub mod rules;
 mod shelved;
 pub mod slots;
 pub mod state;
+mod summary;
 mod table;
 pub mod versioned;
 mod wildcards;
+#[cfg(test)]
+mod wildcards_model;
 
 pub use self::history::ReplayMax;
 pub use self::mail::{Delivery, Down, Parting, Render, Up};

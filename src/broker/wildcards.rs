@@ -149,6 +149,11 @@ impl Wildcards {
         self.shapes.is_empty()
     }
 
+    /// How many patterns someone listens to.
+    pub(crate) fn len(&self) -> usize {
+        self.patterns.len()
+    }
+
     /// Notes that a shard listens in a lane, once more.
     pub(crate) fn add(
         &mut self,

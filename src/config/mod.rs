@@ -162,6 +162,7 @@ impl App {
             event_channels_max: 0,
             event_batch_max: 0,
             allowed_origins: Vec::new(),
+            namespaces: Vec::new(),
             bridge: Vec::new(),
         };
         for setting in table::APP_SETTINGS {
@@ -357,6 +358,8 @@ pub struct App {
     pub event_batch_max: usize,
     /// Origins that may connect: exact, `*` or `*.example.com`, with or without scheme; empty for any.
     pub allowed_origins: Vec<String>,
+    /// What may stand before a colon in a channel's name; `*` for anything.
+    pub namespaces: Vec<String>,
     /// Channels that every protocol hears and may publish to, each in its own words.
     pub bridge: Vec<String>,
 }

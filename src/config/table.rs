@@ -620,6 +620,12 @@ pub static APP_SETTINGS: &[Setting<App>] = &[
         help: "Origins that may connect over the Pusher protocol: exact, * or *.example.com, with or without scheme; none given: any.",
     },
     Setting {
+        key: "namespaces",
+        kind: Kind::Texts { put: |app, texts| app.namespaces = texts, read: |app| &app.namespaces },
+        applies: Applies::AtStart,
+        help: "What may stand before a colon in the names of channels of the Pusher protocol, as chat in chat:1; * for anything; none given: such names are refused.",
+    },
+    Setting {
         key: "bridge",
         kind: Kind::Texts { put: |app, texts| app.bridge = texts, read: |app| &app.bridge },
         applies: Applies::AtStart,

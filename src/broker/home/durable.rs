@@ -134,6 +134,11 @@ impl Durable {
         })
     }
 
+    /// Events that are on their way to disk, in order.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Arc<Event>> {
+        self.in_flight.iter().map(|it| &it.event)
+    }
+
     /// Another life of the stream is asked for: what comes meanwhile waits.
     pub fn begin_reset(&mut self) {
         self.reads_open += 1;
@@ -220,6 +225,7 @@ fn of_history(command: &Command) -> Option<&Channel> {
         Command::Publish(publish) => Some(&publish.channel),
         // What tells of it has an id, which comes after all the channel had.
         Command::React(react) => Some(&react.channel),
+        Command::Annotate(annotate) => Some(&annotate.channel),
         Command::Mutate(mutate) => Some(&mutate.channel),
         // A pattern is no channel, and has no past.
         Command::Subscribe(subscribe) if subscribe.is_pattern => None,
@@ -230,6 +236,8 @@ fn of_history(command: &Command) -> Option<&Channel> {
         | Command::Reset(channel)
         | Command::Latest(channel, _)
         | Command::Versions(channel, _)
+        | Command::Annotations(channel, _)
+        | Command::Summaries(channel)
         | Command::Purge(channel, _) => Some(channel),
         _ => None,
     }
@@ -446,10 +454,12 @@ impl Home {
         if !was_known {
             self.clean(number);
         }
+        self.distrust_said(number);
         if was_known {
             // What was refused because nobody knew whether it is on disk, and is.
-            for (event, _) in events.iter().filter(|(it, _)| it.serial.0 > delivered) {
-                self.deliver_if_heard(number, event, None, render, out);
+            for (event, _) in events.into_iter().filter(|(it, _)| it.serial.0 > delivered) {
+                self.deliver_if_heard(number, &event, None, render, out);
+                self.annotated(number, &Arc::new(event), now, render, out);
             }
         }
         self.obey_waiting(number, now, render, out);
@@ -617,6 +627,7 @@ impl Home {
             used.is_on_disk = true;
         }
         self.deliver_if_heard(number, &event, exclude, render, out);
+        self.annotated(number, &event, now, render, out);
         self.conclude_publish(origin, others, Ok(published), now, out);
         self.bound_history(now);
     }

@@ -371,7 +371,7 @@ impl Home {
     }
 
     /// Keeps an event in memory: in the channel's history, as its last, or both.
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         number: u32,
         event: Arc<Event>,

@@ -110,6 +110,9 @@ impl Home {
                 let op = Op::Read(asker, Box::new(command));
                 return self.line_up(number, op, 0, None, now, render, out);
             }
+            command @ (Command::Annotate(_) | Command::Annotations(..) | Command::Summaries(_)) => {
+                return self.ask_said(asker, command, now, render, out);
+            }
             Command::React(react) => return self.react(asker, *react, now, render, out),
             Command::Mutate(mutate) => return self.mutate(asker, *mutate, now, render, out),
             Command::Latest(channel, message) => {

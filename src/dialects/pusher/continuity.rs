@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::session::{PusherSession, object};
 use crate::base::ids::{Epoch, Serial, Ticket};
 use crate::base::name::Name;
+use crate::base::pattern::Pattern;
 use crate::base::time::Millis;
 use crate::broker::{
     Command, Event, Gap, GapReason, Happening, Position, Refusal, Replay, Reply, Start, Stream,
@@ -63,6 +64,7 @@ enum Told {
 }
 
 /// A resume that is being answered.
+#[derive(Default)]
 pub(super) struct Resume {
     /// Not asked yet, the next one last.
     pub waiting: Vec<(Name, Position)>,
@@ -72,6 +74,8 @@ pub(super) struct Resume {
     /// The items of the list of those that succeeded, as JSON, so far.
     pub recovered: Vec<u8>,
     pub failures: Vec<Failure>,
+    /// The peer did not ask for it, and hears of failures only.
+    is_quiet: bool,
 }
 
 /// A channel that cannot be resumed.
@@ -296,16 +300,14 @@ impl PusherSession {
             count if count > max => return Err(Fault::ResumeLong { max }),
             _ => {}
         }
-        if self.two.as_ref().is_none_or(|two| two.resume.is_some()) {
+        let Some(two) = &mut self.two else { return Ok(()) };
+        let quiet = two.resume.take_if(|it| it.is_quiet);
+        if two.resume.is_some() {
             return Err(Fault::ResumeUnderway);
         }
-        let mut resume = Box::new(Resume {
-            waiting: Vec::new(),
-            asked: Vec::new(),
-            bytes: 0,
-            recovered: Vec::new(),
-            failures: Vec::new(),
-        });
+        // What was to be told anyway is told with it.
+        let mut resume = quiet.unwrap_or_default();
+        resume.is_quiet = false;
         let name_bytes_max = self.app().settings.channel_name_bytes_max;
         for (name, value) in places.members() {
             let channel = Name::from(truncated(&name, name_bytes_max + USER_PREFIX.len()));
@@ -315,7 +317,8 @@ impl PusherSession {
                 expected,
                 stream: None,
             };
-            if names::check_published(&name, name_bytes_max).is_err() {
+            let namespaces = &self.app().settings.namespaces;
+            if names::check_published(&name, name_bytes_max, namespaces).is_err() {
                 resume.failures.push(failed(Reason::Name, None));
                 continue;
             }
@@ -353,6 +356,29 @@ impl PusherSession {
         Ok(())
     }
 
+    /// A pattern is subscribed from here on. Of its channels the peer has told how far it came what came since is told,
+    /// unless it was: between a resume and this nobody heard for it. Some of it may come twice, as what is live does
+    /// already, and clients pass over names that they know.
+    pub(super) fn resume_pattern(&mut self, pattern: &Name, out: &mut Vec<Output>) {
+        let pattern = Pattern(pattern.clone());
+        let Some(two) = &self.two else { return };
+        let is_of_it = |name: &Name| {
+            Kind::of(name).access == Access::Public
+                && !names::is_internal(name)
+                && pattern.matches(name)
+        };
+        let positions = two.positions.iter().filter(|(name, _)| is_of_it(name));
+        let waiting: Vec<_> = positions.map(|(name, it)| (name.clone(), *it)).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        if let Some(two) = &mut self.two {
+            let quiet = || Box::new(Resume { is_quiet: true, ..Resume::default() });
+            two.resume.get_or_insert_with(quiet).waiting.extend(waiting);
+        }
+        self.resume_on(out);
+    }
+
     /// Whether a channel is the one of the user who is signed in here.
     fn is_own(&self, channel: &str) -> bool {
         let user = self.user.as_ref().map(|it| &*it.member.user_id);
@@ -379,7 +405,9 @@ impl PusherSession {
         for failure in resume.failures.iter().take(alone) {
             self.say(failure.frame(), out);
         }
-        self.say(resume.frame(), out);
+        if !resume.is_quiet {
+            self.say(resume.frame(), out);
+        }
     }
 
     /// Takes the answer to one of a resume's replays.
@@ -708,4 +736,4 @@ fn truncated(text: &str, bytes_max: usize) -> &str {
 
 #[cfg(test)]
 #[path = "continuity_tests.rs"]
-mod tests;
+pub(super) mod tests;

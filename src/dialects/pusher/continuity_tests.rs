@@ -15,6 +15,7 @@ use crate::base::ids::LaneId;
 use crate::base::name::Channel;
 use crate::base::time::Now;
 use crate::base::time::{Nanos, UnixMillis};
+use crate::broker::versioned::Summarized;
 use crate::broker::{Description, Happening, Meta, Mode, Page, Payload, Tag, Tags};
 use crate::config::Config;
 use crate::dialects::pusher::Pusher;
@@ -23,14 +24,16 @@ use crate::dialects::{Facts, Input, Session};
 const LIFE: Epoch = Epoch(0x1111);
 
 /// A connection of version 2 and what it has asked that is not answered.
-struct Peer {
-    session: PusherSession,
-    asked: Vec<(Ticket, Command)>,
+pub(in crate::dialects::pusher) struct Peer {
+    pub session: PusherSession,
+    pub asked: Vec<(Ticket, Command)>,
     app: Arc<crate::auth::App>,
+    /// What is said about the messages of every channel.
+    pub summaries: Vec<Arc<Summarized>>,
 }
 
 impl Peer {
-    fn new(query: &str) -> Self {
+    pub fn new(query: &str) -> Self {
         let config = Config::development();
         let apps = Arc::new(Apps::new(&config.apps));
         let app = apps.with_id("app-id").unwrap().clone();
@@ -46,23 +49,27 @@ impl Peer {
         let shared = Pusher::new(&config, apps).0.clone();
         let two = Two::read(query).unwrap();
         let session = PusherSession::new(shared, seat, &facts, Some(two));
-        let mut peer = Self { session, asked: Vec::new(), app };
+        let mut peer = Self { session, asked: Vec::new(), app, summaries: Vec::new() };
         let greeting = peer.hear(Input::Opened);
         assert_eq!(greeting[0]["event"], "sockudo:connection_established");
         peer
     }
 
     /// Frames that follow an input, as JSON; those without data keep it as null.
-    fn hear(&mut self, input: Input<'_>) -> Vec<Value> {
+    pub fn hear(&mut self, input: Input<'_>) -> Vec<Value> {
         let mut out = Vec::new();
         self.session.handle(input, now(), &mut out);
         let mut heard = Vec::new();
         for output in out {
             match output {
                 Output::Text(text) => heard.push(serde_json::from_slice(&text).unwrap()),
-                // Nothing is said about any message.
+                Output::Binary(bytes) => {
+                    let text = self.session.format().decode(&bytes).unwrap();
+                    heard.push(serde_json::from_str(&text).unwrap());
+                }
                 Output::Ask(ticket, Command::Summaries(_)) => {
-                    heard.extend(self.hear(Input::Reply(ticket, Reply::Summaries(Vec::new()))));
+                    let summaries = Reply::Summaries(self.summaries.clone());
+                    heard.extend(self.hear(Input::Reply(ticket, summaries)));
                 }
                 Output::Ask(ticket, command) => self.asked.push((ticket, command)),
                 _ => {}
@@ -71,12 +78,16 @@ impl Peer {
         heard
     }
 
-    fn say(&mut self, event: &str, data: Value) -> Vec<Value> {
-        self.hear(Input::Text(&json!({"event": event, "data": data}).to_string()))
+    pub fn say(&mut self, event: &str, data: Value) -> Vec<Value> {
+        let text = json!({"event": event, "data": data}).to_string();
+        match self.session.format() {
+            Format::Json => self.hear(Input::Text(&text)),
+            format => self.hear(Input::Binary(&format.encoded(text.as_bytes()))),
+        }
     }
 
     /// Answers the oldest ask.
-    fn reply(&mut self, reply: Reply) -> Vec<Value> {
+    pub fn reply(&mut self, reply: Reply) -> Vec<Value> {
         let (ticket, _) = self.asked.remove(0);
         self.hear(Input::Reply(ticket, reply))
     }
@@ -98,7 +109,7 @@ impl Peer {
         Channel { app: self.app.index, name: Name::from(name) }
     }
 
-    fn subscribed(
+    pub fn subscribed(
         &self,
         name: &str,
         at: Option<u64>,
@@ -116,7 +127,7 @@ impl Peer {
         }))
     }
 
-    fn replay(&self, name: &str, from: u64, to: u64) -> Replay {
+    pub fn replay(&self, name: &str, from: u64, to: u64) -> Replay {
         Replay {
             position: place(to),
             events: (from..=to).map(|n| Arc::new(self.event(name, n))).collect(),
@@ -130,7 +141,7 @@ impl Peer {
         Reply::Replayed(Box::new(Ok(self.replay(name, from, to))))
     }
 
-    fn event(&self, name: &str, serial: u64) -> Event {
+    pub fn event(&self, name: &str, serial: u64) -> Event {
         Event {
             channel: self.channel(name),
             serial: Serial(serial),
@@ -154,7 +165,7 @@ fn now() -> Now {
     Now { steady: Nanos(5), wall: UnixMillis(1_700_000_000_000) }
 }
 
-fn place(serial: u64) -> Position {
+pub(in crate::dialects::pusher) fn place(serial: u64) -> Position {
     Position { epoch: LIFE, serial: Serial(serial) }
 }
 
@@ -171,7 +182,7 @@ fn gap(reason: GapReason) -> Gap {
     Gap { reason, asked: place(3), stream: Some(stream) }
 }
 
-fn positions(of: &[(&str, u64)]) -> Value {
+pub(in crate::dialects::pusher) fn positions(of: &[(&str, u64)]) -> Value {
     let places = of.iter().map(|(name, serial)| {
         ((*name).to_owned(), json!({"serial": serial, "stream_id": LIFE.to_string()}))
     });
@@ -179,7 +190,7 @@ fn positions(of: &[(&str, u64)]) -> Value {
 }
 
 /// Serials of the messages among frames, or the names of the other events.
-fn told(frames: &[Value]) -> Vec<String> {
+pub(in crate::dialects::pusher) fn told(frames: &[Value]) -> Vec<String> {
     let word = |frame: &Value| match frame["event"].as_str().unwrap() {
         "e" => frame["serial"].to_string(),
         other => other.split(':').nth(1).unwrap_or(other).to_owned(),
@@ -188,7 +199,7 @@ fn told(frames: &[Value]) -> Vec<String> {
 }
 
 /// The data of a frame, which is JSON as text.
-fn inner(frame: &Value) -> Value {
+pub(in crate::dialects::pusher) fn inner(frame: &Value) -> Value {
     serde_json::from_str(frame["data"].as_str().unwrap()).unwrap()
 }
 

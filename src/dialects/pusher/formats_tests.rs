@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::base::prng::Prng;
 use crate::wire::{msgpack as mp, protobuf as pb};
 
 fn decoded(format: Format, bytes: &[u8]) -> Result<Value, DecodeError> {
@@ -180,5 +181,30 @@ fn what_is_no_message_is_refused() {
         (b"\x1a\x01\x0a", Protobuf(ProtobufError::Unfinished)),
     ] {
         assert_eq!(decoded(Format::Protobuf, bytes), Err(error), "{bytes:x?}");
+    }
+}
+
+#[test]
+fn whatever_comes_is_refused_or_stands_for_one_object() {
+    for seed in 0..20_000 {
+        let mut random = Prng::new(seed);
+        let format = [Format::MessagePack, Format::Protobuf][random.below(2) as usize];
+        let frame = FRAMES[random.below(FRAMES.len() as u64) as usize];
+        let mut bytes = format.encoded(frame.as_bytes());
+        for _ in 0..1 + random.below(4) {
+            let at = random.below(bytes.len() as u64) as usize;
+            match random.below(4) {
+                0 => bytes[at] = random.next_u32() as u8,
+                1 => bytes.insert(at, random.next_u32() as u8),
+                2 => drop(bytes.splice(at..at, b"\x92\xa6string".iter().copied())),
+                _ => bytes.truncate(at + 1),
+            }
+        }
+        let Ok(text) = format.decode(&bytes) else { continue };
+        let read = json::parse_str(&text).unwrap_or_else(|it| panic!("seed {seed}: {it}: {text}"));
+        assert_eq!(read.kind(), Kind::Object, "seed {seed}: {text}");
+        // What we write is read.
+        let again = format.decode(&format.encoded(text.as_bytes()));
+        assert!(again.is_ok(), "seed {seed}: {text}: {again:?}");
     }
 }

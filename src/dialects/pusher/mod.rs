@@ -12,7 +12,7 @@ mod client_events;
 mod continuity;
 mod cursor;
 pub mod fault;
-mod formats;
+pub mod formats;
 mod frames;
 mod history;
 pub mod http;

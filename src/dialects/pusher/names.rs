@@ -67,7 +67,7 @@ pub enum NameError {
     },
     /// It holds a character that names may not hold.
     Character(String),
-    /// The part before a colon names a namespace, and there are none.
+    /// The part before a colon is none of the app's namespaces.
     Namespace(String),
     /// It is a pattern, with more than one star.
     Stars(String),
@@ -103,9 +103,10 @@ impl fmt::Display for NameError {
 
 /// Checks the name of a channel that peers subscribe by name.
 ///
-/// Source: Pusher's naming conventions. A colon, which other servers use for namespaces, is refused
-/// with its own words.
-pub fn check(name: &str, bytes_max: usize) -> Result<(), NameError> {
+/// What stands before the first colon must be one of `namespaces`, among which `*` stands for any; the kind that a
+/// name starts with, as in `private-chat:1`, is no part of it. Source: Pusher's naming conventions; Sockudo, "Channel
+/// namespaces".
+pub fn check(name: &str, bytes_max: usize, namespaces: &[String]) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
     }
@@ -120,10 +121,20 @@ pub fn check(name: &str, bytes_max: usize) -> Result<(), NameError> {
             return Err(NameError::Character(name.into()));
         }
     }
-    match colon {
-        Some(at) => Err(NameError::Namespace(name[..at].into())),
-        None => Ok(()),
+    let Some(at) = colon else { return Ok(()) };
+    let whole = &name[..at];
+    let namespace = without_kind(whole);
+    let is_known = |it: &String| it == "*" || it == namespace || it == whole;
+    match namespaces.iter().any(is_known) {
+        true => Ok(()),
+        false => Err(NameError::Namespace(namespace.into())),
     }
+}
+
+/// A name without the prefixes that say what kind of channel it is.
+fn without_kind(name: &str) -> &str {
+    let prefixes = ["private-encrypted-", "private-", "presence-", "cache-"];
+    prefixes.iter().fold(name, |name, prefix| name.strip_prefix(prefix).unwrap_or(name))
 }
 
 fn is_allowed(byte: u8) -> bool {
@@ -157,8 +168,14 @@ pub fn check_pattern(name: &str, bytes_max: usize) -> Result<(), NameError> {
 
 /// Checks the name of a channel that a back end names: as [`check`], and users' own channels as well,
 /// whose ids are the app's and may hold anything but control characters.
-pub fn check_published(name: &str, bytes_max: usize) -> Result<(), NameError> {
-    let Some(user_id) = name.strip_prefix(USER_PREFIX) else { return check(name, bytes_max) };
+pub fn check_published(
+    name: &str,
+    bytes_max: usize,
+    namespaces: &[String],
+) -> Result<(), NameError> {
+    let Some(user_id) = name.strip_prefix(USER_PREFIX) else {
+        return check(name, bytes_max, namespaces);
+    };
     if user_id.is_empty() {
         return Err(NameError::Empty);
     }
@@ -201,16 +218,29 @@ mod tests {
     #[test]
     fn names_are_refused_for_what_is_wrong_with_them() {
         for name in ["a", "A-Za_z=@,.;09", &"x".repeat(200)] {
-            assert_eq!(check(name, 200), Ok(()), "{name}");
+            assert_eq!(check(name, 200, &[]), Ok(()), "{name}");
         }
-        assert_eq!(check("", 200), Err(NameError::Empty));
-        assert_eq!(check(&"x".repeat(201), 200), Err(NameError::TooLong { bytes_max: 200 }));
+        assert_eq!(check("", 200, &[]), Err(NameError::Empty));
+        assert_eq!(check(&"x".repeat(201), 200, &[]), Err(NameError::TooLong { bytes_max: 200 }));
         for name in
             ["a b", "a#b", "é", "a/b", "a\n", "a\"", "#server-to-user-1", "[meta]a", "a*", "a:b c"]
         {
-            assert_eq!(check(name, 200), Err(NameError::Character(name.into())), "{name}");
+            assert_eq!(check(name, 200, &[]), Err(NameError::Character(name.into())), "{name}");
         }
-        assert_eq!(check("orders:1", 200), Err(NameError::Namespace("orders".into())));
+        assert_eq!(check("orders:1", 200, &[]), Err(NameError::Namespace("orders".into())));
+        let known = |namespace: &str, name| check(name, 200, &[namespace.to_owned()]).is_ok();
+        for (namespace, name, is_known) in [
+            ("orders", "orders:1", true),
+            ("orders", "orders:1:2", true),
+            ("orders", "private-orders:1", true),
+            ("orders", "presence-cache-orders:1", true),
+            ("private-orders", "private-orders:1", true),
+            ("orders", "order:1", false),
+            ("orders", ":1", false),
+            ("*", "anything:1", true),
+        ] {
+            assert_eq!(known(namespace, name), is_known, "{namespace} {name}");
+        }
         for (name, error) in [
             ("*", None),
             ("ticker:*", None),
@@ -230,9 +260,9 @@ mod tests {
         }
         assert!(check_pattern(&format!("{}*", "x".repeat(200)), 200).is_err());
         assert!(!is_pattern("a") && !is_pattern("#server-to-user-*"));
-        assert_eq!(check_published("#server-to-user-é+ 1", 200), Ok(()));
-        assert!(check_published("#server-to-user-", 200).is_err());
-        assert!(check_published("#server-to-user-\n", 200).is_err());
-        assert!(check_published("#else", 200).is_err());
+        assert_eq!(check_published("#server-to-user-é+ 1", 200, &[]), Ok(()));
+        assert!(check_published("#server-to-user-", 200, &[]).is_err());
+        assert!(check_published("#server-to-user-\n", 200, &[]).is_err());
+        assert!(check_published("#else", 200, &[]).is_err());
     }
 }

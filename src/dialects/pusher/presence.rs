@@ -71,6 +71,7 @@ impl PusherSession {
         if !names::is_presence(&name) {
             return Err(Fault::PresenceUpdate("requires a presence channel"));
         }
+        self.allow(Op::Presence, &name)?;
         if info.text().len() > UPDATE_BYTES_MAX {
             return Err(Fault::PresenceUpdate("data exceeds 1024 bytes"));
         }
@@ -104,7 +105,10 @@ impl PusherSession {
         if self.version() == Version::Seven {
             return Err(Fault::MetaVersion);
         }
-        names::check(of, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        let settings = &self.app().settings;
+        names::check(of, settings.channel_name_bytes_max, &settings.namespaces)
+            .map_err(Fault::Name)?;
+        // It tells of a channel what only its subscribers should know.
         self.allow(Op::Subscribe, of)?;
         if !self.shared.settings.meta_is_open && Kind::of(of).access != Access::Public {
             self.authorize(name, auth, None, Access::Private)?;

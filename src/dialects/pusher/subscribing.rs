@@ -50,9 +50,13 @@ impl PusherSession {
             return self.subscribe_meta(&name, of, auth.as_deref(), out);
         }
         let is_pattern = self.two.is_some() && names::is_pattern(&name);
-        let bytes_max = self.app().settings.channel_name_bytes_max;
-        let check = if is_pattern { names::check_pattern } else { names::check };
-        check(&name, bytes_max).map_err(Fault::Name)?;
+        let settings = &self.app().settings;
+        let bytes_max = settings.channel_name_bytes_max;
+        match is_pattern {
+            true => names::check_pattern(&name, bytes_max),
+            false => names::check(&name, bytes_max, &settings.namespaces),
+        }
+        .map_err(Fault::Name)?;
         let kind = Kind::of(&name);
         self.allow_subscribe(&name, kind, rewind.is_some())?;
         if kind.access != Access::Public {
@@ -313,6 +317,9 @@ impl PusherSession {
         } else {
             self.replay_missing(&name, out);
         }
+        if names::is_pattern(&name) {
+            self.resume_pattern(&name, out);
+        }
         if self.two.is_some() && subscribed.position.is_some() && self.shared.has_annotations() {
             self.ask_summaries(&name, out);
         }
@@ -344,10 +351,10 @@ impl PusherSession {
         for it in summaries.iter().rev() {
             let mut frame = Vec::new();
             versions::summarized(&name, it, &mut frame);
-            bytes += frame.len();
-            if bytes > self.shared.replay_bytes_max {
+            if bytes + frame.len() > self.shared.replay_bytes_max {
                 break;
             }
+            bytes += frame.len();
             frames.push(frame);
         }
         if let Some(pace) = self.pace() {

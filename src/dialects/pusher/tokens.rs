@@ -470,7 +470,8 @@ impl PusherSession {
                 return !self.may(Op::Subscribe, of);
             }
             let is_member = Kind::of(name).access == Access::Presence;
-            !self.may(Op::Subscribe, name) || is_member && !self.may(Op::Presence, name)
+            !self.may(Op::Subscribe, companion::of_meta(name).unwrap_or(name))
+                || is_member && !self.may(Op::Presence, name)
         };
         let names = self.subscriptions.iter().map(|it| it.name.clone());
         let denied: Vec<_> = names.filter(|name| is_denied(name)).collect();

@@ -188,11 +188,15 @@ impl PusherSession {
                 self.fault(&Fault::ChannelsFull, out);
             }
             self.user = None;
+            if let Some(two) = &mut self.two {
+                two.signed_in = None;
+            }
             return;
         }
         let user_data = user.user_data.take().unwrap_or_default();
         let frame = frames::signin_success(self.version(), &user_data);
         self.say(frame, out);
+        self.leave_denied(out);
         if let Reply::Subscribed(subscribed) = reply
             && let Some(replay) = &subscribed.replay
         {

@@ -3,13 +3,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::super::capabilities::Capabilities;
+use super::super::continuity::tests::{Peer, inner, place, positions, told};
 use super::super::frames::{View, render};
 use super::*;
 use crate::base::ids::{AppIndex, ConnectionId, Epoch, Serial};
 use crate::base::name::Channel;
 use crate::base::time::Nanos;
 use crate::broker::versioned::{Annotation, Summarizer};
-use crate::broker::{Meta, Sender, Tag, Tags};
+use crate::broker::{Command, Meta, Replay, Reply, Sender, Tag, Tags};
+use crate::dialects::{Input, Session, Words};
+use crate::observe::CloseReason;
 
 const LIFE: Epoch = Epoch(0x1111);
 const AT: u64 = 1_795_222_954_357;
@@ -303,4 +307,165 @@ fn modes_are_a_list_of_words() {
     ] {
         assert_eq!(wants_annotations(json::parse_str(data).unwrap()), wants, "{data}");
     }
+}
+
+fn first() -> MessageRef {
+    MessageRef { id: EventId(1), serial: Serial(1) }
+}
+
+fn summary_of(kind: &str) -> Arc<Summarized> {
+    let summary = payload(r#"{"total":1}"#);
+    Arc::new(Summarized { message: first(), kind: Name::from(kind), summary })
+}
+
+/// A message in place 1, an annotation of it, and what is appended to it.
+fn past(peer: &Peer) -> Replay {
+    let annotation = Annotation {
+        message: first(),
+        kind: Name::from("t:total.v1"),
+        summarizer: Summarizer::Total,
+        name: None,
+        client_id: None,
+        count: None,
+        data: None,
+        encoding: None,
+    };
+    let append = Mutated {
+        message: first(),
+        action: Action::Append,
+        name: Some(Name::from("e")),
+        data: Some(Payload(Bytes::from_static(b"\"1!\""))),
+        fragment: Some(Payload(Bytes::from_static(b"\"!\""))),
+        keeps_type: false,
+        about: About::default(),
+    };
+    let happenings = [
+        Happening::Annotated(Arc::new(Annotated { annotation, takes_back: None })),
+        Happening::Mutated(Arc::new(append)),
+    ];
+    let mut replay = peer.replay("c", 1, 1);
+    for (serial, happening) in (2..).zip(happenings) {
+        replay.events.push(Arc::new(Event { happening, ..peer.event("c", serial) }));
+    }
+    replay.position = place(3);
+    replay
+}
+
+#[test]
+fn what_is_said_about_messages_follows_the_acknowledgement() {
+    let mut peer = Peer::new("");
+    peer.summaries = vec![summary_of("a:total.v1"), summary_of("b:total.v1")];
+    peer.say("sockudo:subscribe", json!({"channel": "c"}));
+    let heard = peer.reply(peer.subscribed("c", Some(7), None));
+    assert_eq!(told(&heard), ["subscription_succeeded", "message", "message"]);
+    assert_eq!(heard[1]["data"]["annotations"]["summary"], json!({"a:total.v1": {"total": 1}}));
+    assert_eq!(heard[1]["channel"], "c");
+    // Where nothing is kept there is nothing to say, and version 7 is told nothing.
+    peer.say("sockudo:subscribe", json!({"channel": "unkept"}));
+    let heard = peer.reply(peer.subscribed("unkept", None, None));
+    assert_eq!(told(&heard), ["subscription_succeeded"]);
+    // No more than may be sent of the past at once, and then the newest.
+    peer.session.shared = Arc::new(super::super::Shared {
+        apps: peer.session.shared.apps.clone(),
+        settings: peer.session.shared.settings.clone(),
+        replay_bytes_max: 600,
+        ..*peer.session.shared
+    });
+    peer.summaries = (0..9).map(|n| summary_of(&format!("{n}:total.v1"))).collect();
+    peer.say("sockudo:subscribe", json!({"channel": "d"}));
+    let heard = peer.reply(peer.subscribed("d", Some(7), None));
+    assert_eq!(told(&heard), ["subscription_succeeded"], "there is enough that is not read yet");
+    let heard = peer.hear(Input::Pong);
+    assert!((1..4).contains(&heard.len()), "{heard:?}");
+    let last = heard.last().unwrap();
+    assert_eq!(last["data"]["annotations"]["summary"], json!({"8:total.v1": {"total": 1}}));
+}
+
+#[test]
+fn a_channel_given_up_is_told_nothing_of() {
+    let mut peer = Peer::new("");
+    peer.summaries = vec![summary_of("a:total.v1")];
+    for name in ["a", "b"] {
+        peer.say("sockudo:subscribe", json!({"channel": name, "rewind": 1}));
+    }
+    // It waits behind two that begin in the past.
+    peer.say("sockudo:subscribe", json!({"channel": "c"}));
+    let (ticket, _) = peer.asked.remove(2);
+    let heard = peer.hear(Input::Reply(ticket, peer.subscribed("c", Some(7), None)));
+    assert_eq!(told(&heard), ["subscription_succeeded"]);
+    peer.say("sockudo:unsubscribe", json!({"channel": "c"}));
+    let heard = peer.reply(peer.subscribed("a", None, None));
+    assert_eq!(told(&heard), ["subscription_succeeded", "rewind_complete"]);
+}
+
+#[test]
+fn each_annotation_is_told_to_who_may_and_wants_to_hear_it() {
+    let modes = json!({"channel": "c", "modes": ["SUBSCRIBE", "ANNOTATION_SUBSCRIBE"]});
+    let mut peer = Peer::new("");
+    let heard = peer.say("sockudo:subscribe", modes.clone());
+    let text = "Connection is not allowed to receive raw annotations for channel 'c'";
+    assert_eq!(heard[0]["data"], json!({"code": 4009, "message": text}));
+    assert!(peer.asked.is_empty());
+
+    let lane = |peer: &Peer| match &peer.asked[0].1 {
+        Command::Subscribe(subscribe) => subscribe.lane,
+        other => panic!("{other:?}"),
+    };
+    peer.say("sockudo:subscribe", json!({"channel": "c", "rewind": 3}));
+    let plain = lane(&peer);
+    let past_of = past(&peer);
+    let heard = peer.reply(peer.subscribed("c", Some(3), Some(Ok(past_of))));
+    assert_eq!(told(&heard), ["subscription_succeeded", "1", "message.append", "rewind_complete"]);
+    assert_eq!(
+        (&heard[2]["data"], &heard[3]["data"]["historical_count"]),
+        (&json!("!"), &json!(2))
+    );
+
+    let mut peer = Peer::new("append_mode=full");
+    let claim = json::parse_str(r#"{"*":["subscribe","annotation-subscribe"]}"#).unwrap();
+    peer.session.two.as_mut().unwrap().signed_in = Capabilities::read(claim).ok().map(Box::new);
+    let mut asked = modes;
+    asked["rewind"] = json!(3);
+    peer.say("sockudo:subscribe", asked);
+    assert_ne!(lane(&peer), plain);
+    let past_of = past(&peer);
+    let heard = peer.reply(peer.subscribed("c", Some(3), Some(Ok(past_of))));
+    assert_eq!(
+        told(&heard),
+        ["subscription_succeeded", "1", "annotation", "message.append", "rewind_complete"]
+    );
+    assert_eq!(heard[3]["data"], "1!");
+    // Continued, in the lane of the subscription that stands.
+    peer.say("sockudo:resume", positions(&[("c", 0)]));
+    let past_of = Replay { position: place(9), ..past(&peer) };
+    let heard = peer.reply(Reply::Replayed(Box::new(Ok(past_of))));
+    let success = inner(heard.last().unwrap());
+    assert_eq!(success["recovered"][0]["position"]["last_message_id"], EventId(1).to_string());
+}
+
+#[test]
+fn a_peer_of_another_format_hears_everything_in_it() {
+    for format in ["messagepack", "protobuf"] {
+        let mut peer = Peer::new(&format!("format={format}"));
+        peer.summaries = vec![summary_of("a:total.v1")];
+        assert_eq!(peer.say("pusher:ping", json!({})), [json!({"event": "sockudo:pong"})]);
+        peer.say("sockudo:subscribe", json!({"channel": "c", "rewind": 3}));
+        let past_of = past(&peer);
+        let heard = peer.reply(peer.subscribed("c", Some(3), Some(Ok(past_of))));
+        assert_eq!(
+            told(&heard),
+            ["subscription_succeeded", "1", "message.append", "rewind_complete", "message"]
+        );
+        assert_eq!(heard[2]["extras"]["headers"]["sockudo_action"], "message.append");
+        assert_eq!(heard[4]["extras"], json!({"ephemeral": true}));
+        let farewell = peer.session.farewell(CloseReason::Drain).unwrap();
+        let Some(Words::Binary(bytes)) = farewell.message else { panic!("{farewell:?}") };
+        let last = peer.session.format().decode(&bytes).unwrap();
+        assert!(last.starts_with(r#"{"event":"sockudo:error","data":{"code":4200,"#), "{last}");
+        let heard = peer.hear(Input::Text(r#"{"event":"sockudo:ping"}"#));
+        let text = heard[0]["data"]["message"].as_str().unwrap();
+        assert!(text.contains(&format!("this connection speaks {format}")), "{text}");
+    }
+    let farewell = Peer::new("").session.farewell(CloseReason::SlowConsumer).unwrap();
+    assert!(matches!(farewell.message, Some(Words::Text(text)) if text.contains("sockudo:error")));
 }

@@ -102,5 +102,6 @@ pub(super) fn check_event_name(name: &str, app: &App) -> Result<(), Refusal> {
 pub(super) fn check_channel(name: &str, app: &App) -> Result<(), Refusal> {
     // A user's channel may be longer by its prefix.
     let bytes_max = app.channel_name_bytes_max;
-    names::check_published(name, bytes_max).map_err(|error| Refusal::invalid(error.to_string()))
+    names::check_published(name, bytes_max, &app.namespaces)
+        .map_err(|error| Refusal::invalid(error.to_string()))
 }

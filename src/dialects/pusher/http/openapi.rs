@@ -21,9 +21,6 @@ const SIGNATURE: &[(&str, &str)] = &[
     ),
 ];
 
-/// The largest whole number that every reader of JSON takes for what it is.
-const WHOLE_MAX: u64 = 1 << 53;
-
 /// The document, one JSON object.
 pub fn document() -> Vec<u8> {
     let mut text = Vec::new();
@@ -52,7 +49,8 @@ pub fn document() -> Vec<u8> {
             }
         });
         it.member("components").object(|it| {
-            it.member("schemas").member_object("Error", |it| schema(&shapes::ERROR, "", it));
+            it.member("schemas")
+                .member_object("Error", |it| schema(&shapes::ERROR, "", Absent::Gone, it));
             it.member("securitySchemes").object(|it| {
                 for &(name, help) in SIGNATURE {
                     it.member(name).object(|it| {
@@ -113,7 +111,7 @@ fn response(row: &Row, status: u16, it: &mut Json<'_>) {
     if status == 200 {
         it.text("description", "Done.");
         it.member("content").member_object("application/json", |it| {
-            it.member("schema").object(|it| schema(row.answer, "", it));
+            it.member("schema").object(|it| schema(row.answer, "", Absent::Gone, it));
         });
         return;
     }
@@ -123,7 +121,7 @@ fn response(row: &Row, status: u16, it: &mut Json<'_>) {
     if matches!(status, 429 | 503) {
         it.member("headers").member_object("Retry-After", |it| {
             it.text("description", "Seconds.");
-            it.member("schema").object(|it| schema(&Kind::Whole(1), "", it));
+            it.member("schema").object(|it| schema(&Kind::Whole(1), "", Absent::Gone, it));
         });
     }
     it.member("content").member_object("application/json", |it| {
@@ -140,11 +138,11 @@ fn parameter(field: &Field, place: &str, it: &mut Json<'_>) {
     if !field.help.is_empty() {
         it.text("description", field.help);
     }
-    it.member("schema").object(|it| schema(&field.kind, "", it));
+    it.member("schema").object(|it| schema(&field.kind, "", Absent::Gone, it));
 }
 
 fn body_schema(body: &Body, it: &mut Json<'_>) {
-    schema(&Kind::Object(body.fields), "", it);
+    object_schema(body.fields, Absent::OrNull, it);
     if !body.any_of.is_empty() {
         it.member("anyOf").list(|it| {
             for name in body.any_of {
@@ -154,8 +152,44 @@ fn body_schema(body: &Body, it: &mut Json<'_>) {
     }
 }
 
+/// How a member that may be absent is.
+#[derive(Clone, Copy, PartialEq)]
+enum Absent {
+    /// Absent: in what we say.
+    Gone,
+    /// Absent, or null: in what we are told.
+    OrNull,
+}
+
+fn object_schema(fields: &[Field], absent: Absent, it: &mut Json<'_>) {
+    it.text("type", "object");
+    if fields.iter().any(|field| field.is_required) {
+        it.member("required").list(|it| {
+            let required = fields.iter().filter(|field| field.is_required);
+            required.for_each(|field| it.item().string(field.name));
+        });
+    }
+    it.member("properties").object(|it| {
+        for field in fields {
+            let is_nullable = !field.is_required && absent == Absent::OrNull;
+            it.member(field.name).object(|it| {
+                if !is_nullable || matches!(field.kind, Kind::Any) {
+                    return schema(&field.kind, field.help, absent, it);
+                }
+                it.member("anyOf").list(|it| {
+                    it.item().object(|it| schema(&field.kind, "", absent, it));
+                    it.item().object(|it| it.text("type", "null"));
+                });
+                if !field.help.is_empty() {
+                    it.text("description", field.help);
+                }
+            });
+        }
+    });
+}
+
 /// Writes the members of a schema.
-fn schema(kind: &Kind, help: &str, it: &mut Json<'_>) {
+fn schema(kind: &Kind, help: &str, absent: Absent, it: &mut Json<'_>) {
     match *kind {
         Kind::Text(min, max) => {
             it.text("type", "string");
@@ -177,38 +211,28 @@ fn schema(kind: &Kind, help: &str, it: &mut Json<'_>) {
         Kind::Whole(min) => {
             it.text("type", "integer");
             it.number("minimum", min);
-            it.number("maximum", WHOLE_MAX);
+            it.number("maximum", u64::MAX);
         }
         Kind::Switch => it.text("type", "boolean"),
+        Kind::Scalar => it.member("type").list(|it| {
+            ["string", "number", "boolean"].iter().for_each(|word| it.item().string(word));
+        }),
         Kind::Any => {}
         Kind::Open => it.text("type", "object"),
-        Kind::Object(fields) => {
-            it.text("type", "object");
-            if fields.iter().any(|field| field.is_required) {
-                it.member("required").list(|it| {
-                    let required = fields.iter().filter(|field| field.is_required);
-                    required.for_each(|field| it.item().string(field.name));
-                });
-            }
-            it.member("properties").object(|it| {
-                for field in fields {
-                    it.member(field.name).object(|it| schema(&field.kind, field.help, it));
-                }
-            });
-        }
+        Kind::Object(fields) => object_schema(fields, absent, it),
         Kind::List(min, of) => {
             it.text("type", "array");
             if min > 0 {
                 it.number("minItems", min as u64);
             }
-            it.member("items").object(|it| schema(of, "", it));
+            it.member("items").object(|it| schema(of, "", absent, it));
         }
         Kind::Map(of) => {
             it.text("type", "object");
-            it.member("additionalProperties").object(|it| schema(of, "", it));
+            it.member("additionalProperties").object(|it| schema(of, "", absent, it));
         }
         Kind::Nullable(of) => it.member("anyOf").list(|it| {
-            it.item().object(|it| schema(of, "", it));
+            it.item().object(|it| schema(of, "", absent, it));
             it.item().object(|it| it.text("type", "null"));
         }),
     }

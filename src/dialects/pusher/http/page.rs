@@ -90,6 +90,7 @@ fn kind_text(kind: &Kind) -> String {
         }
         Kind::Whole(min) => format!("whole number from {min}"),
         Kind::Switch => "`true` or `false`".into(),
+        Kind::Scalar => "string, number or boolean".into(),
         Kind::Any => "any JSON value".into(),
         Kind::Open => "object".into(),
         Kind::Object(fields) => format!("object of {}", names(fields)),
@@ -116,6 +117,7 @@ fn outline(kind: &Kind) -> String {
         Kind::Choice(words) => words.join("/"),
         Kind::Whole(_) => "number".into(),
         Kind::Switch => "bool".into(),
+        Kind::Scalar => "scalar".into(),
         Kind::Any => "any".into(),
         Kind::Open => "object".into(),
         Kind::Object(fields) => {

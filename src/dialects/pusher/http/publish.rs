@@ -240,11 +240,13 @@ impl<'a> Extras<'a> {
                 ));
             }
         }
-        let ephemeral = match member("ephemeral").map(Raw::as_bool) {
-            None => false,
-            Some(Some(ephemeral)) => ephemeral,
-            Some(None) => return Err(Refusal::shape("extras.ephemeral is not a boolean")),
+        let switch = |name: &str| match member(name).map(Raw::as_bool) {
+            None => Ok(false),
+            Some(Some(value)) => Ok(value),
+            Some(None) => Err(Refusal::shape(format!("extras.{name} is not a boolean"))),
         };
+        switch("echo")?;
+        let ephemeral = switch("ephemeral")?;
         // Documented in one spelling, sent in the other by the SDKs of Python.
         let key = member("idempotencyKey").or_else(|| member("idempotency_key"));
         let key = text(key, "extras.idempotencyKey")?;
@@ -338,7 +340,7 @@ fn channel_list(list: Raw<'_>, app: &App) -> Result<Vec<Name>, Refusal> {
 }
 
 fn channel_name(name: &str, app: &App) -> Result<Name, Refusal> {
-    match names::check_published(name, app.channel_name_bytes_max) {
+    match names::check_published(name, app.channel_name_bytes_max, &app.namespaces) {
         Ok(()) => Ok(Name::from(name)),
         Err(error @ names::NameError::TooLong { .. }) => Err(Refusal::limit(error)),
         Err(error) => Err(Refusal::invalid(error.to_string())),

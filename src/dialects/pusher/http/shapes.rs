@@ -16,6 +16,8 @@ pub enum Kind {
     Whole(u64),
     /// `true` or `false`.
     Switch,
+    /// A string, a number or one of those.
+    Scalar,
     /// Any JSON value.
     Any,
     /// An object of anything.
@@ -101,7 +103,7 @@ pub static KEY_HEADER: &[Field] = &[may(
 )];
 
 const EXTRAS: Kind = Kind::Object(&[
-    may("headers", Kind::Open, "A flat map of strings, numbers and booleans."),
+    may("headers", Kind::Map(&Kind::Scalar), "A flat map of strings, numbers and booleans."),
     may("ephemeral", Kind::Switch, "Deliver it and forget it: no place in the history."),
     may("idempotencyKey", ID, "The message's own key; also `idempotency_key`."),
     may(
@@ -143,9 +145,7 @@ const EVENT_FIELDS: &[Field] = &[
     may("extras", EXTRAS, "Passed on to subscribers of protocol 2."),
 ];
 
-const INFO_LIST: Kind = Kind::Pattern(
-    "^((user_count|subscription_count|cache)(,(user_count|subscription_count|cache))*)?$",
-);
+const INFO_LIST: Kind = Kind::Pattern(r"^[\s,]*((user_count|subscription_count|cache)[\s,]*)*$");
 
 /// One event.
 pub static EVENT_BODY: Body = Body {
@@ -276,8 +276,13 @@ const STREAM_STATE: Kind = Kind::Object(&[
     must("stream_id", TEXT, "Which life of the channel."),
     must("durable_state", Kind::Choice(&["healthy", "degraded", "reset_required"]), ""),
     must("reset_required", Kind::Switch, ""),
+    may("recovery_allowed", Kind::Switch, "Of messages."),
+    may("continuity_proven", Kind::Switch, "Of members."),
     must("reason", TEXT_OR_NULL, ""),
+    must("node_id", TEXT_OR_NULL, ""),
+    must("last_transition_at_ms", COUNT_OR_NULL, ""),
     must("authoritative_source", TEXT, "How it is kept: `memory` or `durable`."),
+    must("observed_source", TEXT, "The same."),
 ]);
 
 const CONTINUITY: Kind = Kind::Object(&[
@@ -289,6 +294,7 @@ const CONTINUITY: Kind = Kind::Object(&[
     may("retained_messages", COUNT, ""),
     may("retained_events", COUNT, ""),
     must("retained_bytes", COUNT, ""),
+    may("degraded", Kind::Switch, "Of members."),
     must("complete", Kind::Switch, "Nothing that was asked for is missing."),
     must("truncated_by_retention", Kind::Switch, "Some of it is not kept any more."),
 ]);
@@ -416,6 +422,8 @@ pub static PRESENCE_HISTORY: Kind = Kind::Object(&[
                 must("event", CHANGES, ""),
                 must("cause", TEXT, "`join`, `disconnect`, `timeout` or `forced_disconnect`."),
                 must("user_id", TEXT, ""),
+                must("connection_id", TEXT_OR_NULL, ""),
+                must("dead_node_id", TEXT_OR_NULL, ""),
                 must("payload_size_bytes", COUNT, ""),
                 must("presence_event", Kind::Open, ""),
             ]),
