@@ -173,7 +173,7 @@ fn no_input_breaks_a_session() {
                 closed[at] = false;
             }
             match random.below(12) {
-                0 => world.send_binary(&peer),
+                0 => world.send_binary(&peer, &[0, 1, 2]),
                 1 => {
                     world.go(&peer);
                     closed[at] = true;
@@ -237,6 +237,7 @@ fn no_input_breaks_a_session() {
                             let raw = json::parse_str(&text).expect("what we send is JSON");
                             assert!(raw.member("event").is_some(), "seed {seed}: {text}");
                         }
+                        Heard::Binary(bytes) => panic!("seed {seed}: nobody asked for {bytes:?}"),
                         Heard::Closed(..) => *closed = true,
                     }
                 }

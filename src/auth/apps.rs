@@ -151,6 +151,7 @@ pub(crate) mod tests {
             event_channels_max: 100,
             event_batch_max: 10,
             allowed_origins: Vec::new(),
+            namespaces: Vec::new(),
             bridge: Vec::new(),
         }
     }

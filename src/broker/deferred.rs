@@ -138,8 +138,8 @@ fn put_publish(out: &mut Writer, publish: &Publish) {
     out.flag(publish.guarded);
     out.flag(meta.is_some());
     if let Some(meta) = meta {
-        // Nobody who schedules speaks for a client.
-        let Meta { message_id, extras, publisher, was_due, client_id: _ } = &**meta;
+        // Nobody who schedules speaks for a client, or for peers that take changes only.
+        let Meta { message_id, extras, publisher, was_due, client_id: _, is_whole: _ } = &**meta;
         out.name_if(message_id.as_ref());
         out.payload_if(extras.as_ref());
         out.payload_if(publisher.as_ref());
@@ -197,6 +197,7 @@ fn take_publish(rest: &mut Reader, app: AppIndex) -> Option<Publish> {
             publisher: rest.payload_if()?,
             was_due: rest.number_if()?.map(UnixMillis),
             client_id: None,
+            is_whole: false,
         })),
         false => None,
     };
@@ -379,6 +380,7 @@ mod tests {
                     publisher: Some(json(r#"{"uid":"ann"}"#)),
                     was_due: Some(UnixMillis(8)),
                     client_id: None,
+                    is_whole: false,
                 }),
                 retain: Some(Keep::For(Millis(u64::MAX))),
                 report: Some(json(r#"{"trigger":"server.http"}"#)),

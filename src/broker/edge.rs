@@ -9,17 +9,21 @@
 //! 60 to 68 bytes per subscription when 20,000 connections hear one channel, 261 when each hears one
 //! of its own, 445 when it is the member of it too.
 
+mod wide;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hashbrown::{HashMap, HashTable};
 
+use self::wide::{Awaited, Reached};
 use super::few::Few;
 use super::filtered::{Filtered, Spread};
 use super::pool::Pool;
 use super::slots::Slots;
 use super::state::SchedulesQuery;
 use super::table::{Keyed, Table};
+use super::wildcards::Shapes;
 use super::{
     Channel, Command, Delivery, Down, Event, Filter, Happening, Member, Parting, Refusal, Reply,
     Subscribe, Subscribed, Up, Verdict,
@@ -70,6 +74,10 @@ pub struct Edge {
     channels: Table<Heard>,
     /// By channel number; only channels that have subscriptions with filters are here.
     filtered: HashMap<u32, Filtered, Spread>,
+    /// The shapes of the patterns that active subscriptions are of, each as often as there are such subscriptions.
+    patterns: Shapes,
+    /// Subscriptions of patterns that not every home has answered.
+    awaited: HashMap<u32, Awaited, Spread>,
     /// Reused: who is to look at an event, and who of them gets its frame.
     candidates: Vec<u32>,
     admitted: Vec<(LaneId, Recipient)>,
@@ -116,10 +124,18 @@ struct Traits(u8);
 impl Traits {
     const SILENT: u8 = 1;
     const FILTERED: u8 = 1 << 1;
+    const PATTERN: u8 = 1 << 2;
 
     fn of(subscribe: &Subscribe) -> Self {
         let silent = if subscribe.silent { Self::SILENT } else { 0 };
-        Self(silent | if subscribe.filter.is_some() { Self::FILTERED } else { 0 })
+        let filtered = if subscribe.filter.is_some() { Self::FILTERED } else { 0 };
+        let pattern = if subscribe.is_pattern { Self::PATTERN } else { 0 };
+        Self(silent | filtered | pattern)
+    }
+
+    /// Its channel's name is a pattern, and every home knows of it.
+    fn is_pattern(self) -> bool {
+        self.0 & Self::PATTERN != 0
     }
 
     fn is_silent(self) -> bool {
@@ -129,6 +145,13 @@ impl Traits {
     /// Its filter stands in [`Edge::filtered`], as does its channel; it is nobody's recipient.
     fn is_filtered(self) -> bool {
         self.0 & Self::FILTERED != 0
+    }
+
+    /// It has a filter from here on; whether it had one.
+    fn set_filtered(&mut self) -> bool {
+        let before = self.is_filtered();
+        self.0 |= Self::FILTERED;
+        before
     }
 }
 
@@ -179,6 +202,8 @@ impl Edge {
             numbers: HashTable::new(),
             channels,
             filtered: HashMap::default(),
+            patterns: Shapes::default(),
+            awaited: HashMap::default(),
             candidates: Vec::new(),
             admitted: Vec::new(),
         }
@@ -249,6 +274,9 @@ impl Edge {
         };
         let command = match command {
             Command::Subscribe(subscribe) => match self.expect(from, ticket, subscribe) {
+                Some(subscribe) if subscribe.is_pattern => {
+                    return self.ask_all(from, ticket, &subscribe, out);
+                }
                 Some(subscribe) => Command::Subscribe(subscribe),
                 None => return,
             },
@@ -279,13 +307,20 @@ impl Edge {
         match down {
             Down::Deliver(delivery) => self.deliver(&delivery, sink),
             Down::Answer { to, ticket, reply } => {
-                if matches!(reply, Reply::Refused(_))
+                if let Reply::Refused(refusal) = reply
                     && let Some(number) = self.find_refused(to, ticket)
                 {
+                    if self.subscriptions[number].traits.is_pattern() {
+                        let answer = Err(refusal);
+                        return self.answered(number, (to, ticket), answer, sink, out);
+                    }
                     self.unchain(number);
                     self.end(number, Parting::Unsubscribed, out);
                 }
                 sink.answer(to, ticket, reply);
+            }
+            Down::Attach { to, ticket, granted, reply } if granted.is_pattern => {
+                self.attach_pattern((to, ticket), granted, reply, sink, out);
             }
             Down::Attach { to, ticket, granted, reply } => {
                 self.attach(to, ticket, granted, reply, sink, out);
@@ -295,10 +330,24 @@ impl Edge {
 
     fn deliver(&mut self, delivery: &Delivery, sink: &mut dyn Sink) {
         let event = &delivery.event;
-        // Everyone here may have left while it was on its way.
-        let Some(number) = self.channels.find(event.channel.app, &event.channel.name) else {
+        let number = self.channels.find(event.channel.app, &event.channel.name);
+        if !self.patterns.is_empty() && self.deliver_wide(number, delivery, sink) {
             return;
-        };
+        }
+        // Everyone here may have left while it was on its way.
+        let Some(number) = number else { return };
+        self.deliver_direct(number, delivery, None, sink);
+    }
+
+    /// Delivers to a channel's own subscribers.
+    fn deliver_direct(
+        &mut self,
+        number: u32,
+        delivery: &Delivery,
+        reached: Option<&mut Reached>,
+        sink: &mut dyn Sink,
+    ) {
+        let event = &delivery.event;
         let lanes = self.channels[number].lanes.as_slice();
         if matches!(event.happening, Happening::Control(_)) {
             return self.deliver_control(lanes, event, sink);
@@ -319,7 +368,7 @@ impl Edge {
             }
         }
         if !self.filtered.is_empty() && self.filtered.contains_key(&number) {
-            self.deliver_filtered(number, delivery, exclude, sink);
+            self.deliver_filtered(number, delivery, exclude, reached, sink);
         }
     }
 
@@ -329,13 +378,20 @@ impl Edge {
         channel: u32,
         delivery: &Delivery,
         exclude: Option<u32>,
+        mut reached: Option<&mut Reached>,
         sink: &mut dyn Sink,
     ) {
         let Some(filtered) = self.filtered.get(&channel) else { return };
         let event = &delivery.event;
         let mut candidates = std::mem::take(&mut self.candidates);
         let mut admitted = std::mem::take(&mut self.admitted);
-        filtered.find(&event.tags, &self.slots, &mut candidates);
+        match event.happening {
+            Happening::Message { .. } | Happening::Mutated(_) => {
+                filtered.find(&event.tags, &self.slots, &mut candidates);
+            }
+            // It has no tags by which anyone could look for it.
+            _ => filtered.find_all(&mut candidates),
+        }
         for number in candidates.drain(..) {
             let it = &self.subscriptions[number];
             if exclude == Some(it.slot) {
@@ -349,6 +405,12 @@ impl Edge {
                     verdict => verdict,
                 },
             };
+            if let Some(reached) = reached.as_deref_mut()
+                && verdict != Verdict::Skip
+                && !self.reach(reached, it.slot, delivery)
+            {
+                continue;
+            }
             match verdict {
                 Verdict::Skip => {}
                 Verdict::Frame => {
@@ -392,7 +454,7 @@ impl Edge {
         &mut self,
         to: ConnectionId,
         ticket: Ticket,
-        granted: Box<Subscribe>,
+        mut granted: Box<Subscribe>,
         mut reply: Box<Subscribed>,
         sink: &mut dyn Sink,
         out: &mut Vec<(ShardId, Up)>,
@@ -401,7 +463,7 @@ impl Edge {
         let Some(number) = asked.filter(|&it| self.subscriptions[it].stage == Stage::Pending)
         else {
             let home = self.slots.home_of(&granted.channel);
-            let granted = Box::new(Subscribe { by: Some(to), ..*granted });
+            granted.by = Some(to);
             out.push((home, Up::Detach(granted, Parting::Unsubscribed)));
             if let Some(number) = asked {
                 self.unchain(number);
@@ -410,6 +472,13 @@ impl Edge {
             }
             return;
         };
+        self.activate(number);
+        reply.channel = self.channels[self.subscriptions[number].channel].channel.clone();
+        sink.answer(to, ticket, Reply::Subscribed(reply));
+    }
+
+    /// From here on a subscription hears what is delivered.
+    fn activate(&mut self, number: u32) {
         let subscription = &mut self.subscriptions[number];
         let heard = &mut self.channels[subscription.channel];
         if subscription.traits.is_filtered() {
@@ -417,20 +486,18 @@ impl Edge {
             let filtered = self.filtered.get_mut(&subscription.channel);
             let filtered = filtered.expect("a filtered subscription has its filter");
             filtered.activate(number, &self.slots);
-            reply.channel = heard.channel.clone();
-            return sink.answer(to, ticket, Reply::Subscribed(reply));
+            return;
         }
-        let at = heard.lanes.as_slice().iter().position(|lane| lane.id == granted.lane);
+        let lane = subscription.lane;
+        let at = heard.lanes.as_slice().iter().position(|it| it.id == lane);
         let at = at.unwrap_or_else(|| {
-            heard.lanes.push(Lane { id: granted.lane, recipients: Few::default() });
+            heard.lanes.push(Lane { id: lane, recipients: Few::default() });
             heard.lanes.as_slice().len() - 1
         });
         let recipients = &mut heard.lanes.as_mut_slice()[at].recipients;
         subscription.stage = Stage::Active;
         subscription.mark = recipients.as_slice().len() as u32;
-        recipients.push(Recipient { slot: to.slot, subscription: number });
-        reply.channel = heard.channel.clone();
-        sink.answer(to, ticket, Reply::Subscribed(reply));
+        recipients.push(Recipient { slot: subscription.slot, subscription: number });
     }
 
     /// Records that a subscription is asked for. None if the connection was closed.
@@ -503,9 +570,22 @@ impl Edge {
         if !self.is_open(from) {
             return;
         }
-        let found = self
-            .find(from.slot, heard, |it| it.stage != Stage::Cancelled && it.traits.is_filtered());
+        let found = self.find(from.slot, heard, |it| it.stage != Stage::Cancelled);
         let Some(number) = found else { return };
+        let it = &mut self.subscriptions[number];
+        if !it.traits.set_filtered() {
+            let is_active = it.stage == Stage::Active;
+            if is_active {
+                let (lane, at) = (it.lane, it.mark);
+                self.leave_lane(heard, lane, at);
+            }
+            let filtered = self.filtered.entry(heard).or_default();
+            filtered.insert(number, filter.clone());
+            if is_active {
+                filtered.activate(number, &self.slots);
+            }
+            return;
+        }
         let filtered = self.filtered.get_mut(&heard);
         let filtered = filtered.expect("a filtered subscription has its filter");
         let is_active = self.subscriptions[number].stage == Stage::Active;
@@ -535,22 +615,14 @@ impl Edge {
             }
         }
         let by = self.id_of(ended.slot);
-        let heard = &mut self.channels[ended.channel];
         if ended.stage == Stage::Active && !ended.traits.is_filtered() {
-            let at = ended.mark as usize;
-            let lanes = heard.lanes.as_mut_slice();
-            let lane = lanes.iter().position(|lane| lane.id == ended.lane);
-            let lane = lane.expect("an active subscription's lane is there");
-            let recipients = &mut lanes[lane].recipients;
-            recipients.swap_remove(at);
-            if let Some(moved) = recipients.as_slice().get(at) {
-                self.subscriptions[moved.subscription].mark = ended.mark;
-            }
-            if recipients.is_empty() {
-                heard.lanes.swap_remove(lane);
-            }
+            self.leave_lane(ended.channel, ended.lane, ended.mark);
         }
-        if ended.stage == Stage::Active {
+        let heard = &mut self.channels[ended.channel];
+        if ended.traits.is_pattern() {
+            let pattern = heard.channel.clone();
+            self.leave_pattern(number, &pattern, &ended, parting, out);
+        } else if ended.stage == Stage::Active {
             let detach = Subscribe {
                 member: ended.member,
                 silent: ended.traits.is_silent(),
@@ -561,9 +633,27 @@ impl Edge {
             let home = self.slots.home_of(&detach.channel);
             out.push((home, Up::Detach(Box::new(detach), parting)));
         }
+        let heard = &mut self.channels[ended.channel];
         heard.subscriptions -= 1;
         if heard.subscriptions == 0 {
             self.channels.remove(ended.channel);
+        }
+    }
+
+    /// Takes a recipient out of a channel's lane, where it stands at `mark`.
+    fn leave_lane(&mut self, channel: u32, lane: LaneId, mark: u32) {
+        let heard = &mut self.channels[channel];
+        let at = mark as usize;
+        let lanes = heard.lanes.as_mut_slice();
+        let lane = lanes.iter().position(|it| it.id == lane);
+        let lane = lane.expect("an active subscription's lane is there");
+        let recipients = &mut lanes[lane].recipients;
+        recipients.swap_remove(at);
+        if let Some(moved) = recipients.as_slice().get(at) {
+            self.subscriptions[moved.subscription].mark = mark;
+        }
+        if recipients.is_empty() {
+            heard.lanes.swap_remove(lane);
         }
     }
 

@@ -11,7 +11,6 @@ use hashbrown::{HashMap, HashSet, HashTable};
 use super::few::Few;
 use super::slots::Slots;
 use super::{Filter, Tag, Tags};
-use crate::base::ids::AppIndex;
 
 /// From this many subscriptions on, those that look for one tag are a set, so that thousands can leave at
 /// once without each being searched for.
@@ -95,7 +94,7 @@ impl Filtered {
         }
     }
 
-    /// Appends whoever is to look at an event with these tags, each once, in the order of their numbers.
+    /// Appends whoever is to look at a message with these tags, each once, in the order of their numbers.
     pub(crate) fn find(&self, tags: &Tags, slots: &Slots, found: &mut Vec<u32>) {
         found.extend(self.all.iter());
         for tag in tags.as_slice() {
@@ -105,12 +104,19 @@ impl Filtered {
         found.sort_unstable();
         found.dedup();
     }
+
+    /// Appends everyone, as [`Filtered::find`] does: for what is no message and has no tags.
+    pub(crate) fn find_all(&self, found: &mut Vec<u32>) {
+        found.extend(self.all.iter());
+        found.extend(self.by_tag.iter().flat_map(|(_, numbers)| numbers.iter()));
+        found.sort_unstable();
+        found.dedup();
+    }
 }
 
-/// The names of tags are few and the dialect's own; their values come from outside.
+/// Both halves may come from outside.
 fn hash(slots: &Slots, tag: &Tag) -> u64 {
-    let name = tag.name.bytes().fold(0u16, |sum, byte| sum.rotate_left(5) ^ u16::from(byte));
-    slots.hash(AppIndex(name), &tag.value)
+    slots.hash_pair(&tag.name, &tag.value)
 }
 
 /// A set of subscriptions, small most of the time.
@@ -264,6 +270,12 @@ mod tests {
                     model.iter().filter(|(_, (any_of, active))| *active && wants(any_of));
                 let expected: Vec<u32> = expected.map(|(&number, _)| number).collect();
                 assert_eq!(found, expected, "seed {seed}");
+                found.clear();
+                filtered.find_all(&mut found);
+                // Who looks for none of any tags is never found.
+                let is_there = |any_of: &Option<Vec<u64>>| any_of.as_ref() != Some(&Vec::new());
+                let all = model.iter().filter(|(_, (any_of, active))| *active && is_there(any_of));
+                assert_eq!(found, all.map(|(&number, _)| number).collect::<Vec<_>>());
             }
             for (number, (_, is_active)) in model {
                 filtered.remove(number, is_active, &slots);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::rules::Rule;
 use super::{Event, Gap, GapReason, Happening, Mode, PageQuery, Payload, Position, Stream};
+use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial};
 use crate::base::time::{Millis, UnixMillis};
 use crate::store::{Clock, NEVER};
@@ -261,6 +262,12 @@ impl Window {
     pub fn event(&self, serial: u64, clock: Clock) -> Option<(&Arc<Event>, Clock)> {
         let kept = self.kept.get(serial.checked_sub(self.oldest())? as usize)?;
         (kept.expires > clock).then_some((&kept.event, kept.expires))
+    }
+
+    /// What is held here from an id on, oldest first.
+    pub fn events_from(&self, id: EventId) -> impl Iterator<Item = &Arc<Event>> {
+        let from = self.kept.partition_point(|it| it.event.id < id);
+        self.kept.range(from..).map(|it| &it.event)
     }
 
     /// All that is held here, oldest first, and until when.

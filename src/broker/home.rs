@@ -3,6 +3,7 @@
 //! Everything that happens to a channel happens here, one thing after the other, and leaves in that
 //! order in each shard's mail. The home knows shards and lanes, never connections.
 
+mod annotations;
 mod asking;
 mod cleaning;
 mod durable;
@@ -14,18 +15,23 @@ mod line;
 mod messages;
 mod once;
 mod presence;
+mod presence_history;
 mod publishing;
 mod rates;
 mod reactions;
 mod replaying;
 mod retained;
+mod said;
 mod state;
 mod subscribing;
+mod summaries;
 mod values;
 mod versions;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use self::asking::Pending;
 use self::durable::Durable;
@@ -36,6 +42,8 @@ use self::later::Later;
 use self::line::Line;
 use self::messages::Messages;
 pub use self::presence::VACATED_DELAY;
+use self::presence_history::Untaken;
+use self::said::Said;
 use self::state::{Origin, Reports};
 use super::history::Window;
 use super::interest::Interest;
@@ -43,12 +51,13 @@ use super::leases::Leases;
 use super::members::Members;
 use super::slots::Slots;
 use super::table::{Keyed, Table};
+use super::wildcards::{Reached, Wildcards};
 use super::{
-    Channel, Command, Control, Delivery, Description, Down, Event, Happening, Member, Presence,
-    Refusal, Render, Reply, Tags, Up,
+    Channel, Command, Control, Delivery, Description, Down, Event, Happening, LaneSet, Member,
+    Presence, Refusal, Render, Reply, Tags, Up,
 };
 use crate::base::event_id::EventId;
-use crate::base::ids::{AppIndex, ConnectionId, Serial, ShardId, Ticket};
+use crate::base::ids::{AppIndex, ConnectionId, LaneId, Serial, ShardId, Ticket};
 use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
@@ -92,6 +101,7 @@ pub struct Home {
     members: usize,
     /// Channels that tell of others: mostly there are none.
     metas: usize,
+    untaken: Untaken,
     limits: Limits,
     keeping: Keeping,
     /// Some channels are on disk.
@@ -111,12 +121,15 @@ pub struct Home {
     /// When each key's time is over: channel, key, and the event it was used for.
     keys: BTreeSet<(Nanos, u32, Name, EventId)>,
     keys_used: usize,
+    /// Summaries that are to be told.
+    telling: BTreeSet<summaries::Due>,
     in_flight_bytes: u64,
     /// Reads for who asks, beside history, that the store has not answered.
     reads_open: usize,
     reports: Reports,
     expiring: Expiring,
     later: Later,
+    wildcards: Wildcards,
     rates: rates::Rates,
     counts: Counts,
 }
@@ -136,6 +149,8 @@ pub struct Counts {
     pub gaps: u64,
     /// Reports to the world outside that found no room to wait for the store.
     pub reports_lost: u64,
+    /// Changes of members that found no room to wait for the store.
+    pub presence_lost: u64,
     /// Schedules that were done ...
     pub schedules_done: u64,
     /// ... those that were late ...
@@ -186,6 +201,8 @@ struct Rare {
     durable: Option<Box<Durable>>,
     /// Messages that are not what they were published as any more.
     messages: Option<Box<Messages>>,
+    /// What is said about its messages.
+    said: Option<Box<Said>>,
     /// Idempotency keys that were used.
     keys: HashMap<Name, Used>,
     /// Operations on their way to disk; none: there are none.
@@ -198,7 +215,8 @@ impl Rare {
     /// Bytes of the past in memory.
     fn history_bytes(&self) -> u64 {
         let window = self.history.as_ref().map_or(0, |it| it.bytes());
-        window + self.messages.as_ref().map_or(0, |it| it.bytes())
+        let messages = self.messages.as_ref().map_or(0, |it| it.bytes());
+        window + messages + self.said.as_ref().map_or(0, |it| it.bytes())
     }
 }
 
@@ -312,10 +330,7 @@ impl Held {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let lanes = self.interest.lanes();
-        let mut frames = Vec::with_capacity(lanes.len());
-        for lane in lanes.iter() {
-            frames.extend(render.render(lane, &event).map(|frame| (lane, frame)));
-        }
+        let frames = rendered(&event, lanes, render);
         if !frames.is_empty() {
             self.mail(Delivery { event, exclude, frames }, out);
         }
@@ -372,6 +387,15 @@ impl Held {
     }
 }
 
+/// An event's frames, one for each of the lanes that show it.
+fn rendered(event: &Event, lanes: LaneSet, render: &dyn Render) -> Vec<(LaneId, Bytes)> {
+    let mut frames = Vec::with_capacity(lanes.len());
+    for lane in lanes.iter() {
+        frames.extend(render.render(lane, event).map(|frame| (lane, frame)));
+    }
+    frames
+}
+
 /// Answers who asked, if anyone waits for it.
 fn answer(asker: Option<Asker>, reply: Reply, out: &mut Vec<(ShardId, Down)>) {
     if let Some(asker) = asker {
@@ -383,10 +407,12 @@ impl Home {
     /// A home without channels. Every shard has the same `slots`.
     pub fn new(slots: Arc<Slots>, limits: Limits) -> Self {
         Self {
+            wildcards: Wildcards::new(slots.clone()),
             channels: Table::new(slots),
             timers: BTreeSet::new(),
             members: 0,
             metas: 0,
+            untaken: Untaken::default(),
             limits,
             keeping: Keeping::default(),
             has_durable: false,
@@ -399,6 +425,7 @@ impl Home {
             hand: 0,
             keys: BTreeSet::new(),
             keys_used: 0,
+            telling: BTreeSet::new(),
             in_flight_bytes: 0,
             reads_open: 0,
             reports: Reports::default(),
@@ -425,6 +452,11 @@ impl Home {
     /// How many members the channels have, all together.
     pub fn members(&self) -> usize {
         self.members
+    }
+
+    /// How many patterns of channels someone subscribes.
+    pub fn patterns(&self) -> usize {
+        self.wildcards.len()
     }
 
     /// How many channels there are.
@@ -475,7 +507,8 @@ impl Home {
             // The edge's own affair; it never gets here.
             Command::Unsubscribe(_) | Command::Refilter(..) => return,
             Command::Publish(publish) => {
-                let origin = Origin::of(asker, publish.quiet);
+                let again = Self::again(&publish);
+                let origin = Origin { again, ..Origin::of(asker, publish.quiet) };
                 return self.publish(origin, *publish, now, render, out);
             }
             Command::Describe(channel) => {
@@ -515,7 +548,9 @@ impl Home {
         let timer = self.timers.first().map(|&(due, _)| due);
         let key = self.keys.first().map(|&(due, ..)| due);
         let values = self.expiring_due();
-        let dues = [timer, key, values, self.reports_due(), self.later.next_due()];
+        let (reports, untaken) = (self.reports_due(), self.untaken.due());
+        let summary = self.telling_due();
+        let dues = [timer, key, values, summary, reports, untaken, self.later.next_due()];
         dues.into_iter().flatten().min()
     }
 
@@ -524,8 +559,10 @@ impl Home {
     pub fn expire(&mut self, now: Now, render: &dyn Render, out: &mut Vec<(ShardId, Down)>) {
         self.expire_keys(now, EXPIRE_MAX);
         self.retry_reports(now);
+        self.retry_presence(now, render, out);
         self.expire_values(EXPIRE_MAX, now, render, out);
         self.look_later(now);
+        self.tell_summaries(now, render, out);
         for _ in 0..EXPIRE_MAX {
             let Some(&(due, number)) = self.timers.first() else { return };
             if due > now.steady {
@@ -550,6 +587,52 @@ impl Home {
             self.settle(number, now);
             self.keep_presence(records, now, render, out);
         }
+    }
+
+    /// Whether anyone hears what is published on a channel.
+    fn is_heard(&self, number: u32) -> bool {
+        let held = &self.channels[number];
+        !held.interest.is_empty() || self.wildcards.reach_any(&held.channel)
+    }
+
+    /// Mails what was published on a channel to everyone who hears it, those who listen to a pattern of its name
+    /// included.
+    fn deliver(
+        &self,
+        number: u32,
+        event: Event,
+        exclude: Option<ConnectionId>,
+        render: &dyn Render,
+        out: &mut Vec<(ShardId, Down)>,
+    ) {
+        let held = &self.channels[number];
+        let is_published = matches!(
+            event.happening,
+            Happening::Message { .. }
+                | Happening::Mutated(_)
+                | Happening::Annotated(_)
+                | Happening::Summarized(_)
+        );
+        let reached = match self.wildcards.is_empty() {
+            false if is_published => self.wildcards.reach(&held.channel),
+            _ => Reached::default(),
+        };
+        if reached.shards.is_empty() {
+            if !held.interest.is_empty() {
+                held.deliver(event, exclude, render, out);
+            }
+            return;
+        }
+        let Reached { lanes: LaneSet(lanes), mut shards } = reached;
+        let frames = rendered(&event, LaneSet(lanes | held.interest.lanes().0), render);
+        if frames.is_empty() {
+            return;
+        }
+        shards.extend(held.interest.shards());
+        shards.sort_unstable();
+        shards.dedup();
+        let delivery = Arc::new(Delivery { event, exclude, frames });
+        out.extend(shards.into_iter().map(|shard| (shard, Down::Deliver(delivery.clone()))));
     }
 
     fn find(&self, channel: &Channel) -> Option<u32> {

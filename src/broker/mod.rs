@@ -30,8 +30,12 @@ pub mod rules;
 mod shelved;
 pub mod slots;
 pub mod state;
+mod summary;
 mod table;
 pub mod versioned;
+mod wildcards;
+#[cfg(test)]
+mod wildcards_model;
 
 pub use self::history::ReplayMax;
 pub use self::mail::{Delivery, Down, Parting, Render, Up};
@@ -136,8 +140,8 @@ impl Tags {
 /// Which of a channel's events a subscription takes; one without a filter takes every event that is not
 /// guarded, as its lane's frame.
 pub struct Filter {
-    /// Only events with at least one of these tags are looked at, which costs the others nothing; none: all
-    /// events are.
+    /// Of messages and their versions only those with at least one of these tags are looked at, which costs the
+    /// others nothing; none: all are. Whatever else happens is looked at anyway.
     pub any_of: Option<Arc<[Tag]>>,
     /// Says what becomes of an event that is looked at.
     pub admit: Box<dyn Admit>,
@@ -255,6 +259,8 @@ pub enum Control {
     Terminate,
     /// End the connection; the peer should come back at once.
     Reconnect,
+    /// What let the connection in counts no more.
+    Revoke,
 }
 
 /// What a publisher says about an event beside its name, data and tags; passed on, kept, never looked at.
@@ -270,6 +276,8 @@ pub struct Meta {
     pub was_due: Option<UnixMillis>,
     /// The client that its publisher speaks for: who owns it, where only owners may change a message.
     pub client_id: Option<Name>,
+    /// Peers that take what changed since the last event are sent all of this one. Of live events only: not kept.
+    pub is_whole: bool,
 }
 
 /// One thing that happened, ordered: what the home renders and the edges deliver.
@@ -314,8 +322,8 @@ pub enum Command {
     /// Unsubscribe this connection, at once. Not answered. Unknown channels are ignored. A subscribe
     /// still on its way is answered [`Refusal::Cancelled`].
     Unsubscribe(Channel),
-    /// Give this connection's subscription, asked for or standing, another filter, at once. Not answered.
-    /// Channels it did not subscribe with a filter are ignored.
+    /// Give this connection's subscription, asked for or standing, a filter or another one, at once. Not answered.
+    /// Channels it did not subscribe are ignored.
     Refilter(Channel, Arc<Filter>),
     /// Publish: [`Reply::Published`], unless `quiet`.
     Publish(Box<Publish>),
@@ -410,6 +418,13 @@ pub struct Subscribe {
     pub silent: bool,
     /// Subscribers of this channel are told its subscription count when it changes.
     pub announce_count: bool,
+    /// The channel's name is a pattern: one `*` in it stands for any run of characters. What is published on channels
+    /// with such names arrives under their names, as far as everyone may hear it (not on channels that are private,
+    /// have members or are the engine's own); nothing else does. A connection that hears an event otherwise, too,
+    /// receives it once. No member, no count, no past.
+    pub is_pattern: bool,
+    /// At which home a pattern is; set by the edge, which asks them all.
+    pub at: Option<ShardId>,
     /// Which events it takes. Stays at the edge.
     pub filter: Option<Arc<Filter>>,
     /// Where it begins.
@@ -434,6 +449,8 @@ impl Subscribe {
             values: None,
             silent: false,
             announce_count: false,
+            is_pattern: false,
+            at: None,
             filter: None,
             start: Start::Now,
             lease: Millis(0),

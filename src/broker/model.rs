@@ -97,8 +97,11 @@ impl Wanted {
 
     fn takes(&self, event: &Event) -> Verdict {
         let tags = event.tags.as_slice();
-        let looks =
-            self.any_of.as_ref().is_none_or(|it| it.iter().any(|&n| tags.contains(&tag(n))));
+        let is_message = matches!(event.happening, Happening::Message { .. });
+        let looks = self.any_of.as_ref().is_none_or(|it| match is_message {
+            true => it.iter().any(|&n| tags.contains(&tag(n))),
+            false => !it.is_empty(),
+        });
         if looks { self.verdict(event) } else { Verdict::Skip }
     }
 
@@ -554,7 +557,7 @@ impl World {
         Wanted { any_of, tags, verdicts }
     }
 
-    /// Another filter; for a subscription without one it is ignored.
+    /// A filter, or another one.
     fn refilter(&mut self, key: (u16, u32), number: u64) {
         let mut wanted = self.wanted();
         let session = &self.sessions.open[&key];
@@ -567,9 +570,7 @@ impl World {
         let filter = wanted.filter();
         let session = self.sessions.open.get_mut(&key).unwrap();
         let subscription = session.subscriptions.get_mut(&number).unwrap();
-        if subscription.wanted.is_some() {
-            subscription.wanted = Some(wanted);
-        }
+        subscription.wanted = Some(wanted);
         self.command(key, Command::Refilter(channel(number), filter));
     }
 

@@ -221,6 +221,7 @@ pub(super) fn decode(
         publisher: rest.payload_if(flags, HAS_PUBLISHER)?,
         was_due: rest.number_if(flags, HAS_WAS_DUE)?.map(UnixMillis),
         client_id: rest.text_if(flags, HAS_CLIENT)?,
+        is_whole: false,
     };
     let mut tags = Vec::new();
     if flags & HAS_TAGS != 0 {

@@ -171,8 +171,10 @@ macro_rules! tell {
     };
 }
 
+mod annotations;
 mod kept;
 mod later;
+mod versions;
 
 struct Scene {
     seed: u64,

@@ -55,6 +55,16 @@ impl Slots {
         hasher.finish()
     }
 
+    /// The keyed hash of two texts from outside.
+    pub(crate) fn hash_pair(&self, first: &str, second: &str) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.key[0], self.key[1]);
+        hasher.write(first.as_bytes());
+        // No byte of UTF-8: where one ends and the other begins counts.
+        hasher.write_u8(0xff);
+        hasher.write(second.as_bytes());
+        hasher.finish()
+    }
+
     /// The keyed hash of a pair of numbers of ours; a few cycles. Peers have some say in the numbers,
     /// but do not know the key.
     pub(crate) fn mix(&self, a: u32, b: u32) -> u64 {

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use ringmain::config::{Config, describe::describe, reference};
-use ringmain::dialects::SECTIONS;
+use ringmain::dialects::{SECTIONS, pusher};
 use ringmain::server;
 
 /// Why a command ended badly, and what to do about it.
@@ -62,6 +62,7 @@ pub fn main() -> ExitCode {
         Some(("webhooks", matches)) => webhooks::run(matches),
         Some(("token", matches)) => token::run(matches),
         Some(("settings", matches)) => print_settings(matches),
+        Some(("routes", matches)) => print_routes(matches),
         Some((_, _)) => version(),
     };
     match outcome {
@@ -88,6 +89,7 @@ Examples:
   ringmain webhooks                            how receivers of webhooks are, while serving
   ringmain token --help                        make a token to try a protocol out with
   ringmain settings                            list every setting
+  ringmain routes                              describe the HTTP API (OpenAPI)
 
 Exit codes: 0 stopped as asked, 1 failed while running, 2 wrong arguments or configuration,
 3 the machine refuses.";
@@ -140,6 +142,19 @@ fn command() -> Command {
                 ),
         )
         .subcommand(
+            Command::new("routes")
+                .about("Describe every route of the HTTP API, as an OpenAPI document")
+                .arg(
+                    Arg::new("markdown")
+                        .long("markdown")
+                        .action(ArgAction::SetTrue)
+                        .help("As docs/http-api.md has it"),
+                )
+                .after_help(
+                    "Examples:\n  ringmain routes > openapi.json\n  ringmain routes --markdown > docs/http-api.md",
+                ),
+        )
+        .subcommand(
             Command::new("version")
                 .about("Print the version")
                 .after_help("Example:\n  ringmain version"),
@@ -172,6 +187,18 @@ fn print_settings(matches: &ArgMatches) -> Result<(), Failure> {
         reference::text(SECTIONS)
     };
     io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+fn print_routes(matches: &ArgMatches) -> Result<(), Failure> {
+    let text = if matches.get_flag("markdown") {
+        pusher::http::page::markdown().into_bytes()
+    } else {
+        let mut text = pusher::http::openapi::document();
+        text.push(b'\n');
+        text
+    };
+    io::stdout().lock().write_all(&text)?;
     Ok(())
 }
 

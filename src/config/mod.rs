@@ -162,6 +162,7 @@ impl App {
             event_channels_max: 0,
             event_batch_max: 0,
             allowed_origins: Vec::new(),
+            namespaces: Vec::new(),
             bridge: Vec::new(),
         };
         for setting in table::APP_SETTINGS {
@@ -266,10 +267,28 @@ pub struct Pusher {
     pub cache_ttl: Millis,
     /// Events in one page of a channel's history.
     pub history_page_max: u32,
+    /// Messages of channels that keep history can be changed.
+    pub versioned_messages: bool,
+    /// And annotated.
+    pub annotations: bool,
     /// How long a member whose connection is lost stays; version 2 only.
     pub presence_lease: Millis,
     /// Anyone may watch who is in a channel that takes a signature.
     pub meta_is_open: bool,
+    /// Where revocations of capability tokens are kept.
+    pub revocations: Revocations,
+}
+
+/// Where revocations of capability tokens are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Revocations {
+    /// On disk where history or webhooks are, else in memory.
+    #[default]
+    Auto,
+    /// In memory: a restart forgets them.
+    Memory,
+    /// On disk.
+    Durable,
 }
 
 /// Health, metrics and the console.
@@ -339,6 +358,8 @@ pub struct App {
     pub event_batch_max: usize,
     /// Origins that may connect: exact, `*` or `*.example.com`, with or without scheme; empty for any.
     pub allowed_origins: Vec<String>,
+    /// What may stand before a colon in a channel's name; `*` for anything.
+    pub namespaces: Vec<String>,
     /// Channels that every protocol hears and may publish to, each in its own words.
     pub bridge: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! The settings, one row each. Flags, environment, file, `--help` and reference come from here.
 
 use super::value::{Applies, Kind, SecretFrom};
-use super::{App, Config, DriverChoice, Secret};
+use super::{App, Config, DriverChoice, Revocations, Secret};
 use crate::base::ids::SHARDS_MAX;
 
 /// One setting of `T`.
@@ -374,6 +374,39 @@ pub static SETTINGS: &[Setting<Config>] = &[
         1000,
         "Events in one page of a channel's history; who asks for more gets as many."
     ),
+    Setting {
+        key: "pusher.revocations",
+        kind: Kind::Choice {
+            default: "auto",
+            words: &["auto", "memory", "durable"],
+            put: |config, word| {
+                config.pusher.revocations = match word {
+                    "memory" => Revocations::Memory,
+                    "durable" => Revocations::Durable,
+                    _ => Revocations::Auto,
+                }
+            },
+            read: |config| match config.pusher.revocations {
+                Revocations::Auto => "auto",
+                Revocations::Memory => "memory",
+                Revocations::Durable => "durable",
+            },
+        },
+        applies: Applies::AtStart,
+        help: "Where revocations of capability tokens are kept: memory forgets them with the process, durable keeps them on disk; auto is durable where history or webhooks are kept on disk anyway.",
+    },
+    switch!(
+        "pusher.versioned_messages",
+        pusher.versioned_messages,
+        true,
+        "Messages of channels that keep history can be updated, appended to and deleted; subscribers of protocol 2 hear of it."
+    ),
+    switch!(
+        "pusher.annotations",
+        pusher.annotations,
+        true,
+        "Such messages can be annotated (reactions, receipts); needs pusher.versioned_messages."
+    ),
     // What Sockudo's server is set to. A subscription has one byte for it: see broker::edge::LEASE_MAX.
     number!(
         "pusher.presence_lease_s",
@@ -585,6 +618,12 @@ pub static APP_SETTINGS: &[Setting<App>] = &[
         },
         applies: Applies::AtStart,
         help: "Origins that may connect over the Pusher protocol: exact, * or *.example.com, with or without scheme; none given: any.",
+    },
+    Setting {
+        key: "namespaces",
+        kind: Kind::Texts { put: |app, texts| app.namespaces = texts, read: |app| &app.namespaces },
+        applies: Applies::AtStart,
+        help: "What may stand before a colon in the names of channels of the Pusher protocol, as chat in chat:1; * for anything; none given: such names are refused.",
     },
     Setting {
         key: "bridge",

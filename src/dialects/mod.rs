@@ -47,8 +47,19 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// How it refuses a request that it opened an exchange for and whose session never hears of it: the body is too
+    /// large or malformed, or the server has too much to do. None: in the server's words, as text.
+    fn refuse_exchange(&self, _status: u16, _why: &'static str) -> Option<Response> {
+        None
+    }
+
     /// Its pane of the console: an ES module, served as it stands. None: it has none.
     fn pane(&self) -> Option<Pane<'_>> {
+        None
+    }
+
+    /// Its HTTP API as an OpenAPI document, served as it stands. None: it has none, or nobody described it.
+    fn openapi(&self) -> Option<Vec<u8>> {
         None
     }
 
@@ -199,12 +210,21 @@ pub struct Response {
 /// How a WebSocket connection is ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Farewell {
-    /// A last text message, if the protocol has one for this.
-    pub message: Option<Cow<'static, str>>,
+    /// A last message, if the protocol has one for this.
+    pub message: Option<Words>,
     /// The close code.
     pub code: u16,
     /// The close frame's reason, at most 123 bytes.
     pub text: Cow<'static, str>,
+}
+
+/// A last message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// A text message.
+    Text(Cow<'static, str>),
+    /// A binary message.
+    Binary(Bytes),
 }
 
 /// What a session hears.
@@ -289,6 +309,11 @@ pub enum Output {
 pub trait Session {
     /// Takes an input and appends what follows from it. The caller drains `out` before the next input.
     fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>);
+
+    /// How its peer is told goodbye when the shard ends the connection; none: as [`Dialect::farewell`] says.
+    fn farewell(&self, _reason: CloseReason) -> Option<Farewell> {
+        None
+    }
 
     /// Memory, in bytes, that it holds for its peer beside itself and that the peer chose the size of:
     /// messages that wait, filters. Counts towards the shard's bound of what is not whole yet.

@@ -112,6 +112,7 @@ catalog! {
     "ringmain_gaps_total", "Positions that could not be continued, and were refused.", { Gaps }
     "ringmain_schedules_done_total", "Schedules that were done when they were due.", { SchedulesDone }
     "ringmain_schedules_late_total", "Of them those that were done more than a second late.", { SchedulesLate }
+    "ringmain_presence_lost_total", "Changes of members that found no room to wait for the store, and are missing from their history.", { PresenceLost }
     "ringmain_reports_lost_total", "Reports to the world outside that found no room to wait for the store.", { ReportsLost }
     "ringmain_store_batches_total", "Groups that the store committed, with one sync each.", { StoreBatches }
     "ringmain_store_asks_total", "Asks in these groups.", { StoreAsks }

@@ -86,9 +86,8 @@ impl Shard {
 
     /// Tells one peer to go; false if it is going already or must be answered first.
     fn send_away(&mut self, c: &mut Connection) -> bool {
-        match (&c.phase, c.dialect) {
-            (Phase::WebSocket, Some(dialect)) => {
-                let farewell = self.dialects[usize::from(dialect)].farewell(CloseReason::Drain);
+        match (&c.phase, self.farewell(c, CloseReason::Drain)) {
+            (Phase::WebSocket, Some(farewell)) => {
                 self.say_goodbye(c, &farewell, CloseReason::Drain);
                 true
             }

@@ -191,7 +191,7 @@ impl Shard {
                 Opening::Exchange { session, body_bytes_max } => {
                     let backlog = self.ports.backlog_up();
                     if c.over_capacity || backlog > self.config.limits.backlog_mails_high_water {
-                        return self.refuse(
+                        return self.refuse_exchange(
                             c,
                             503,
                             "This server is overloaded.",
@@ -247,7 +247,7 @@ impl Shard {
                 return self.run(c, Input::Body(&[]));
             }
             BodyState::Length(length) if length > exchange.bytes_max as u64 => {
-                return self.refuse(
+                return self.refuse_exchange(
                     c,
                     413,
                     "The request body is too large.",
@@ -294,7 +294,7 @@ impl Shard {
                         } else {
                             CloseReason::Protocol
                         };
-                        self.refuse(c, error.status(), error.as_str(), reason);
+                        self.refuse_exchange(c, error.status(), error.as_str(), reason);
                         return bytes.len();
                     }
                 }
@@ -390,8 +390,25 @@ impl Shard {
         why: &'static str,
         reason: CloseReason,
     ) {
+        self.refuse_with(c, &plain(status, why), reason);
+    }
+
+    /// The same for a request that a dialect took, in its words if it has any.
+    fn refuse_exchange(
+        &mut self,
+        c: &mut Connection,
+        status: u16,
+        why: &'static str,
+        reason: CloseReason,
+    ) {
+        let dialect = c.dialect.map(|it| &self.dialects[usize::from(it)]);
+        let own = dialect.and_then(|it| it.refuse_exchange(status, why));
+        self.refuse_with(c, &own.unwrap_or_else(|| plain(status, why)), reason);
+    }
+
+    fn refuse_with(&mut self, c: &mut Connection, answer: &Response, reason: CloseReason) {
+        let status = answer.status;
         self.count(Counter::http_refused(status), 1);
-        let answer = plain(status, why);
         self.write_response(c, status, &answer.headers, Body::Bytes(&answer.body), false);
         self.finish(c, reason);
     }

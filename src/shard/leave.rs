@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::base::frame::Frame;
 use crate::base::time::Millis;
 use crate::broker::Parting;
-use crate::dialects::{Farewell, Input};
+use crate::dialects::{Farewell, Input, Words};
 use crate::observe::{CloseReason, Counter, Gauge};
 use crate::reactor::SocketId;
 use crate::wire::websocket::encode;
@@ -20,6 +20,12 @@ use super::{Shard, connection};
 const LINGER: Millis = Millis(2_000);
 
 impl Shard {
+    /// How a connection is told goodbye: in its session's words, else in its dialect's.
+    pub(super) fn farewell(&self, c: &Connection, reason: CloseReason) -> Option<Farewell> {
+        let own = c.session.as_ref().and_then(|session| session.farewell(reason));
+        own.or_else(|| self.dialect_of(c).map(|dialect| dialect.farewell(reason)))
+    }
+
     /// Ends a WebSocket connection with its dialect's words.
     pub(super) fn say_goodbye(
         &mut self,
@@ -28,8 +34,10 @@ impl Shard {
         reason: CloseReason,
     ) {
         let Phase::WebSocket = c.phase else { return self.abandon(c, reason) };
-        if let Some(message) = &farewell.message {
-            self.send_text(c, message.as_bytes());
+        match &farewell.message {
+            Some(Words::Text(text)) => self.send_text(c, text.as_bytes()),
+            Some(Words::Binary(bytes)) => self.send_binary(c, bytes),
+            None => {}
         }
         self.close_websocket(c, farewell.code, &farewell.text, reason);
     }
@@ -218,10 +226,8 @@ impl Shard {
         let dropped = self.outboxes.drop_queued(slot);
         self.count(Counter::FramesDropped, dropped as u64);
         self.count(Counter::SlowConsumers, 1);
-        match (&c.phase, c.dialect) {
-            (Phase::WebSocket, Some(dialect)) => {
-                let farewell =
-                    self.dialects[usize::from(dialect)].farewell(CloseReason::SlowConsumer);
+        match (&c.phase, self.farewell(&c, CloseReason::SlowConsumer)) {
+            (Phase::WebSocket, Some(farewell)) => {
                 self.say_goodbye(&mut c, &farewell, CloseReason::SlowConsumer);
             }
             _ => self.abandon(&mut c, CloseReason::SlowConsumer),

@@ -158,6 +158,7 @@ impl Shard {
         metrics.add(Counter::SchedulesLate, counts.schedules_late);
         metrics.add(Counter::EventsPublished, counts.published);
         metrics.add(Counter::ReportsLost, counts.reports_lost);
+        metrics.add(Counter::PresenceLost, counts.presence_lost);
         metrics.set(Gauge::HistoryBytes, self.home.history_bytes());
         metrics.set(Gauge::StoreAsks, self.home.store_asks_open() as u64);
         let Tally { health: Some(health), store: told, .. } = &mut self.tally else { return };

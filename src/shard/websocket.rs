@@ -87,9 +87,7 @@ impl Shard {
             message_bytes_max: message_bytes_max as u32,
         }));
         if c.over_capacity {
-            let farewell =
-                self.dialect_of(c).map(|dialect| dialect.farewell(CloseReason::Overload));
-            return match farewell {
+            return match self.farewell(c, CloseReason::Overload) {
                 Some(farewell) => self.say_goodbye(c, &farewell, CloseReason::Overload),
                 None => self.abandon(c, CloseReason::Overload),
             };

@@ -3,7 +3,7 @@
 //! `bridge` is one event in every protocol, `hotsock` what that one keeps and what it bears, `durable` what is
 //! acknowledged as on disk while the process is killed. `life` is how it starts and stops, `speech` what a well-behaved peer gets, `hostile_http` and
 //! `hostile_websocket` what the others get. The hostile tests keep a witness connected: whatever is
-//! done to the server, the witness goes on hearing what is published. `store_tools` is what an operator does with
+//! done to the server, the witness goes on hearing what is published. `routes` calls every route of the HTTP API for every status it names. `store_tools` is what an operator does with
 //! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
 //! `webhooks` is what receivers are told while they, or the process, are gone, `webhooks_signed` what an app's own are
 //! told, and what becomes of it when they do not behave.
@@ -20,6 +20,7 @@ mod life;
 mod mint;
 mod peer;
 mod pipelining;
+mod routes;
 mod server;
 mod sign;
 mod speech;

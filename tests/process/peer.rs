@@ -20,15 +20,25 @@ impl Peer {
         Self::of(server, APP.1)
     }
 
+    /// Connects and speaks this version of the protocol.
+    pub fn speaking(server: &Server, version: u8) -> Self {
+        Self::connect(server, APP.1, version)
+    }
+
     /// Connects to the app of this key.
     pub fn of(server: &Server, key: &str) -> Self {
+        Self::connect(server, key, 7)
+    }
+
+    fn connect(server: &Server, key: &str, version: u8) -> Self {
         let stream = TcpStream::connect(server.address).expect("the server accepts");
         stream.set_nodelay(true).expect("a socket option");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
-        let url = format!("ws://{}/app/{key}?protocol=7&client=test", server.address);
+        let url = format!("ws://{}/app/{key}?protocol={version}&client=test", server.address);
         let (socket, _) = tungstenite::client(url, stream).expect("the upgrade");
         let mut peer = Self { socket, greeting: String::new() };
-        peer.greeting = peer.next("pusher:connection_established");
+        let prefix = if version == 2 { "sockudo" } else { "pusher" };
+        peer.greeting = peer.next(&format!("{prefix}:connection_established"));
         peer
     }
 

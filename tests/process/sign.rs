@@ -27,6 +27,28 @@ pub fn target((id, key, secret): (&str, &str, &str), route: &str, body: &[u8]) -
     format!("{path}?{query}&auth_signature={signature}")
 }
 
+/// The target of a signed request of any method; `path` is the whole path, `query` holds nothing to be encoded.
+pub fn target_of(
+    (_, key, secret): (&str, &str, &str),
+    method: &str,
+    path: &str,
+    query: &[(&str, &str)],
+    body: &[u8],
+) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
+    let (now, digest) = (now.to_string(), hex(&Md5::digest(body)));
+    let mut pairs = vec![("auth_key", key), ("auth_timestamp", &now), ("auth_version", "1.0")];
+    if !body.is_empty() {
+        pairs.push(("body_md5", &digest));
+    }
+    pairs.extend(query);
+    pairs.sort_unstable();
+    let pairs: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let query = pairs.join("&");
+    let signature = hmac(secret, &format!("{method}\n{path}\n{query}"));
+    format!("{path}?{query}&auth_signature={signature}")
+}
+
 /// A whole signed GET; `query` is sorted already and holds nothing to be encoded. The connection stays.
 pub fn get((id, key, secret): (&str, &str, &str), route: &str, query: &[(&str, &str)]) -> String {
     let now =

@@ -18,7 +18,7 @@ use ringmain::broker::{
 use ringmain::config::Config;
 use ringmain::dialects::{
     self, Caller, Dialect, Facts, Input, Lanes, Opening, Output, Request, Response, Session,
-    TimerKind,
+    TimerKind, Words,
 };
 use ringmain::observe::{CloseReason, Metrics};
 use ringmain::outbound::desk::{Desk, Step};
@@ -271,6 +271,7 @@ impl Bare {
                     let text = String::from_utf8(text).expect("text is UTF-8");
                     peer.hear(Heard::Text(text), self.now);
                 }
+                Output::Binary(bytes) => peer.hear(Heard::Binary(bytes), self.now),
                 Output::Respond(response) => {
                     assert!(!peer.is_accepted, "answered what it accepted");
                     assert!(peer.response.replace(response).is_none(), "answered twice");
@@ -282,7 +283,10 @@ impl Bare {
                 }
                 Output::Close(farewell, reason) => {
                     assert!(farewell.text.len() <= 123);
-                    peer.heard.extend(farewell.message.map(|it| Heard::Text(it.into_owned())));
+                    peer.heard.extend(farewell.message.map(|it| match it {
+                        Words::Text(text) => Heard::Text(text.into_owned()),
+                        Words::Binary(bytes) => Heard::Binary(bytes.to_vec()),
+                    }));
                     peer.heard.push_back(Heard::Closed(farewell.code, farewell.text.into_owned()));
                     peer.session = None;
                     peer.timers.clear();
@@ -300,7 +304,6 @@ impl Bare {
                     self.desk.ask(who, inquiry, self.now, &mut random, &mut self.steps);
                 }
                 Output::Ping => pinged = true,
-                Output::Binary(_) => panic!("no dialect here sends binary messages"),
                 Output::Count(_) => {}
                 Output::Accept => {
                     assert!(!peer.is_accepted && peer.response.is_none(), "decided twice");
@@ -416,7 +419,7 @@ impl Bare {
                     for (slot, frame) in done.frames {
                         let found = self.peers.iter_mut().find(|(id, _)| id.slot == slot);
                         let (_, peer) = found.expect("a recipient is connected");
-                        peer.hear(Heard::Text(text_of(&frame)), self.now);
+                        peer.hear(heard_of(&frame), self.now);
                     }
                     for (id, ticket, reply) in done.answers {
                         self.handle(id, Input::Reply(ticket, reply));
@@ -471,7 +474,7 @@ pub fn another(last: &mut u128) -> impl FnMut() -> u128 {
 }
 
 /// The text message in a finished frame. Source: RFC 6455, section 5.2.
-fn text_of(frame: &[u8]) -> String {
+fn heard_of(frame: &[u8]) -> Heard {
     let (header, payload) = match frame[1] {
         126 => (u16::from_be_bytes([frame[2], frame[3]]) as usize, &frame[4..]),
         127 => (
@@ -484,9 +487,10 @@ fn text_of(frame: &[u8]) -> String {
     let payload = match frame[0] {
         0x81 => payload.to_vec(),
         0xc1 => Inflater::new().inflate(payload, 1 << 20).expect("it inflates").to_vec(),
-        other => panic!("not a whole text message: {other:#x}"),
+        0x82 => return Heard::Binary(payload.to_vec()),
+        other => panic!("not a whole message: {other:#x}"),
     };
-    String::from_utf8(payload).expect("text is UTF-8")
+    Heard::Text(String::from_utf8(payload).expect("text is UTF-8"))
 }
 
 impl World for Bare {
@@ -523,8 +527,8 @@ impl World for Bare {
         self.receive(peer, Input::Text(text));
     }
 
-    fn send_binary(&mut self, peer: &str) {
-        self.receive(peer, Input::Binary(&[0, 1, 2]));
+    fn send_binary(&mut self, peer: &str, bytes: &[u8]) {
+        self.receive(peer, Input::Binary(bytes));
     }
 
     fn mute(&mut self, peer: &str) {

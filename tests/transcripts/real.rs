@@ -131,6 +131,7 @@ impl Peer {
         }
         let heard = match self.socket.read() {
             Ok(Message::Text(text)) => return Some(Heard::Text(text.as_str().to_owned())),
+            Ok(Message::Binary(bytes)) => return Some(Heard::Binary(bytes.to_vec())),
             Ok(Message::Close(Some(frame))) => {
                 Some(Heard::Closed(frame.code.into(), frame.reason.as_str().to_owned()))
             }
@@ -199,13 +200,7 @@ impl World for Real {
         let mut opened = Peer { socket, heard: VecDeque::new(), is_open: true, is_ahead: false };
         // Only Pusher greets.
         let first = if target.starts_with("/app/") { opened.read() } else { None };
-        let socket_id = match &first {
-            Some(Heard::Text(text)) => {
-                let id = text.split_once("socket_id\\\":\\\"").map(|(_, rest)| rest);
-                id.and_then(|rest| rest.split_once('\\')).map(|(id, _)| id.to_owned())
-            }
-            _ => None,
-        };
+        let socket_id = first.as_ref().and_then(script::greeted);
         opened.heard.extend(first);
         self.peers.insert(peer.into(), opened);
         Ok(socket_id)
@@ -223,10 +218,10 @@ impl World for Real {
         peer.socket.send(Message::text(text)).expect("it is open");
     }
 
-    fn send_binary(&mut self, peer: &str) {
+    fn send_binary(&mut self, peer: &str, bytes: &[u8]) {
         let peer = self.peers.get_mut(peer).expect("it was opened");
         peer.is_ahead = true;
-        peer.socket.send(Message::binary(vec![0, 1, 2])).expect("it is open");
+        peer.socket.send(Message::binary(bytes.to_vec())).expect("it is open");
     }
 
     fn mute(&mut self, _: &str) {

@@ -10,7 +10,9 @@
 //! | `let NAME = text` | names a text |
 //! | `PEER open TARGET` | opens a WebSocket; further words `Name: value` are header fields |
 //! | `PEER > text` | the peer sends a text message |
-//! | `PEER binary` | the peer sends a binary message |
+//! | `PEER binary` | the peer sends a binary message that means nothing |
+//! | `PEER >> bytes` | the peer sends a binary message: characters stand for themselves, `\9f` for a byte |
+//! | `PEER << bytes` | the next thing the peer receives is this binary message |
 //! | `PEER < text` | the next thing the peer receives is this text message |
 //! | `PEER ~ text` | the peer receives this text message, perhaps after others: two channels have no common order |
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
@@ -30,14 +32,15 @@
 //! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
 //! | `report KIND body` | the next thing the world outside is told, in a world that sees it |
-//! | `let NAME = hotsock [WORD=text] {claims}` | a token, `exp` in an hour unless they say when; `alg`, `kid` and `secret` may be others |
+//! | `let NAME = jwt [WORD=text] {claims}`, or `hotsock` | a token, `exp` in an hour unless they say when; `alg`, `kid` and `secret` may be others |
 //!
 //! In every text, `${PEER}` is a peer's socket id, `${NAME}` a named text, `${json NAME}` the same as
 //! a JSON string, `${auth PEER CHANNEL [NAME]}` and `${user PEER NAME}` what an app's back end signs
 //! for the peer, `${now}` the time in seconds and `${now 60}` a minute later, `${at 60}` the same as a schedule
 //! says it, `${times N TEXT}` a text so many times; `${PEER.id}` and `${PEER.secret}` are what Hotsock greeted the
 //! peer with. An expected text that ends in `...` is compared up to there, and
-//! `${any}` in it stands for whatever is there without a quotation mark. At its end a transcript has received
+//! `${any}` in it stands for whatever is there without a quotation mark, in a binary message for whatever is there.
+//! At its end a transcript has received
 //! everything that came.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -57,6 +60,8 @@ use crate::mint;
 pub enum Heard {
     /// A text message.
     Text(String),
+    /// A binary message.
+    Binary(Vec<u8>),
     /// The close frame.
     Closed(u16, String),
 }
@@ -79,7 +84,7 @@ pub trait World {
         headers: &[(String, String)],
     ) -> Result<Option<String>, Answer>;
     fn send(&mut self, peer: &str, text: &str);
-    fn send_binary(&mut self, peer: &str);
+    fn send_binary(&mut self, peer: &str, bytes: &[u8]);
     /// From here on the peer answers no pings.
     fn mute(&mut self, peer: &str);
     /// The next thing that has come or is sure to come; none if nothing will.
@@ -209,7 +214,7 @@ impl Player<'_> {
         match word {
             "let" => {
                 let (name, text) = rest.split_once(" = ").ok_or("let NAME = text")?;
-                let text = match text.strip_prefix("hotsock ") {
+                let text = match text.strip_prefix("jwt ").or(text.strip_prefix("hotsock ")) {
                     Some(text) => self.token(text)?,
                     None => text.to_owned(),
                 };
@@ -339,7 +344,13 @@ impl Player<'_> {
                 self.request("POST", &target, body);
             }
             ">" => self.world.send(peer, rest),
-            "binary" => self.world.send_binary(peer),
+            "binary" => self.world.send_binary(peer, &[0, 1, 2]),
+            ">>" => self.world.send_binary(peer, &bytes_of(rest)?),
+            "<<" => match self.next(peer) {
+                Some(Heard::Binary(bytes)) if is_as_bytes(&bytes, rest)? => {}
+                Some(Heard::Binary(bytes)) => return Err(format!("  was: {}", spelled(&bytes))),
+                other => return Err(format!("  was: {other:?}")),
+            },
             "gone" => self.world.go(peer),
             "lost" => self.world.lose(peer),
             "mute" => self.world.mute(peer),
@@ -507,6 +518,64 @@ fn is_as(text: &str, expected: &str) -> bool {
         }
     }
     is_start || rest.is_empty()
+}
+
+/// The bytes that a text of a transcript stands for.
+fn bytes_of(text: &str) -> Result<Vec<u8>, String> {
+    let (mut bytes, mut rest) = (Vec::new(), text);
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        bytes.extend_from_slice(plain.as_bytes());
+        let digits = escape.get(..2).ok_or("two digits make a byte")?;
+        bytes.push(u8::from_str_radix(digits, 16).map_err(|error| error.to_string())?);
+        rest = &escape[2..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Ok(bytes)
+}
+
+/// The text that stands for bytes.
+fn spelled(bytes: &[u8]) -> String {
+    let text = |byte: &u8| match byte {
+        b'\\' => "\\5c".to_owned(),
+        b' '..=b'~' => char::from(*byte).to_string(),
+        _ => format!("\\{byte:02x}"),
+    };
+    bytes.iter().map(text).collect()
+}
+
+fn is_as_bytes(bytes: &[u8], expected: &str) -> Result<bool, String> {
+    let (expected, is_start) = match expected.strip_suffix("...") {
+        Some(start) => (start, true),
+        None => (expected, false),
+    };
+    let mut parts = expected.split(ANY);
+    let first = bytes_of(parts.next().unwrap_or_default())?;
+    let Some(mut rest) = bytes.strip_prefix(&*first) else { return Ok(false) };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        let part = bytes_of(part)?;
+        let mut places = 0..=rest.len();
+        let is_here = |at: &usize| rest[*at..].starts_with(&part);
+        // The last one is at the end.
+        let at = match parts.peek().is_none() && !is_start {
+            true => places.rfind(is_here),
+            false => places.find(is_here),
+        };
+        let Some(at) = at else { return Ok(false) };
+        rest = &rest[at + part.len()..];
+    }
+    Ok(is_start || rest.is_empty())
+}
+
+/// The socket id in the words that Pusher greets with, in whichever format.
+pub fn greeted(heard: &Heard) -> Option<String> {
+    let text = match heard {
+        Heard::Text(text) => text.replace('\\', ""),
+        Heard::Binary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
+        Heard::Closed(..) => return None,
+    };
+    let (_, rest) = text.split_once("\"socket_id\":\"")?;
+    rest.split_once('"').map(|(id, _)| id.to_owned())
 }
 
 /// A member of a JSON text by its path: a text's content, anything else's JSON.

@@ -129,6 +129,10 @@ impl Peer {
             let text = match self.decoder.next(&mut input, &mut self.assembly) {
                 Ok(Step::NeedMore) => break,
                 Ok(Step::Text(text)) => text.to_owned(),
+                Ok(Step::Binary(bytes)) => {
+                    self.heard.push_back(Heard::Binary(bytes.to_vec()));
+                    continue;
+                }
                 Ok(Step::Deflated(_, bytes)) => {
                     let message = Inflater::new().inflate(bytes, 1 << 20).expect("it inflates");
                     String::from_utf8(message.to_vec()).expect("text is UTF-8")
@@ -211,11 +215,14 @@ impl World for Simulated {
         let mut socket_id = None;
         loop {
             match opened.decoder.next(&mut input, &mut opened.assembly) {
-                Ok(Step::Text(text)) => {
-                    let id = text.split_once("socket_id\\\":\\\"").map(|(_, rest)| rest);
-                    let id = id.and_then(|rest| rest.split_once('\\')).map(|(id, _)| id.to_owned());
-                    socket_id = socket_id.or(id);
-                    opened.heard.push_back(Heard::Text(text.to_owned()));
+                Ok(step @ (Step::Text(_) | Step::Binary(_))) => {
+                    let heard = match step {
+                        Step::Binary(bytes) => Heard::Binary(bytes.to_vec()),
+                        Step::Text(text) => Heard::Text(text.to_owned()),
+                        _ => break,
+                    };
+                    socket_id = socket_id.or(script::greeted(&heard));
+                    opened.heard.push_back(heard);
                 }
                 Ok(Step::Close { code, reason }) => {
                     let (code, reason) = (code.unwrap_or(1005), reason.to_owned());
@@ -233,8 +240,8 @@ impl World for Simulated {
         self.frame(peer, Opcode::Text, text.as_bytes());
     }
 
-    fn send_binary(&mut self, peer: &str) {
-        self.frame(peer, Opcode::Binary, &[0, 1, 2]);
+    fn send_binary(&mut self, peer: &str, bytes: &[u8]) {
+        self.frame(peer, Opcode::Binary, bytes);
     }
 
     fn mute(&mut self, peer: &str) {

@@ -132,7 +132,7 @@ fn storm(seed: u64, lines: &[String], config: &Config) {
         }
         let text = match below(16) {
             0 => {
-                world.send_binary(&name);
+                world.send_binary(&name, &[0, 1, 2]);
                 assert!(matches!(world.next(&name), Some(Heard::Closed(1003, _))), "{place}");
                 peers[at].is_open = false;
                 continue;
@@ -182,6 +182,7 @@ fn storm(seed: u64, lines: &[String], config: &Config) {
                                 text[9..13].to_owned()
                             }
                             Heard::Closed(code, text) => format!("{code} {text}"),
+                            Heard::Binary(bytes) => panic!("{place}: {bytes:?}"),
                         });
                     }
                     heard.sort();

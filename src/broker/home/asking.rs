@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 
+use super::annotations::AnnotationsRead;
 use super::later::Asked;
 use super::latest::LatestPage;
 use super::line::Place;
 use super::replaying::Reading;
 use super::retained::RetainedRead;
+use super::summaries::SummariesRead;
 use super::values::ValuesRead;
 use super::versions::MessageRead;
 use super::{Asker, Home};
@@ -28,6 +30,12 @@ pub(super) enum Pending {
     Message(u32, Box<MessageRead>),
     Read(u32, Box<Reading>),
     Purge(u32, Asker, Epoch, bool),
+    /// Annotations of a message.
+    Annotations(u32, Box<AnnotationsRead>),
+    /// What is said about messages, all together.
+    Summaries(u32, SummariesRead),
+    /// Something is removed that nobody waits for.
+    Forgotten(u32),
     /// What an operation in a line asked.
     Line(Place),
     Retained(Box<RetainedRead>),
@@ -127,6 +135,20 @@ impl Home {
             Pending::Purge(number, asker, before, is_reset) => {
                 self.read_done(number);
                 self.purged(number, asker, before, is_reset, answer, now, render, out);
+                number
+            }
+            Pending::Annotations(number, read) => {
+                self.read_done(number);
+                self.annotations_read(number, *read, answer, now, out);
+                number
+            }
+            Pending::Summaries(number, what) => {
+                self.read_done(number);
+                self.summaries_read(number, what, answer, now, render, out);
+                number
+            }
+            Pending::Forgotten(number) => {
+                self.read_done(number);
                 number
             }
             Pending::Line(place) => return self.lined(&place, answer, now, render, out),

@@ -129,6 +129,11 @@ impl Durable {
         })
     }
 
+    /// Events that are on their way to disk, in order.
+    pub fn in_flight(&self) -> impl Iterator<Item = &Arc<Event>> {
+        self.in_flight.iter().map(|it| &it.event)
+    }
+
     /// Another life of the stream is asked for: what comes meanwhile waits.
     pub fn begin_reset(&mut self) {
         self.reads_open += 1;
@@ -191,7 +196,10 @@ fn of_history(command: &Command) -> Option<&Channel> {
         Command::Publish(publish) => Some(&publish.channel),
         // What tells of it has an id, which comes after all the channel had.
         Command::React(react) => Some(&react.channel),
+        Command::Annotate(annotate) => Some(&annotate.channel),
         Command::Mutate(mutate) => Some(&mutate.channel),
+        // A pattern is no channel, and has no past.
+        Command::Subscribe(subscribe) if subscribe.is_pattern => None,
         Command::Subscribe(subscribe) => Some(&subscribe.channel),
         Command::History(channel, _)
         | Command::Replay(channel, _)
@@ -199,6 +207,8 @@ fn of_history(command: &Command) -> Option<&Channel> {
         | Command::Reset(channel)
         | Command::Latest(channel, _)
         | Command::Versions(channel, _)
+        | Command::Annotations(channel, _)
+        | Command::Summaries(channel)
         | Command::Purge(channel, _) => Some(channel),
         _ => None,
     }
@@ -260,8 +270,13 @@ impl Home {
         refusal: Refusal,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        if !matches!(command, Command::Publish(publish) if publish.quiet) {
-            asker.answer(Reply::Refused(refusal), out);
+        match command {
+            Command::Publish(publish) if publish.quiet => {
+                if let Some(again) = Self::again(publish) {
+                    self.keep_later(again);
+                }
+            }
+            _ => asker.answer(Reply::Refused(refusal), out),
         }
     }
 
@@ -410,10 +425,12 @@ impl Home {
         if !was_known {
             self.clean(number);
         }
+        self.distrust_said(number);
         if was_known {
             // What was refused because nobody knew whether it is on disk, and is.
-            for (event, _) in events.iter().filter(|(it, _)| it.serial.0 > delivered) {
-                self.deliver_if_heard(number, event, None, render, out);
+            for (event, _) in events.into_iter().filter(|(it, _)| it.serial.0 > delivered) {
+                self.deliver_if_heard(number, &event, None, render, out);
+                self.annotated(number, &Arc::new(event), now, render, out);
             }
         }
         self.obey_waiting(number, now, render, out);
@@ -580,6 +597,7 @@ impl Home {
             used.is_on_disk = true;
         }
         self.deliver_if_heard(number, &event, exclude, render, out);
+        self.annotated(number, &event, now, render, out);
         self.conclude_publish(origin, others, Ok(published), now, out);
         self.bound_history(now);
     }
@@ -600,9 +618,8 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let held = &self.channels[number];
-        if !held.interest.is_empty() {
-            held.deliver(event.clone(), exclude, render, out);
+        if self.is_heard(number) {
+            self.deliver(number, event.clone(), exclude, render, out);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::asking::Pending;
 use super::durable::{Durable, refusal_of};
 use super::messages::Messages;
+use super::said::Said;
 use super::{Asker, Home, LINGER};
 use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial, ShardId};
@@ -170,6 +171,15 @@ impl Home {
             self.history_bytes = self.history_bytes + messages.bytes() - before;
             rare.messages.take_if(|it| it.is_empty());
         }
+        if let Some(said) = rare.said.as_mut() {
+            let before = said.bytes();
+            let oldest = rare.durable.as_ref().map_or(window.oldest(), |it| it.head.oldest.0);
+            match window.epoch == epoch {
+                true => said.prune(oldest),
+                false => said.forget_all(),
+            }
+            self.history_bytes = self.history_bytes + said.bytes() - before;
+        }
         Some(result)
     }
 
@@ -184,6 +194,9 @@ impl Home {
             if self.channels.is_taken(self.hand) {
                 self.with_window(self.hand, Window::halve);
                 self.with_messages(self.hand, Messages::forget_spare);
+                if self.said(self.hand).is_some() {
+                    self.with_said(self.hand, Said::halve);
+                }
                 self.settle(self.hand, now);
             }
         }

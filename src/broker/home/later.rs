@@ -646,7 +646,7 @@ impl Home {
         let mark = Change::Put { key: deferred::mark_key(id), value: Bytes::new(), expires };
         changes.push((Shelf::Schedules, mark));
         // Whatever is written goes with the removal, or neither is done.
-        let origin = Origin { asker: None, schedule: Some(id), changes };
+        let origin = Origin { schedule: Some(id), changes, ..Origin::default() };
         match what {
             Deferred::Publish(mut publish) => {
                 (publish.arrived, publish.key) = (now.steady, None);

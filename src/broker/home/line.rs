@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::annotations::Saying;
 use super::asking::Pending;
 use super::durable::refusal_of;
 use super::publishing::Ordered;
@@ -50,6 +51,7 @@ pub(super) enum Op {
     Publish(Box<Ordered>),
     SetValue(Box<Setting>),
     React(Box<Reacting>),
+    Annotate(Box<Saying>),
     Mutate(Box<Mutating>),
     Observe(Box<Observing>),
     /// Something is read for who asks, once what was asked before it is on disk.
@@ -214,6 +216,7 @@ impl Home {
                 Op::SetValue(it) => self.carry_value(&place, it, answer, now, render, out),
                 Op::React(it) => self.carry_reaction(&place, it, answer, now, render, out),
                 Op::Mutate(it) => self.carry_mutation(&place, it, answer, now, render, out),
+                Op::Annotate(it) => self.carry_annotation(&place, it, answer, now, render, out),
                 Op::Observe(it) => self.carry_observer(&place, it, answer, now, render, out),
                 Op::Read(asker, command) => {
                     self.read_state(asker, *command, out);
@@ -283,7 +286,10 @@ impl Home {
         now: Now,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        let Origin { asker, schedule, changes: _ } = origin;
+        let Origin { asker, schedule, again, changes: _ } = origin;
+        if let (Some(again), Err(_)) = (again, &result) {
+            self.keep_later(again);
+        }
         if let Some(schedule) = schedule {
             self.carried_out(schedule, result.as_ref().map(|_| ()).map_err(|it| *it), now);
         }

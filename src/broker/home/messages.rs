@@ -191,6 +191,9 @@ impl Messages {
                 self.spare(of);
             }
         }
+        if self.is_all {
+            self.forget_spare();
+        }
     }
 
     /// The window holds nothing of a message any more, or not yet.
@@ -201,12 +204,9 @@ impl Messages {
             self.spare.insert(self.spare_next, serial);
             self.spare_next += 1;
         }
-        let is_over = |it: &Self| match it.is_all {
-            // What is not in the window is gone; what was just learned is about to be.
-            true => it.spare.len() > 1,
-            false => it.spare.len() > SPARE_MAX || it.bytes > SPARE_BYTES_MAX && it.spare.len() > 1,
-        };
-        while is_over(self) && self.forget_first() {}
+        let is_over = |it: &Self| it.spare.len() > SPARE_MAX || it.bytes > SPARE_BYTES_MAX;
+        // What was just learned is about to be used.
+        while !self.is_all && self.spare.len() > 1 && is_over(self) && self.forget_first() {}
     }
 
     /// Another life of the channel has begun, or what was known of it is asked again.

@@ -1,21 +1,17 @@
 //! What is told about a channel beside what happens in it: that it is occupied or vacated, how many subscriptions it
-//! has, who its members are; members who stay although their connection was lost; and the history of all that.
+//! has, who its members are; and members who stay although their connection was lost.
 //!
 //! It is told to subscribers, in the channel's companion ([`companion::meta`]), and to the world outside; where nobody
 //! listens it costs a look at a counter.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::{Asker, COUNT_IMMEDIATE_MAX, COUNT_PERIOD, Count, Home};
-use crate::base::ids::{ConnectionId, ShardId, Ticket};
+use super::presence_history::Record;
+use super::{COUNT_IMMEDIATE_MAX, COUNT_PERIOD, Count, Home};
+use crate::base::ids::{ConnectionId, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now};
-use crate::broker::{
-    Command, Down, Happening, Member, Meta, Parting, Payload, Presence, Publish, Render, companion,
-};
-use crate::wire::json;
+use crate::broker::{Down, Happening, Member, Parting, Presence, Render, companion};
 
 /// How long a channel that nobody subscribes any more counts as occupied for the world outside: whoever only loads a
 /// page anew is not worth two reports. Source: Sockudo's webhooks.
@@ -55,7 +51,7 @@ impl Cause {
 
 impl Change {
     /// As the history of presence names it, and why it happened. Source: Sockudo's HTTP API, "Presence history".
-    fn words(self) -> (&'static str, &'static str) {
+    pub(super) fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Added => ("member_added", "join"),
             Self::Updated => ("member_updated", "join"),
@@ -72,16 +68,6 @@ impl Change {
             Self::Removed(_) => Happening::MemberRemoved,
         }
     }
-}
-
-/// A change of a channel's members that is to be kept.
-#[derive(Debug)]
-pub(super) struct Record {
-    channel: Channel,
-    change: Change,
-    member: Arc<Member>,
-    /// Whose connection made it.
-    by: Option<ConnectionId>,
 }
 
 impl Home {
@@ -238,66 +224,6 @@ impl Home {
         let is_kept = self.window(number).is_some() && self.keeping.rules.keeps_presence();
         let channel = &self.channels[number].channel;
         is_kept.then(|| Record { channel: channel.clone(), change, member: member.clone(), by })
-    }
-
-    /// Keeps changes of members in the history of presence of their channels.
-    pub(super) fn keep_presence(
-        &mut self,
-        records: impl IntoIterator<Item = Record>,
-        now: Now,
-        render: &dyn Render,
-        out: &mut Vec<(ShardId, Down)>,
-    ) {
-        for record in records {
-            let publish = self.presence_event(&record, now);
-            // Nobody waits for what becomes of it.
-            let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
-            let asker = Asker { shard: nobody.shard, to: nobody, ticket: Ticket(0) };
-            self.ask(asker, Command::Publish(Box::new(publish)), now, render, out);
-        }
-    }
-
-    fn presence_event(&self, record: &Record, now: Now) -> Publish {
-        let Record { channel, change, member, by } = record;
-        let (event, cause) = change.words();
-        let mut data =
-            format!("{{\"event\":\"{event}\",\"cause\":\"{cause}\",\"user_id\":").into_bytes();
-        json::write_str(&mut data, &member.user_id);
-        let by = by.map(|it| it.to_string());
-        data.extend_from_slice(b",\"connection_id\":");
-        match &by {
-            Some(by) => json::write_str(&mut data, by),
-            None => data.extend_from_slice(b"null"),
-        }
-        data.extend_from_slice(b",\"user_info\":");
-        match &member.info {
-            // Who is gone is not described once more.
-            Some(info) if !matches!(change, Change::Removed(_)) => data.extend_from_slice(&info.0),
-            _ => data.extend_from_slice(b"null"),
-        }
-        data.extend_from_slice(b",\"dead_node_id\":null,\"dedupe_key\":");
-        let key = format!(
-            "{event}:{}:{}:{}:{}",
-            channel.name,
-            member.user_id,
-            by.as_deref().unwrap_or("_"),
-            now.wall.0
-        );
-        json::write_str(&mut data, &key);
-        data.extend_from_slice(format!(",\"published_at_ms\":{}}}", now.wall.0).as_bytes());
-        let name = companion::presence_history(&channel.name);
-        let channel = Channel { app: channel.app, name };
-        let publisher = Some(Payload(Bytes::from(self.run_text())));
-        Publish {
-            quiet: true,
-            meta: Some(Arc::new(Meta { publisher, ..Meta::default() })),
-            ..Publish::new(channel, Name::from(event), Payload(data.into()), now.steady)
-        }
-    }
-
-    /// Names this run of the process, as a JSON string: whoever was present in an earlier one is not any more.
-    pub(super) fn run_text(&self) -> String {
-        format!("\"{:016x}\"", self.keeping.seed)
     }
 
     /// A member's last connection has ended: the member stays for a while, if there is a lease for that.

@@ -76,7 +76,8 @@ impl Home {
             Some(number) => number,
             None => {
                 let is_kept = !is_ephemeral && self.keeping.rules.of(channel).is_some();
-                let is_told = is_stored || publish.report.is_some();
+                let is_told =
+                    is_stored || publish.report.is_some() || self.wildcards.reach_any(channel);
                 if keep_last.is_none() && publish.key.is_none() && !is_kept && !is_told {
                     // Nobody knows it: the event is the first and the last of its channel.
                     let id = self.next_id(now);
@@ -107,7 +108,10 @@ impl Home {
             return self.publish_in_line(number, origin, publish, now, render, out);
         }
         let is_kept = self.window(number).is_some() || keep_last.is_some();
-        let is_settled = is_kept || publish.key.is_some() || publish.report.is_some();
+        let is_settled = is_kept
+            || publish.key.is_some()
+            || publish.report.is_some()
+            || !self.wildcards.is_empty();
         let id = self.next_id_of(number, now);
         let published = self.order(number, publish, id, now.wall, now, render, out);
         self.conclude(origin, Ok(Reply::Published(published)), now, out);
@@ -146,7 +150,7 @@ impl Home {
         if let Some(key) = &publish.key {
             self.remember_key(number, key, published, true, now);
         }
-        let is_heard = !self.channels[number].interest.is_empty();
+        let is_heard = self.is_heard(number);
         // A report of what is stored went there with it.
         let about = publish.report.clone().filter(|_| publish.retain.is_none());
         if is_heard || keep_last.is_some() || spot.epoch.is_some() || about.is_some() {
@@ -159,7 +163,7 @@ impl Home {
                 self.report_event(&event, Some(&about), render);
             }
             if is_heard {
-                self.channels[number].deliver(event, exclude, render, out);
+                self.deliver(number, event, exclude, render, out);
             }
         }
         published
@@ -367,7 +371,7 @@ impl Home {
     }
 
     /// Keeps an event in memory: in the channel's history, as its last, or both.
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         number: u32,
         event: Arc<Event>,

@@ -12,7 +12,7 @@ use crate::base::ids::{AppIndex, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now, UnixMillis};
 use crate::broker::{
-    Command, Down, Event, Keep, Payload, Refusal, Render, Reply, Report, report, shelved,
+    Command, Down, Event, Keep, Payload, Publish, Refusal, Render, Reply, Report, report, shelved,
 };
 use crate::store::{Answer, Ask, Change, Clock, NEVER, Shelf};
 
@@ -32,6 +32,8 @@ pub(super) struct Origin {
     pub asker: Option<Asker>,
     /// The schedule that it was, which [`Home::carried_out`] hears of.
     pub schedule: Option<EventId>,
+    /// The same publish, if it is to be tried again when it is refused.
+    pub again: Option<Box<Publish>>,
     /// Changes of the store that are to be made together with it, or nothing is.
     pub changes: Vec<(Shelf, Change)>,
 }
@@ -119,6 +121,9 @@ impl Home {
                 }
                 let op = Op::Read(asker, Box::new(command));
                 return self.line_up(number, op, 0, None, now, render, out);
+            }
+            command @ (Command::Annotate(_) | Command::Annotations(..) | Command::Summaries(_)) => {
+                return self.ask_said(asker, command, now, render, out);
             }
             Command::React(react) => return self.react(asker, *react, now, render, out),
             Command::Mutate(mutate) => return self.mutate(asker, *mutate, now, render, out),

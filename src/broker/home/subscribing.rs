@@ -8,7 +8,8 @@ use crate::base::time::Now;
 use crate::broker::members::{Joined, Members};
 use crate::broker::state::Value;
 use crate::broker::{
-    Down, Gap, Parting, Refusal, Render, Renew, Replay, Reply, Start, Subscribe, Subscribed,
+    Description, Down, Gap, Parting, Refusal, Render, Renew, Replay, Reply, Start, Subscribe,
+    Subscribed,
 };
 
 /// What a subscription begins with.
@@ -29,6 +30,9 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        if granted.is_pattern {
+            return self.listen(asker, granted, out);
+        }
         if granted.values.is_some() && granted.start == Start::Now {
             return self.observe(asker, granted, now, render, out);
         }
@@ -39,6 +43,25 @@ impl Home {
             Ok(number) => self.subscribe_from(number, asker, granted, now, render, out),
             Err(refusal) => asker.answer(Reply::Refused(refusal), out),
         }
+    }
+
+    /// Lets a pattern's subscription stand, as far as this home goes.
+    fn listen(&mut self, asker: Asker, granted: Box<Subscribe>, out: &mut Vec<(ShardId, Down)>) {
+        let Asker { shard, to, ticket } = asker;
+        if let Err(refusal) = self.wildcards.add(&granted.channel, shard, granted.lane) {
+            return asker.answer(Reply::Refused(refusal), out);
+        }
+        let reply = Box::new(Subscribed {
+            channel: granted.channel.clone(),
+            after: Serial(0),
+            description: Description::default(),
+            members: Vec::new(),
+            position: None,
+            replay: None,
+            values: Vec::new(),
+            has_more_values: false,
+        });
+        out.push((shard, Down::Attach { to, ticket, granted, reply }));
     }
 
     /// Lets a subscription stand, behind what it begins with.
@@ -184,6 +207,9 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        if ended.is_pattern {
+            return self.wildcards.remove(&ended.channel, from_shard, ended.lane);
+        }
         let number = self.find(&ended.channel).expect("a subscribed channel is held");
         let held = &mut self.channels[number];
         let (was_occupied, counted_before) = (held.is_occupied(), held.counted);

@@ -154,7 +154,7 @@ impl Home {
             Err(refusal) => refusal,
         };
         let Origin { asker, schedule, .. } = origin;
-        let origin = Origin { asker: *asker, schedule: *schedule, changes: Vec::new() };
+        let origin = Origin { asker: *asker, schedule: *schedule, ..Origin::default() };
         self.conclude(origin, Err(refusal), now, out);
         None
     }

@@ -48,7 +48,7 @@ pub(super) struct Finding {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Looking {
+pub(super) enum Looking {
     /// For what became of it.
     Latest,
     /// For what was published.
@@ -206,7 +206,7 @@ impl Home {
     }
 
     /// What the store is to be asked for a message.
-    fn look_for(&self, number: u32, message: MessageRef, stage: Looking) -> Option<Ask> {
+    pub(super) fn look_for(&self, number: u32, message: MessageRef, stage: Looking) -> Option<Ask> {
         let channel = &self.channels[number].channel;
         Some(match stage {
             Looking::Latest => {
@@ -223,7 +223,7 @@ impl Home {
     }
 
     /// What the store said of a message.
-    fn looked(
+    pub(super) fn looked(
         &self,
         number: u32,
         message: MessageRef,
@@ -564,7 +564,15 @@ impl Home {
     ) {
         let asker = read.asker;
         let Reading::Message(stage) = read.stage else {
-            return asker.answer(self.versions_told(number, &answer, now), out);
+            return match (self.versions_told(number, &answer, now), &mut read.query) {
+                // All of these are gone and not cleaned away yet.
+                (Ok((told, last)), Some(query)) if told.events.is_empty() && told.has_more => {
+                    query.after = last;
+                    self.read_on_disk(number, read, out);
+                }
+                (Ok((told, _)), _) => asker.answer(Reply::Versions(told), out),
+                (Err(refusal), _) => asker.answer(Reply::Refused(refusal), out),
+            };
         };
         match self.looked(number, read.message, stage, &answer, now) {
             Ok(Looked::Here(event, _)) => self.message_found(number, read, event, out),
@@ -576,25 +584,25 @@ impl Home {
         }
     }
 
-    /// The versions that were read, without those that are not kept any more.
-    fn versions_told(&self, number: u32, answer: &Answer, now: Now) -> Reply {
-        let Answer::Values { values, has_more } = answer else {
-            return Reply::Refused(refused(answer));
-        };
-        let Some(stream) = self.stream(number, now) else {
-            return Reply::Refused(Refusal::NotKept);
-        };
+    /// The versions that were read, without those that are not kept any more; and the last that was read.
+    fn versions_told(
+        &self,
+        number: u32,
+        answer: &Answer,
+        now: Now,
+    ) -> Result<(Versions, Option<EventId>), Refusal> {
+        let Answer::Values { values, has_more } = answer else { return Err(refused(answer)) };
+        let stream = self.stream(number, now).ok_or(Refusal::NotKept)?;
         let channel = &self.channels[number].channel;
         let versions = values.iter().map(|(_, stored)| shelved::decode_placed(stored, channel));
-        let Some(versions) = versions.collect::<Option<Vec<_>>>() else {
-            return Reply::Refused(Refusal::StoreUnreadable);
-        };
+        let versions = versions.collect::<Option<Vec<_>>>().ok_or(Refusal::StoreUnreadable)?;
+        let last = versions.last().map(|it| it.0.id);
         let is_kept = |it: &Event| {
             let is_first = matches!(it.happening, Happening::Message { .. });
             it.epoch == Some(stream.epoch) && (is_first || it.serial >= stream.oldest)
         };
         let events = versions.into_iter().map(|(it, _)| it).filter(is_kept).map(Arc::new).collect();
-        Reply::Versions(Versions { events, has_more: *has_more })
+        Ok((Versions { events, has_more: *has_more }, last))
     }
 }
 
@@ -611,7 +619,7 @@ pub(super) fn goes_with(
 
 /// What the store's answer says of a message.
 #[derive(Debug)]
-enum Looked {
+pub(super) enum Looked {
     /// It, and until when it is kept.
     Here(Arc<Event>, Clock),
     /// It is to be looked for elsewhere.
@@ -652,3 +660,7 @@ fn portion(versions: &VecDeque<Arc<Event>>, query: &VersionsQuery) -> Versions {
     }
     told
 }
+
+#[cfg(test)]
+#[path = "versions_tests.rs"]
+mod tests;

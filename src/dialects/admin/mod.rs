@@ -33,6 +33,8 @@ pub struct Admin {
     remote: bool,
     /// The key to show on the page: the development app's, which is no secret.
     key_shown: Option<String>,
+    /// What there is to call over HTTP, if any dialect says.
+    openapi: Option<Bytes>,
     console: Console,
 }
 
@@ -44,6 +46,7 @@ impl Admin {
         metrics: Arc<Metrics>,
         spoken: Vec<Arc<dyn Dialect>>,
     ) -> Self {
+        let openapi = spoken.iter().find_map(|it| it.openapi()).map(Bytes::from);
         let console = Console::new(config, apps.clone(), metrics.clone(), spoken);
         let development = config.development.then(|| config.apps.first()).flatten();
         Self {
@@ -52,6 +55,7 @@ impl Admin {
             connections_max: u64::from(config.limits.connections_max),
             remote: config.admin.remote,
             key_shown: development.map(|app| app.key.clone()),
+            openapi,
             console,
         }
     }
@@ -108,6 +112,13 @@ impl Admin {
                 let body = usage::statistics(&self.metrics, &process, &self.apps, facts.now.wall);
                 response(200, stats::CONTENT_TYPE, body)
             }
+            "/openapi.json" => {
+                let mut response = response(200, "application/json", Vec::new());
+                response.body = self.openapi.clone()?;
+                // Tools on pages of any origin read it.
+                response.headers.push(("Access-Control-Allow-Origin", "*".into()));
+                response
+            }
             "/usage" => {
                 response(200, stats::CONTENT_TYPE, usage::usage(&Process::read(), &self.apps))
             }
@@ -147,7 +158,8 @@ impl Admin {
              <p>Publish with any Pusher server library, or from a terminal: <code>ringmain publish --help</code>\
              <ul><li><a href=/up>/up</a>, <a href=/live>/live</a>, <a href=/ready>/ready</a>: health\
              <li><a href=/metrics>/metrics</a>: for Prometheus\
-             <li><a href=/stats>/stats</a>: the same as JSON</ul>\
+             <li><a href=/stats>/stats</a>: the same as JSON\
+             <li><a href=/openapi.json>/openapi.json</a>: the HTTP API, described</ul>\
              <script>document.querySelector('.h').textContent=location.hostname;\
              document.querySelector('.p').textContent=location.port||80</script>\n"
         )
@@ -230,7 +242,7 @@ fn not_found(path: &str) -> Response {
         &format!(
             "404 NOT FOUND: there is nothing at {shown}\n\
              WebSocket connections of Pusher clients: /app/<app key>\n\
-             HTTP API: /apps/<app id>/events, batch_events, channels\n\
+             HTTP API: /apps/<app id>/events, batch_events, channels; all of it: /openapi.json\n\
              Console: /_/\n\
              Health: /up, /live, /ready, /metrics, /stats\n"
         ),
@@ -287,6 +299,7 @@ mod tests {
             ("/ready", 200, "OK"),
             ("/metrics", 200, "ringmain_connections"),
             ("/stats", 200, "uptime_seconds"),
+            ("/openapi.json", 404, "nothing at /openapi.json"),
             ("/", 200, "is running"),
             ("/nothing", 404, "nothing at /nothing"),
             ("/metrics/more", 404, "/app/<app key>"),

@@ -1,13 +1,16 @@
 //! What peers publish themselves.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use super::capabilities::Op;
 use super::fault::{Ending, Fault};
 use super::names::{Access, Kind};
 use super::session::{Envelope, PusherSession};
 use crate::base::name::{Channel, Name};
 use crate::base::time::Now;
-use crate::broker::{Command, Payload, Publish, Sender};
+use crate::broker::{Command, Meta, Payload, Publish, Sender};
 use crate::dialects::Output;
 use crate::dialects::api::is_within_rate;
 use crate::observe::Counter;
@@ -38,6 +41,7 @@ impl PusherSession {
                 channel: channel.chars().take(200).collect(),
             });
         };
+        self.allow(Op::Publish, channel)?;
         if message.event.len() > settings.event_name_bytes_max {
             return Err(Fault::EventNameLong { bytes_max: settings.event_name_bytes_max });
         }
@@ -67,6 +71,10 @@ impl PusherSession {
                 .filter(|_| !self.two.as_ref().is_some_and(|it| it.echoes)),
             quiet: true,
             report: self.shared.reports.about_client_event(self.seat.index),
+            // Whoever published a message may change it, where clients may change their own.
+            meta: self
+                .client_id()
+                .map(|id| Arc::new(Meta { client_id: Some(id), ..Meta::default() })),
             ..Publish::new(
                 Channel { app: self.seat.index, name: subscription.name.clone() },
                 Name::from(&*message.event),

@@ -9,6 +9,7 @@
 
 use std::borrow::Cow;
 
+use super::capabilities::Op;
 use super::fault::Fault;
 use super::frames::{self, Version};
 use super::history::{self, HistoryQuery};
@@ -17,9 +18,11 @@ use super::pace::Pace;
 use super::session::{PusherSession, object};
 use crate::base::ids::{Epoch, Serial, Ticket};
 use crate::base::name::Name;
+use crate::base::pattern::Pattern;
 use crate::base::time::Millis;
 use crate::broker::{
-    Command, Event, Gap, GapReason, Position, Refusal, Replay, Reply, Start, Stream, Subscribed,
+    Command, Event, Gap, GapReason, Happening, Position, Refusal, Replay, Reply, Start, Stream,
+    Subscribed,
 };
 use crate::dialects::Output;
 use crate::wire::json::{self, Kind as JsonKind, Raw};
@@ -61,6 +64,7 @@ enum Told {
 }
 
 /// A resume that is being answered.
+#[derive(Default)]
 pub(super) struct Resume {
     /// Not asked yet, the next one last.
     pub waiting: Vec<(Name, Position)>,
@@ -70,6 +74,8 @@ pub(super) struct Resume {
     /// The items of the list of those that succeeded, as JSON, so far.
     pub recovered: Vec<u8>,
     pub failures: Vec<Failure>,
+    /// The peer did not ask for it, and hears of failures only.
+    is_quiet: bool,
 }
 
 /// A channel that cannot be resumed.
@@ -226,7 +232,9 @@ impl PusherSession {
         replay: Result<Replay, Gap>,
         out: &mut Vec<Output>,
     ) {
-        let place = self.subscription(channel).and_then(|it| it.place.as_deref_mut());
+        let subscription = self.subscription(channel);
+        let lane = subscription.as_ref().map(|it| it.lane);
+        let place = subscription.and_then(|it| it.place.as_deref_mut());
         // Without a place it is the user's own channel, which is only ever continued.
         let (mut rewinds, mut is_continued, mut told) = (false, true, Told::Nothing);
         if let Some(place) = place {
@@ -240,11 +248,10 @@ impl PusherSession {
                 Told::Reached(it) => event.epoch == Some(it.epoch) && event.serial <= it.serial,
                 Told::Nothing | Told::Failed => false,
             };
+            let lane = lane.unwrap_or_else(|| self.lane());
             for event in replay.events.iter().filter(|it| !is_told(it)) {
-                let mut frame = Vec::new();
-                if frames::render(Version::Two, event, &mut frame) {
-                    bytes += frame.len();
-                    out.push(Output::Text(frame));
+                if let Some(shown) = self.show(lane, event, out) {
+                    bytes += shown;
                     sent += 1;
                 }
             }
@@ -293,16 +300,14 @@ impl PusherSession {
             count if count > max => return Err(Fault::ResumeLong { max }),
             _ => {}
         }
-        if self.two.as_ref().is_none_or(|two| two.resume.is_some()) {
+        let Some(two) = &mut self.two else { return Ok(()) };
+        let quiet = two.resume.take_if(|it| it.is_quiet);
+        if two.resume.is_some() {
             return Err(Fault::ResumeUnderway);
         }
-        let mut resume = Box::new(Resume {
-            waiting: Vec::new(),
-            asked: Vec::new(),
-            bytes: 0,
-            recovered: Vec::new(),
-            failures: Vec::new(),
-        });
+        // What was to be told anyway is told with it.
+        let mut resume = quiet.unwrap_or_default();
+        resume.is_quiet = false;
         let name_bytes_max = self.app().settings.channel_name_bytes_max;
         for (name, value) in places.members() {
             let channel = Name::from(truncated(&name, name_bytes_max + USER_PREFIX.len()));
@@ -312,7 +317,8 @@ impl PusherSession {
                 expected,
                 stream: None,
             };
-            if names::check_published(&name, name_bytes_max).is_err() {
+            let namespaces = &self.app().settings.namespaces;
+            if names::check_published(&name, name_bytes_max, namespaces).is_err() {
                 resume.failures.push(failed(Reason::Name, None));
                 continue;
             }
@@ -326,6 +332,8 @@ impl PusherSession {
             let is_subscribed = self.subscription(&channel).is_some();
             let is_public =
                 Kind::of(&channel).access == Access::Public && !names::is_internal(&channel);
+            // What its token denies waits for a subscribe, too, and that is refused.
+            let is_public = is_public && self.may(Op::Subscribe, &channel);
             let waits = !is_subscribed && !self.is_own(&channel);
             if let (Some(two), true) = (&mut self.two, waits) {
                 if !two.put(&channel, position, positions_max) {
@@ -346,6 +354,29 @@ impl PusherSession {
         }
         self.resume_on(out);
         Ok(())
+    }
+
+    /// A pattern is subscribed from here on. Of its channels the peer has told how far it came what came since is told,
+    /// unless it was: between a resume and this nobody heard for it. Some of it may come twice, as what is live does
+    /// already, and clients pass over names that they know.
+    pub(super) fn resume_pattern(&mut self, pattern: &Name, out: &mut Vec<Output>) {
+        let pattern = Pattern(pattern.clone());
+        let Some(two) = &self.two else { return };
+        let is_of_it = |name: &Name| {
+            Kind::of(name).access == Access::Public
+                && !names::is_internal(name)
+                && pattern.matches(name)
+        };
+        let positions = two.positions.iter().filter(|(name, _)| is_of_it(name));
+        let waiting: Vec<_> = positions.map(|(name, it)| (name.clone(), *it)).collect();
+        if waiting.is_empty() {
+            return;
+        }
+        if let Some(two) = &mut self.two {
+            let quiet = || Box::new(Resume { is_quiet: true, ..Resume::default() });
+            two.resume.get_or_insert_with(quiet).waiting.extend(waiting);
+        }
+        self.resume_on(out);
     }
 
     /// Whether a channel is the one of the user who is signed in here.
@@ -374,7 +405,9 @@ impl PusherSession {
         for failure in resume.failures.iter().take(alone) {
             self.say(failure.frame(), out);
         }
-        self.say(resume.frame(), out);
+        if !resume.is_quiet {
+            self.say(resume.frame(), out);
+        }
     }
 
     /// Takes the answer to one of a resume's replays.
@@ -392,21 +425,21 @@ impl PusherSession {
         // What a subscription that stands sends itself is told once.
         let subscription = self.subscription(&channel);
         let is_pending = subscription.as_ref().is_some_and(|it| it.owed > 0);
-        let mut place = subscription.and_then(|it| it.place.as_deref_mut());
-        let began = place.as_deref().and_then(|it| it.began);
+        let lane = subscription.as_ref().map(|it| it.lane);
+        let began = subscription.and_then(|it| it.place.as_deref()?.began);
+        let lane = lane.unwrap_or_else(|| self.lane());
         let mut sent = Vec::new();
         let mut bytes = bytes_before;
         for event in result.iter().flat_map(|it| &it.events) {
-            let mut frame = Vec::new();
             let comes_anyway =
                 began.is_some_and(|it| event.epoch == Some(it.epoch) && event.serial > it.serial);
-            if !comes_anyway && frames::render(Version::Two, event, &mut frame) {
-                bytes += frame.len();
-                sent.push(frame);
+            if !comes_anyway {
+                bytes += self.show(lane, event, &mut sent).unwrap_or_default();
             }
         }
         let result = if bytes > bytes_max { Err(gap(GapReason::TooMuch)) } else { result };
-        if let (Some(place), true) = (&mut place, is_pending) {
+        let place = self.subscription(&channel).filter(|_| is_pending);
+        if let Some(place) = place.and_then(|it| it.place.as_deref_mut()) {
             place.told = match &result {
                 Ok(replay) => Told::Reached(replay.position),
                 Err(_) => Told::Failed,
@@ -421,11 +454,11 @@ impl PusherSession {
                 }
                 two.pace.sent(bytes - resume.bytes);
                 resume.bytes = bytes;
-                let last_id = replay.events.last().map(|it| text_id(it));
+                let last_id = replay.events.iter().rev().find_map(|it| text_id(it));
                 let source = if replay.is_cold { "cold" } else { "hot" };
                 let count = sent.len();
                 resume.recover(&channel, source, count, replay.position, last_id.as_deref());
-                out.extend(sent.into_iter().map(Output::Text));
+                out.append(&mut sent);
             }
             Err(gap) => {
                 two.forget(&channel);
@@ -454,6 +487,10 @@ impl PusherSession {
         };
         let channel = subscription.name.clone();
         let attached = subscription.place.as_ref().and_then(|it| it.attached);
+        self.allow(Op::History, &channel)?;
+        if names::is_pattern(&channel) {
+            return Err(Fault::HistoryNotKept);
+        }
         let params = data.member("params").filter(|it| it.kind() == JsonKind::Object);
         let member = |name: &str| {
             let value = params.and_then(|it| it.member(name)).or(data.member(name))?;
@@ -462,7 +499,7 @@ impl PusherSession {
             }
             Some(value.as_str().map_or_else(|| value.text().to_owned(), Cow::into_owned))
         };
-        let query = HistoryQuery::read(
+        let mut query = HistoryQuery::read(
             &self.shared.apps,
             self.app(),
             &channel,
@@ -470,6 +507,7 @@ impl PusherSession {
             &member,
         )
         .map_err(Fault::History)?;
+        query.has_versions = self.shared.has_versions();
         let until = match member("until_attach").as_deref() {
             None | Some("false") => None,
             Some("true") => match attached {
@@ -646,10 +684,15 @@ fn rewind_complete(channel: &str, sent: usize, replay: Option<&Replay>) -> Vec<u
     out
 }
 
-/// What a message is called, as text.
-fn text_id(event: &Event) -> String {
+/// What a message is called, as text; none of what is none.
+fn text_id(event: &Event) -> Option<String> {
+    let ours = match &event.happening {
+        Happening::Message { .. } => event.id,
+        Happening::Mutated(it) => it.message.id,
+        _ => return None,
+    };
     let given = event.meta.as_ref().and_then(|it| it.message_id.as_ref());
-    given.map_or_else(|| event.id.to_string(), |it| it.to_string())
+    Some(given.map_or_else(|| ours.to_string(), |it| it.to_string()))
 }
 
 /// How far a peer came in a channel.
@@ -693,4 +736,4 @@ fn truncated(text: &str, bytes_max: usize) -> &str {
 
 #[cfg(test)]
 #[path = "continuity_tests.rs"]
-mod tests;
+pub(super) mod tests;

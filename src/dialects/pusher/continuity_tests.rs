@@ -3,7 +3,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::super::formats::Format;
+use super::super::frames::View;
 use super::super::two::Two;
+use super::super::versions::Shown;
 use super::*;
 use crate::auth::{Apps, Seat, sign};
 use crate::base::event_id::EventId;
@@ -12,6 +15,7 @@ use crate::base::ids::LaneId;
 use crate::base::name::Channel;
 use crate::base::time::Now;
 use crate::base::time::{Nanos, UnixMillis};
+use crate::broker::versioned::Summarized;
 use crate::broker::{Description, Happening, Meta, Mode, Page, Payload, Tag, Tags};
 use crate::config::Config;
 use crate::dialects::pusher::Pusher;
@@ -20,14 +24,16 @@ use crate::dialects::{Facts, Input, Session};
 const LIFE: Epoch = Epoch(0x1111);
 
 /// A connection of version 2 and what it has asked that is not answered.
-struct Peer {
-    session: PusherSession,
-    asked: Vec<(Ticket, Command)>,
+pub(in crate::dialects::pusher) struct Peer {
+    pub session: PusherSession,
+    pub asked: Vec<(Ticket, Command)>,
     app: Arc<crate::auth::App>,
+    /// What is said about the messages of every channel.
+    pub summaries: Vec<Arc<Summarized>>,
 }
 
 impl Peer {
-    fn new(query: &str) -> Self {
+    pub fn new(query: &str) -> Self {
         let config = Config::development();
         let apps = Arc::new(Apps::new(&config.apps));
         let app = apps.with_id("app-id").unwrap().clone();
@@ -43,20 +49,28 @@ impl Peer {
         let shared = Pusher::new(&config, apps).0.clone();
         let two = Two::read(query).unwrap();
         let session = PusherSession::new(shared, seat, &facts, Some(two));
-        let mut peer = Self { session, asked: Vec::new(), app };
+        let mut peer = Self { session, asked: Vec::new(), app, summaries: Vec::new() };
         let greeting = peer.hear(Input::Opened);
         assert_eq!(greeting[0]["event"], "sockudo:connection_established");
         peer
     }
 
     /// Frames that follow an input, as JSON; those without data keep it as null.
-    fn hear(&mut self, input: Input<'_>) -> Vec<Value> {
+    pub fn hear(&mut self, input: Input<'_>) -> Vec<Value> {
         let mut out = Vec::new();
         self.session.handle(input, now(), &mut out);
         let mut heard = Vec::new();
         for output in out {
             match output {
                 Output::Text(text) => heard.push(serde_json::from_slice(&text).unwrap()),
+                Output::Binary(bytes) => {
+                    let text = self.session.format().decode(&bytes).unwrap();
+                    heard.push(serde_json::from_str(&text).unwrap());
+                }
+                Output::Ask(ticket, Command::Summaries(_)) => {
+                    let summaries = Reply::Summaries(self.summaries.clone());
+                    heard.extend(self.hear(Input::Reply(ticket, summaries)));
+                }
                 Output::Ask(ticket, command) => self.asked.push((ticket, command)),
                 _ => {}
             }
@@ -64,12 +78,16 @@ impl Peer {
         heard
     }
 
-    fn say(&mut self, event: &str, data: Value) -> Vec<Value> {
-        self.hear(Input::Text(&json!({"event": event, "data": data}).to_string()))
+    pub fn say(&mut self, event: &str, data: Value) -> Vec<Value> {
+        let text = json!({"event": event, "data": data}).to_string();
+        match self.session.format() {
+            Format::Json => self.hear(Input::Text(&text)),
+            format => self.hear(Input::Binary(&format.encoded(text.as_bytes()))),
+        }
     }
 
     /// Answers the oldest ask.
-    fn reply(&mut self, reply: Reply) -> Vec<Value> {
+    pub fn reply(&mut self, reply: Reply) -> Vec<Value> {
         let (ticket, _) = self.asked.remove(0);
         self.hear(Input::Reply(ticket, reply))
     }
@@ -91,7 +109,7 @@ impl Peer {
         Channel { app: self.app.index, name: Name::from(name) }
     }
 
-    fn subscribed(
+    pub fn subscribed(
         &self,
         name: &str,
         at: Option<u64>,
@@ -109,7 +127,7 @@ impl Peer {
         }))
     }
 
-    fn replay(&self, name: &str, from: u64, to: u64) -> Replay {
+    pub fn replay(&self, name: &str, from: u64, to: u64) -> Replay {
         Replay {
             position: place(to),
             events: (from..=to).map(|n| Arc::new(self.event(name, n))).collect(),
@@ -123,7 +141,7 @@ impl Peer {
         Reply::Replayed(Box::new(Ok(self.replay(name, from, to))))
     }
 
-    fn event(&self, name: &str, serial: u64) -> Event {
+    pub fn event(&self, name: &str, serial: u64) -> Event {
         Event {
             channel: self.channel(name),
             serial: Serial(serial),
@@ -147,7 +165,7 @@ fn now() -> Now {
     Now { steady: Nanos(5), wall: UnixMillis(1_700_000_000_000) }
 }
 
-fn place(serial: u64) -> Position {
+pub(in crate::dialects::pusher) fn place(serial: u64) -> Position {
     Position { epoch: LIFE, serial: Serial(serial) }
 }
 
@@ -164,7 +182,7 @@ fn gap(reason: GapReason) -> Gap {
     Gap { reason, asked: place(3), stream: Some(stream) }
 }
 
-fn positions(of: &[(&str, u64)]) -> Value {
+pub(in crate::dialects::pusher) fn positions(of: &[(&str, u64)]) -> Value {
     let places = of.iter().map(|(name, serial)| {
         ((*name).to_owned(), json!({"serial": serial, "stream_id": LIFE.to_string()}))
     });
@@ -172,7 +190,7 @@ fn positions(of: &[(&str, u64)]) -> Value {
 }
 
 /// Serials of the messages among frames, or the names of the other events.
-fn told(frames: &[Value]) -> Vec<String> {
+pub(in crate::dialects::pusher) fn told(frames: &[Value]) -> Vec<String> {
     let word = |frame: &Value| match frame["event"].as_str().unwrap() {
         "e" => frame["serial"].to_string(),
         other => other.split(':').nth(1).unwrap_or(other).to_owned(),
@@ -181,7 +199,7 @@ fn told(frames: &[Value]) -> Vec<String> {
 }
 
 /// The data of a frame, which is JSON as text.
-fn inner(frame: &Value) -> Value {
+pub(in crate::dialects::pusher) fn inner(frame: &Value) -> Value {
     serde_json::from_str(frame["data"].as_str().unwrap()).unwrap()
 }
 
@@ -195,13 +213,18 @@ fn parameters_are_refused_for_what_is_wrong_with_them() {
         assert!(Two::read(query).is_ok_and(|it| it.echoes), "{query}");
     }
     assert!(!Two::read("echo_messages=false").unwrap().echoes);
-    for query in [
-        "format=messagepack",
-        "format=xml",
-        "echo_messages=1",
-        "append_mode=half",
-        "append_rollup_window=30",
+    for (query, format) in [
+        ("", Format::Json),
+        ("format=", Format::Json),
+        ("format=JSON", Format::Json),
+        ("format=messagepack", Format::MessagePack),
+        ("format=msgpack&append_mode=", Format::MessagePack),
+        ("format=protobuf", Format::Protobuf),
+        ("format=proto", Format::Protobuf),
     ] {
+        assert_eq!(Two::read(query).unwrap().format, format, "{query}");
+    }
+    for query in ["format=xml", "echo_messages=1", "append_mode=half", "append_rollup_window=30"] {
         assert!(Two::read(query).is_err(), "{query}");
     }
 }
@@ -225,18 +248,19 @@ fn every_frame_of_the_servers_has_a_name_of_its_own() {
 fn a_message_says_what_its_publisher_said_and_where_it_is() {
     let peer = Peer::new("");
     let mut event = peer.event("c", 7);
-    let render = |version, event: &Event| {
+    let render = |view, event: &Event| {
         let mut out = Vec::new();
-        assert!(frames::render(version, event, &mut out));
+        assert!(frames::render(view, event, &mut out));
         String::from_utf8(out).unwrap()
     };
+    let two = View::Two { shown: Shown::Added, has_versions: false };
     let plain = r#"{"event":"e","channel":"c","data":"7"}"#;
     let named = format!(
         r#"{{"event":"e","channel":"c","data":"7","message_id":"{}","stream_id":"{LIFE}","serial":7}}"#,
         event.id
     );
-    assert_eq!(render(Version::Seven, &event), plain);
-    assert_eq!(render(Version::Two, &event), named);
+    assert_eq!(render(View::Seven, &event), plain);
+    assert_eq!(render(two, &event), named);
     event.meta = Some(Arc::new(Meta {
         message_id: Some(Name::from("m\"")),
         extras: Some(Payload(Bytes::from_static(b"{\"a\":1}"))),
@@ -245,9 +269,9 @@ fn a_message_says_what_its_publisher_said_and_where_it_is() {
     let tag = |name: &str, value: &str| Tag { name: Name::from(name), value: Name::from(value) };
     event.tags = Tags::from(vec![tag("t", "1"), tag("t", "2"), tag("u", "3")]);
     event.epoch = None;
-    assert_eq!(render(Version::Seven, &event), plain);
+    assert_eq!(render(View::Seven, &event), plain);
     assert_eq!(
-        render(Version::Two, &event),
+        render(two, &event),
         r#"{"event":"e","channel":"c","data":"7","tags":{"t":"1","u":"3"},"message_id":"m\"","extras":{"a":1}}"#
     );
 }
@@ -605,7 +629,7 @@ fn subscriptions_of_the_past_are_asked_for_as_fast_as_the_peer_reads() {
     peer.session.shared = Arc::new(super::super::Shared {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
-        replay_bytes_max: 300,
+        replay_bytes_max: 1000,
         reports: super::super::Reports::default(),
         ..*peer.session.shared
     });

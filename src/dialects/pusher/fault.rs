@@ -2,7 +2,9 @@
 
 use std::fmt;
 
+use super::formats::DecodeError;
 use super::names::NameError;
+use super::tokens::TokenError;
 use crate::base::ids::ConnectionId;
 use crate::observe::{CloseReason, Counter};
 use crate::wire::json::JsonError;
@@ -14,6 +16,17 @@ pub enum Fault {
     NotJson(JsonError),
     /// The message is binary.
     Binary,
+    /// The message is text, where something else is spoken.
+    Text {
+        /// What.
+        format: &'static str,
+    },
+    /// The message is not written in the connection's format.
+    Encoding(DecodeError),
+    /// `modes` is not a list.
+    ModesMalformed,
+    /// The peer may not hear each annotation.
+    AnnotationsNotAllowed(String),
     /// The message has no `event`, or it is not a string.
     EventMissing,
     /// The event's `data` is not an object, nor a string that holds one.
@@ -32,6 +45,19 @@ pub enum Fault {
     Name(NameError),
     /// The channel is one that nobody subscribes by name.
     NotAllowed(String),
+    /// The peer's token or sign-in denies it something in a channel.
+    Denied {
+        /// What.
+        op: &'static str,
+        /// The channel.
+        channel: String,
+    },
+    /// A token was brought in version 7.
+    AuthVersion,
+    /// Whether the last token was revoked is not known yet.
+    AuthUnderway,
+    /// `capabilities` of a sign-in are no lists of patterns.
+    CapabilitiesMalformed,
     /// The channel needs a signature and there is none.
     AuthMissing,
     /// The signature is not the one expected.
@@ -162,6 +188,9 @@ impl Fault {
         match self {
             Self::NotJson(_)
             | Self::Binary
+            | Self::Text { .. }
+            | Self::Encoding(_)
+            | Self::ModesMalformed
             | Self::EventMissing
             | Self::DataMalformed { .. }
             | Self::FieldMissing { .. }
@@ -171,6 +200,10 @@ impl Fault {
             | Self::PresenceUpdate(_)
             | Self::History(_) => 4000,
             Self::NotAllowed(_)
+            | Self::Denied { .. }
+            | Self::AnnotationsNotAllowed(_)
+            | Self::AuthVersion
+            | Self::CapabilitiesMalformed
             | Self::AuthMissing
             | Self::AuthWrong { .. }
             | Self::SigninDisabled
@@ -197,6 +230,7 @@ impl Fault {
             Self::WatchlistLong { .. }
             | Self::ResumeEmpty
             | Self::ResumeLong { .. }
+            | Self::AuthUnderway
             | Self::ResumeUnderway => 4302,
         }
     }
@@ -218,6 +252,15 @@ impl fmt::Display for Fault {
         match self {
             Self::NotJson(error) => write!(f, "Invalid message: {error}"),
             Self::Binary => f.write_str("Invalid message: binary messages are not understood here"),
+            Self::Text { format } => {
+                write!(f, "Invalid message: this connection speaks {format}, in binary messages")
+            }
+            Self::Encoding(error) => write!(f, "Invalid message: {error}"),
+            Self::ModesMalformed => f.write_str("Invalid message: subscription modes must be an array"),
+            Self::AnnotationsNotAllowed(channel) => write!(
+                f,
+                "Connection is not allowed to receive raw annotations for channel '{channel}'"
+            ),
             Self::EventMissing => f.write_str("Invalid message: no event name"),
             Self::DataMalformed { event } => {
                 write!(f, "Invalid message: data of {event} is not an object")
@@ -228,6 +271,16 @@ impl fmt::Display for Fault {
             Self::Name(error) => error.fmt(f),
             Self::NotAllowed(channel) => {
                 write!(f, "Connection is not allowed to subscribe channel '{channel}'")
+            }
+            Self::Denied { op, channel } => {
+                write!(f, "Connection is not allowed to {op} channel '{channel}'")
+            }
+            Self::AuthVersion => f.write_str("sockudo:auth is only supported on protocol V2"),
+            Self::AuthUnderway => {
+                f.write_str("Authentication error: the last token is not answered yet")
+            }
+            Self::CapabilitiesMalformed => {
+                f.write_str("Authentication error: capabilities in user_data are no lists of patterns")
             }
             Self::AuthMissing => f.write_str(
                 "Authentication error: Authentication signature required for this channel",
@@ -343,6 +396,20 @@ pub enum Ending {
     VersionMissing,
     /// The page's origin is not on the app's list.
     Origin,
+    /// The token is none.
+    Token(TokenError),
+    /// A token came in version 7.
+    TokenVersion,
+    /// A token is another client's than the connection is.
+    TokenClient,
+    /// The token that was brought was revoked before.
+    TokenRevoked,
+    /// The token that counted was revoked.
+    Revoked,
+    /// Whether the token was revoked cannot be told now.
+    TokenUnchecked,
+    /// The token's time is over and no other came.
+    TokenExpired,
     /// The app ended the user's connections.
     Terminated,
     /// The app asked the user's connections to come back.
@@ -374,7 +441,15 @@ impl Ending {
             Self::VersionMalformed => 4006,
             Self::VersionUnsupported(_) => 4007,
             Self::VersionMissing => 4008,
-            Self::Origin | Self::Terminated => 4009,
+            Self::Origin
+            | Self::Terminated
+            | Self::Token(_)
+            | Self::TokenVersion
+            | Self::TokenClient
+            | Self::TokenRevoked
+            | Self::Revoked
+            | Self::TokenExpired => 4009,
+            Self::TokenUnchecked => 4100,
             Self::Reconnect => 4200,
             Self::PongMissing => 4201,
             Self::RateLimited => 4301,
@@ -395,6 +470,15 @@ impl fmt::Display for Ending {
             }
             Self::VersionMissing => f.write_str("No protocol version supplied"),
             Self::Origin => f.write_str("Origin not allowed"),
+            Self::Token(error) => error.fmt(f),
+            Self::TokenVersion => f.write_str("capability tokens require protocol V2"),
+            Self::TokenClient => f.write_str("capability token refresh cannot change client_id"),
+            Self::TokenRevoked => f.write_str("capability token has been revoked"),
+            Self::Revoked => f.write_str("capability token revoked"),
+            Self::TokenUnchecked => {
+                f.write_str("Over capacity: the capability token cannot be checked now")
+            }
+            Self::TokenExpired => f.write_str("capability token expired"),
             Self::Terminated => f.write_str("You got disconnected by the app."),
             Self::Reconnect => f.write_str("Force reconnect requested by the app."),
             Self::PongMissing => f.write_str("Pong reply not received in time"),

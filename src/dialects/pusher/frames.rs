@@ -10,6 +10,7 @@ use std::io::Write;
 
 use super::names::{self, USER_PREFIX};
 use super::presence;
+use super::versions::{self, Shown};
 use crate::base::event_id::EVENT_ID_CHARS;
 use crate::base::ids::{ConnectionId, Serial};
 use crate::base::name::Name;
@@ -44,6 +45,30 @@ impl Version {
     }
 }
 
+/// How a peer is shown what happens in its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// As version 7 shows it.
+    Seven,
+    /// As version 2 shows it.
+    Two {
+        /// What it is shown of a version that added to a message's data.
+        shown: Shown,
+        /// Messages say which version of which message they are.
+        has_versions: bool,
+    },
+}
+
+impl View {
+    /// The version of the protocol.
+    pub fn version(self) -> Version {
+        match self {
+            Self::Seven => Version::Seven,
+            Self::Two { .. } => Version::Two,
+        }
+    }
+}
+
 /// Whether clients take an event of this name for the server's own.
 fn is_reserved(name: &str) -> bool {
     let of = |version: Version| {
@@ -52,19 +77,32 @@ fn is_reserved(name: &str) -> bool {
     of(Version::Seven) || of(Version::Two)
 }
 
-/// Appends an event as every client of this version takes it; false, and nothing appended, if they do not.
-pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
+/// Appends an event as it is shown in this view; false, and nothing appended, if it is not.
+pub fn render(view: View, event: &Event, out: &mut Vec<u8>) -> bool {
+    let version = view.version();
     let channel = &event.channel.name;
     match &event.happening {
         // On a bridged channel peers of other protocols publish, whose names are not ours to refuse.
         Happening::Message { name, sender: Some(_), .. } if is_reserved(name) => return false,
         Happening::Message { name, data, sender } => {
             message(channel, name, data, sender.as_ref(), out);
-            if version == Version::Two {
+            if let View::Two { has_versions, .. } = view {
                 out.pop();
-                describe(event, out);
+                describe(event, has_versions, out);
                 out.push(b'}');
             }
+        }
+        Happening::Mutated(it) => {
+            let View::Two { shown, has_versions } = view else { return false };
+            versions::mutated(event, it, shown, has_versions, out);
+        }
+        Happening::Annotated(it) => {
+            let View::Two { .. } = view else { return false };
+            versions::annotated(event, it, out);
+        }
+        Happening::Summarized(it) => {
+            let View::Two { .. } = view else { return false };
+            versions::summarized(channel, it, out);
         }
         _ if companion::of_meta(channel).is_some() => {
             return presence::render_meta(version, event, out);
@@ -90,9 +128,6 @@ pub fn render(version: Version, event: &Event, out: &mut Vec<u8>) -> bool {
         // Nothing of this protocol says so.
         Happening::MemberUpdated(_)
         | Happening::ValueChanged(_)
-        | Happening::Mutated(_)
-        | Happening::Annotated(_)
-        | Happening::Summarized(_)
         | Happening::Occupied
         | Happening::Vacated
         | Happening::Control(_) => {
@@ -139,7 +174,18 @@ fn message(channel: &str, name: &str, data: &Payload, sender: Option<&Sender>, o
 
 /// Appends what version 2 says about a message beside its data: what it was published with, its name and its
 /// place.
-fn describe(event: &Event, out: &mut Vec<u8>) {
+fn describe(event: &Event, has_versions: bool, out: &mut Vec<u8>) {
+    write_tags(event, out);
+    out.extend_from_slice(b",\"message_id\":");
+    write_id(event, out);
+    if let Some(position) = event.position() {
+        place(position, out);
+    }
+    versions::write_extras(event, has_versions, out);
+}
+
+/// Appends the member for an event's tags, its comma in front, if it has any.
+pub fn write_tags(event: &Event, out: &mut Vec<u8>) {
     let tags = event.tags.as_slice();
     for (i, tag) in tags.iter().enumerate() {
         // A map has no room for the second value of a name.
@@ -154,24 +200,19 @@ fn describe(event: &Event, out: &mut Vec<u8>) {
     if !tags.is_empty() {
         out.push(b'}');
     }
-    out.extend_from_slice(b",\"message_id\":");
-    write_id(event, out);
-    if let Some(position) = event.position() {
-        place(position, out);
-    }
-    if let Some(extras) = event.meta.as_ref().and_then(|it| it.extras.as_ref()) {
-        out.extend_from_slice(b",\"extras\":");
-        out.extend_from_slice(&extras.0);
-    }
 }
 
-/// Appends what a message is called: as its publisher says, else as we do.
+/// Appends what a message is called, in each of its versions: as its publisher says, else as we do.
 pub fn write_id(event: &Event, out: &mut Vec<u8>) {
     match event.meta.as_ref().and_then(|it| it.message_id.as_ref()) {
         Some(id) => json::write_str(out, id),
         None => {
+            let id = match &event.happening {
+                Happening::Mutated(it) => it.message.id,
+                _ => event.id,
+            };
             out.push(b'"');
-            out.extend_from_slice(event.id.write(&mut [0; EVENT_ID_CHARS]).as_bytes());
+            out.extend_from_slice(id.write(&mut [0; EVENT_ID_CHARS]).as_bytes());
             out.push(b'"');
         }
     }

@@ -4,11 +4,12 @@
 //! Source: Sockudo's HTTP API, "History".
 
 use super::cursor::{Cursor, CursorError, Range};
-use super::frames::{self, Version};
+use super::frames::{self, View};
+use super::versions::{self, Shown};
 use crate::auth::{App, Apps};
 use crate::base::ids::Serial;
 use crate::base::time::UnixMillis;
-use crate::broker::{Event, Happening, Page, PageQuery, Stream};
+use crate::broker::{Event, Happening, Page, PageQuery, Payload, Stream};
 use crate::wire::{json, write_decimal};
 
 /// Names and data in one page, at most; a page that would be larger says that there is more.
@@ -26,6 +27,8 @@ pub(super) struct HistoryQuery {
     range: Range,
     /// The page before.
     after: Option<Cursor>,
+    /// Its messages say which version of which message they are; true, unless that is switched off.
+    pub has_versions: bool,
 }
 
 /// What a history is of; the words differ a little.
@@ -44,6 +47,31 @@ pub(super) enum Bounds {
     Asked,
     /// Whether it ends where its subscription was attached, and where that was.
     Attached(Option<Serial>),
+}
+
+/// What a page says about a message beside the message itself.
+struct Kept<'a> {
+    name: &'a str,
+    data_bytes: usize,
+    /// When it was published.
+    at: UnixMillis,
+}
+
+impl<'a> Kept<'a> {
+    fn of(event: &'a Event) -> Option<Self> {
+        let bytes = |data: &Payload| data.0.len();
+        match &event.happening {
+            Happening::Message { name, data, .. } => {
+                Some(Self { name, data_bytes: bytes(data), at: event.at })
+            }
+            Happening::Mutated(it) => Some(Self {
+                name: it.name.as_deref().unwrap_or_else(|| versions::frame_name(it.action)),
+                data_bytes: it.data.as_ref().map_or(0, bytes),
+                at: it.message.id.at(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 impl HistoryQuery {
@@ -89,7 +117,7 @@ impl HistoryQuery {
         };
         let Some(cursor) = value("cursor") else {
             let is_newest_first = direction.unwrap_or(true);
-            return Ok(Self { limit, is_newest_first, range, after: None });
+            return Ok(Self { limit, is_newest_first, range, after: None, has_versions: true });
         };
         let cursor =
             Cursor::read(&cursor, apps, app, channel).map_err(|error| error.to_string())?;
@@ -97,7 +125,8 @@ impl HistoryQuery {
         if direction.is_some_and(|it| it != is_newest_first) || !range.is_part_of(&cursor.range) {
             return Err(CursorError::OtherQuery.to_string());
         }
-        Ok(Self { limit, is_newest_first, range: cursor.range, after: Some(cursor) })
+        let range = cursor.range;
+        Ok(Self { limit, is_newest_first, range, after: Some(cursor), has_versions: true })
     }
 
     /// What the broker is asked; nothing that came after `until`.
@@ -128,11 +157,10 @@ impl HistoryQuery {
 
     /// Appends a page as one JSON object.
     pub fn write(&self, app: &App, channel: &str, page: &Page, bounds: Bounds, out: &mut Vec<u8>) {
+        let view = View::Two { shown: Shown::Whole, has_versions: self.has_versions };
         let stream = &page.stream;
-        let sizes = page.events.iter().map(|event| match &event.happening {
-            Happening::Message { name, data, .. } => name.len() * 2 + data.0.len(),
-            _ => 0,
-        });
+        let sizes = page.events.iter().filter_map(|event| Kept::of(event));
+        let sizes = sizes.map(|it| it.name.len() * 2 + it.data_bytes);
         // Once, so that a page is not moved again and again while it grows.
         out.reserve(
             PAGE_BYTES + (EVENT_BYTES + channel.len()) * page.events.len() + sizes.sum::<usize>(),
@@ -140,7 +168,7 @@ impl HistoryQuery {
         out.extend_from_slice(b"{\"items\":[");
         let mut first = true;
         for event in &page.events {
-            let Happening::Message { name, data, .. } = &event.happening else { continue };
+            let Some(Kept { name, data_bytes, at }) = Kept::of(event) else { continue };
             out.extend_from_slice(if first { b"{\"stream_id\":\"" } else { b",{\"stream_id\":\"" });
             first = false;
             // Formatting took a third of a page's time here, so these are written by hand.
@@ -148,16 +176,16 @@ impl HistoryQuery {
             out.extend_from_slice(b"\",\"serial\":");
             write_decimal(out, event.serial.0);
             out.extend_from_slice(b",\"published_at_ms\":");
-            write_decimal(out, event.at.0);
+            write_decimal(out, at.0);
             out.extend_from_slice(b",\"message_id\":");
             frames::write_id(event, out);
             out.extend_from_slice(b",\"event_name\":");
             json::write_str(out, name);
             out.extend_from_slice(b",\"operation_kind\":\"append\",\"payload_size_bytes\":");
-            write_decimal(out, data.0.len() as u64);
+            write_decimal(out, data_bytes as u64);
             out.extend_from_slice(b",\"message\":");
             // As its live subscribers had it, if they did.
-            if !frames::render(Version::Two, event, out) {
+            if !frames::render(view, event, out) {
                 out.extend_from_slice(b"null");
             }
             out.push(b'}');

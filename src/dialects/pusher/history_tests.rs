@@ -193,7 +193,10 @@ fn a_page_says_what_it_holds_and_what_it_cannot() {
         json!([{"stream_id": stream_id, "serial": 9, "published_at_ms": 1009, "message_id": id,
             "event_name": "e", "operation_kind": "append", "payload_size_bytes": 3,
             "message": {"event": "e", "channel": "c", "data": "d", "message_id": id,
-                "stream_id": stream_id, "serial": 9}}])
+                "stream_id": stream_id, "serial": 9, "extras": {"headers": {
+                    "sockudo_action": "message.create", "sockudo_message_serial": format!("{id}-9"),
+                    "sockudo_version_serial": format!("{id}-9"), "sockudo_history_serial": 9.0,
+                    "sockudo_version_timestamp_ms": 1009.0}}}}])
     );
     assert_eq!(
         page["bounds"],

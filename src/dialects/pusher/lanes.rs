@@ -1,7 +1,9 @@
 //! The lanes of this dialect: who gets which bytes.
 
 use super::formats::Format;
-use super::frames::{self, Version};
+use super::frames::{self, Version, View};
+use super::tokens;
+use super::versions::Shown;
 use crate::broker::{Event, Happening};
 use crate::dialects::LaneKind;
 
@@ -47,19 +49,31 @@ impl Two {
         TWO + 4 * carrier + 2 * usize::from(self.shows_all) + usize::from(self.shows_annotations)
     }
 
-    fn of(number: usize) -> Option<Self> {
+    /// The lane of this number, if it is one of version 2's for what happens in channels.
+    pub fn of(number: usize) -> Option<Self> {
         let at = number.checked_sub(TWO)?;
         let (format, deflate, _) = *CARRIERS.get(at / 4)?;
         Some(Self { format, deflate, shows_all: at & 2 != 0, shows_annotations: at & 1 != 0 })
     }
 
-    /// Appends an event's frame; false, and nothing appended, if it shows none.
-    pub fn render(self, event: &Event, out: &mut Vec<u8>) -> bool {
-        match &event.happening {
-            Happening::Annotated(_) if !self.shows_annotations => return false,
-            _ => {}
+    /// The lane for who wants to hear each annotation, too.
+    pub fn with_annotations(self) -> Self {
+        Self { shows_annotations: true, ..self }
+    }
+
+    /// How its events are shown.
+    pub fn view(self, has_versions: bool) -> View {
+        let shown = if self.shows_all { Shown::Whole } else { Shown::Added };
+        View::Two { shown, has_versions }
+    }
+
+    fn render(self, has_versions: bool, event: &Event, out: &mut Vec<u8>) -> bool {
+        if let Happening::Annotated(_) = event.happening
+            && !self.shows_annotations
+        {
+            return false;
         }
-        encoded(self.format, out, |out| frames::render(Version::Two, event, out))
+        encoded(self.format, out, |out| frames::render(self.view(has_versions), event, out))
     }
 }
 
@@ -87,16 +101,21 @@ pub(super) static KINDS: [LaneKind; TWO_WATCH + 3] = {
     kinds
 };
 
-/// Appends an event as a lane shows it; false, and nothing appended, if it does not.
-pub(super) fn render(lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
+/// Appends an event as a lane shows it; false, and nothing appended, if it does not. Where messages have versions they
+/// say which one they are.
+pub(super) fn render(lane: usize, has_versions: bool, event: &Event, out: &mut Vec<u8>) -> bool {
+    // Who bears a token subscribes channels that are for the session alone.
+    if tokens::is_own(&event.channel.name) {
+        return false;
+    }
     if let Some(two) = Two::of(lane) {
-        return two.render(event, out);
+        return two.render(has_versions, event, out);
     }
     let watched = |format, out: &mut Vec<u8>| {
         encoded(format, out, |out| frames::render_watched(Version::Two, event, out))
     };
     match lane {
-        SEVEN_TEXT | SEVEN_DEFLATE => frames::render(Version::Seven, event, out),
+        SEVEN_TEXT | SEVEN_DEFLATE => frames::render(View::Seven, event, out),
         SEVEN_WATCH => frames::render_watched(Version::Seven, event, out),
         TWO_WATCH => watched(Format::Json, out),
         it if it == TWO_WATCH + 1 => watched(Format::MessagePack, out),

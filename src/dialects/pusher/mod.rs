@@ -6,11 +6,13 @@
 //! `continuity`. Source: the Pusher documentation, "Pusher Channels Protocol" and "HTTP API Reference", the
 //! Sockudo documentation, and what the published clients of both send.
 
+mod actor;
+mod capabilities;
 mod client_events;
 mod continuity;
 mod cursor;
 pub mod fault;
-mod formats;
+pub mod formats;
 mod frames;
 mod history;
 pub mod http;
@@ -19,24 +21,27 @@ mod limited;
 pub mod names;
 mod pace;
 mod presence;
-// Spoken by the routes of the HTTP API.
-#[allow(dead_code)]
 mod presence_history;
 pub mod reports;
+mod revoking;
 pub mod session;
 mod subscribing;
+mod tokens;
 mod two;
 mod user;
+pub mod versions;
 
 use std::sync::Arc;
 
 use self::fault::Ending;
+use self::formats::Format;
 use self::frames::Version;
 use self::reports::Reports;
 use self::session::{PusherSession, Refusing};
+use self::tokens::Token;
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
 use crate::auth::{Apps, Seat};
 use crate::broker::{Event, Payload, Report};
 use crate::config::{self, Config};
@@ -64,6 +69,20 @@ pub(crate) struct Shared {
     pub replay_bytes_max: usize,
     /// What the world outside is told.
     pub reports: Reports,
+    /// Revocations are on disk; else in memory.
+    pub revocations_are_durable: bool,
+}
+
+impl Shared {
+    /// Whether messages of channels that keep history have versions.
+    pub fn has_versions(&self) -> bool {
+        self.settings.versioned_messages
+    }
+
+    /// Whether such messages can be annotated.
+    pub fn has_annotations(&self) -> bool {
+        self.settings.versioned_messages && self.settings.annotations
+    }
 }
 
 /// The dialect.
@@ -84,6 +103,7 @@ impl Pusher {
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
             reports: Reports::of(config),
+            revocations_are_durable: revoking::are_durable(config),
         }))
     }
 
@@ -107,8 +127,17 @@ impl Pusher {
         if !origin_is_allowed(&app.settings.allowed_origins, request.header("origin")) {
             return Err(Ending::Origin);
         }
+        let token = match tokens::in_query(request.query.unwrap_or_default()) {
+            Some(_) if two.is_none() => return Err(Ending::TokenVersion),
+            Some(token) => Some(Token::read(&token, app, facts.now.wall).map_err(Ending::Token)?),
+            None => None,
+        };
         let seat = Seat::try_take(app).ok_or(Ending::AppFull)?;
-        Ok(PusherSession::new(self.0.clone(), seat, facts, two))
+        let mut session = PusherSession::new(self.0.clone(), seat, facts, two);
+        if let Some(token) = token {
+            session.bring(token);
+        }
+        Ok(session)
     }
 
     fn opening(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
@@ -138,8 +167,14 @@ impl Pusher {
             _ => None,
         };
         let speaks = *version.as_ref().unwrap_or(&Version::Seven);
+        let format = two.as_ref().map_or(Format::Json, |it| it.format);
         let connected = version.and_then(|_| self.connect(key, request, facts, two));
         Some(match connected {
+            Ok(session) if session.has_to_ask() => Opening::Decide {
+                session: Box::new(session),
+                message_bytes_max: self.0.message_bytes_max,
+                deflate: true,
+            },
             Ok(session) => Opening::WebSocket {
                 session: Box::new(session),
                 message_bytes_max: self.0.message_bytes_max,
@@ -147,7 +182,7 @@ impl Pusher {
             },
             // Browsers show a page no more than the close code, and that only once it is open.
             Err(ending) => Opening::WebSocket {
-                session: Box::new(Refusing(speaks, ending)),
+                session: Box::new(Refusing(speaks, ending, format)),
                 message_bytes_max: REFUSED_MESSAGE_BYTES_MAX,
                 deflate: true,
             },
@@ -169,7 +204,11 @@ impl Dialect for Pusher {
     }
 
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
-        lanes::render(lane, event, out)
+        lanes::render(lane, self.0.has_versions(), event, out)
+    }
+
+    fn needs_store(&self) -> bool {
+        self.0.revocations_are_durable
     }
 
     fn reports(&self) -> bool {
@@ -184,29 +223,48 @@ impl Dialect for Pusher {
         Some(Pane { title: "Pusher", app: None, script: include_str!("pane.js") })
     }
 
+    fn refuse_exchange(&self, status: u16, why: &'static str) -> Option<Response> {
+        let code = match status {
+            413 => "payload_too_large",
+            503 => "backpressure",
+            _ => "invalid_input",
+        };
+        let mut response = Refusal::new(status, code, why).response();
+        if status == 503 {
+            response.headers.push(("Retry-After", "1".into()));
+        }
+        Some(response)
+    }
+
+    fn openapi(&self) -> Option<Vec<u8>> {
+        Some(http::openapi::document())
+    }
+
     fn welcome(&self, host: &str) -> Option<String> {
         Some(format!("ws://{host}/app/<app key>, and its HTTP API http://{host}/apps/<app id>"))
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {
-        let (code, text) = match reason {
-            CloseReason::Drain => (4200, "Server shutting down"),
-            CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
-            CloseReason::Overload | CloseReason::Failed => (4100, "Over capacity"),
-            CloseReason::TooLarge => (1009, "Message too large"),
-            CloseReason::Utf8 => (1007, "Text is not UTF-8"),
-            CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
-            CloseReason::Timeout => (4201, "Not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
-                (1000, "")
-            }
-        };
-        let message = (code >= 4000)
-            .then(|| frames::error(Version::Seven, code, &text))
-            .and_then(|frame| String::from_utf8(frame).ok())
-            .map(Into::into);
-        Farewell { message, code, text: text.into() }
+        farewell(Version::Seven, Format::Json, reason)
     }
+}
+
+/// How a connection of a version and a format hears that the shard ends it.
+fn farewell(version: Version, format: Format, reason: CloseReason) -> Farewell {
+    let (code, text) = match reason {
+        CloseReason::Drain => (4200, "Server shutting down"),
+        CloseReason::SlowConsumer => (4100, "Over capacity: messages are not read fast enough"),
+        CloseReason::Overload | CloseReason::Failed => (4100, "Over capacity"),
+        CloseReason::TooLarge => (1009, "Message too large"),
+        CloseReason::Utf8 => (1007, "Text is not UTF-8"),
+        CloseReason::Protocol => (1002, "Not the WebSocket protocol"),
+        CloseReason::Timeout => (4201, "Not heard of in time"),
+        CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+            (1000, "")
+        }
+    };
+    let frame = (code >= 4000).then(|| frames::error(version, code, &text));
+    Farewell { message: frame.and_then(|it| format.words(it)), code, text: text.into() }
 }
 
 /// Reads the `protocol` parameter: absent means 7, as does any small number but 2, which is Sockudo's.

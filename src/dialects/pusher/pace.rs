@@ -1,5 +1,6 @@
 //! How fast one connection is sent the past: a few subscriptions that begin there at a time, and no more of them
-//! until the peer has read what it was sent, which its pong says.
+//! until the peer has read what it was sent, which its pong says. What is said about a channel's messages is asked for
+//! likewise.
 
 use std::collections::VecDeque;
 
@@ -9,16 +10,16 @@ use crate::base::name::Name;
 use crate::broker::{Command, Subscribe};
 use crate::dialects::Output;
 
-/// Subscriptions that begin in the past and are asked for at once.
+/// Asks for something of the past that are on their way at once.
 const OPEN_MAX: usize = 2;
 
 /// What waits, and what is on its way.
 #[derive(Default)]
 pub(super) struct Pace {
     /// Asked for and not answered.
-    open: Vec<Ticket>,
+    open: Vec<(Name, Ticket)>,
     /// Not asked for yet. Those given up since are passed over.
-    waiting: VecDeque<(Name, Ticket, Box<Subscribe>)>,
+    waiting: VecDeque<(Name, Ticket, Command)>,
     /// Bytes sent of the past that no pong has covered.
     bytes: usize,
     /// A ping is on its way behind them.
@@ -33,24 +34,27 @@ impl Pace {
 
     /// Memory it holds for its peer.
     pub fn held_bytes(&self) -> usize {
-        self.waiting.len() * (size_of::<(Name, Ticket)>() + size_of::<Subscribe>() + 64)
+        self.waiting.len() * (size_of::<(Name, Ticket, Command)>() + size_of::<Subscribe>() + 64)
+    }
+
+    /// The channel that an ask on its way is about.
+    pub fn open(&self, ticket: Ticket) -> Option<Name> {
+        self.open.iter().find(|(_, it)| *it == ticket).map(|(name, _)| name.clone())
     }
 }
 
 impl PusherSession {
-    /// Asks for a subscription that begins in the past, when its turn has come.
+    /// Asks for something of a channel's past, a subscription or more for one, when its turn has come.
     pub(super) fn ask_paced(
         &mut self,
         name: &Name,
         ticket: Ticket,
-        subscribe: Box<Subscribe>,
+        command: Command,
         out: &mut Vec<Output>,
     ) {
         let subscriptions = self.subscriptions_len();
-        let Some(pace) = self.pace() else {
-            return out.push(Output::Ask(ticket, Command::Subscribe(subscribe)));
-        };
-        pace.waiting.push_back((name.clone(), ticket, subscribe));
+        let Some(pace) = self.pace() else { return out.push(Output::Ask(ticket, command)) };
+        pace.waiting.push_back((name.clone(), ticket, command));
         // A peer that subscribes and gives up in turn leaves no more behind than it may have.
         if pace.waiting.len() > 2 * subscriptions + 16 {
             let mut waiting = std::mem::take(&mut pace.waiting);
@@ -70,7 +74,7 @@ impl PusherSession {
     /// An ask was answered: the next may go.
     pub(super) fn paced(&mut self, ticket: Ticket, out: &mut Vec<Output>) {
         let Some(pace) = self.pace() else { return };
-        let Some(at) = pace.open.iter().position(|it| *it == ticket) else { return };
+        let Some(at) = pace.open.iter().position(|(_, it)| *it == ticket) else { return };
         pace.open.swap_remove(at);
         self.pace_on(out);
     }
@@ -97,12 +101,12 @@ impl PusherSession {
                 pace.is_pinged = true;
                 return out.push(Output::Ping);
             }
-            let Some((name, ticket, subscribe)) = pace.waiting.pop_front() else { return };
+            let Some((name, ticket, command)) = pace.waiting.pop_front() else { return };
             if self.is_wanted(&name, ticket) {
                 if let Some(pace) = self.pace() {
-                    pace.open.push(ticket);
+                    pace.open.push((name, ticket));
                 }
-                out.push(Output::Ask(ticket, Command::Subscribe(subscribe)));
+                out.push(Output::Ask(ticket, command));
             }
         }
     }

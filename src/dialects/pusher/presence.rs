@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capabilities::Op;
 use super::fault::Fault;
 use super::frames::{self, Version};
 use super::names::{self, Access, Kind};
@@ -70,6 +71,7 @@ impl PusherSession {
         if !names::is_presence(&name) {
             return Err(Fault::PresenceUpdate("requires a presence channel"));
         }
+        self.allow(Op::Presence, &name)?;
         if info.text().len() > UPDATE_BYTES_MAX {
             return Err(Fault::PresenceUpdate("data exceeds 1024 bytes"));
         }
@@ -102,7 +104,11 @@ impl PusherSession {
         if self.version() == Version::Seven {
             return Err(Fault::MetaVersion);
         }
-        names::check(of, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        let settings = &self.app().settings;
+        names::check(of, settings.channel_name_bytes_max, &settings.namespaces)
+            .map_err(Fault::Name)?;
+        // It tells of a channel what only its subscribers should know.
+        self.allow(Op::Subscribe, of)?;
         if !self.shared.settings.meta_is_open && Kind::of(of).access != Access::Public {
             self.authorize(name, auth, None, Access::Private)?;
         }
@@ -123,7 +129,8 @@ impl PusherSession {
             silent: true,
             ..Subscribe::new(self.channel(name.clone()), self.lane)
         };
-        let subscription = Subscription { name, member: None, ticket, owed: 1, place: None };
+        let lane = self.lane;
+        let subscription = Subscription { name, member: None, ticket, owed: 1, place: None, lane };
         self.subscriptions.insert(at, subscription);
         out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
         Ok(())

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use super::continuity::Place;
 use super::fault::{Ending, Fault};
+use super::formats::Format;
 use super::frames::{self, Version};
+use super::tokens::TOKEN;
 use super::two::Two;
 use super::user::User;
 use super::{Shared, lanes};
@@ -17,7 +19,8 @@ use crate::base::ids::{ConnectionId, LaneId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now};
 use crate::broker::{Control, Event, Happening, Member, Position, Reply};
-use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind};
+use crate::dialects::{Facts, Farewell, Input, Output, Session, TimerKind, Words};
+use crate::observe::CloseReason;
 use crate::wire::json::{self, Kind as JsonKind, Raw};
 
 /// The keep-alive timer: a period of silence, or the wait for a pong.
@@ -67,6 +70,8 @@ pub(super) struct Subscription {
     pub ticket: Ticket,
     /// Acknowledgements to send when it stands; 0 once it does.
     pub owed: u8,
+    /// In which it takes the channel's events.
+    pub lane: LaneId,
     /// Where in the channel's history it begins; version 2 only.
     pub place: Option<Box<Place>>,
 }
@@ -121,7 +126,35 @@ impl PusherSession {
         if let Some(two) = &mut self.two {
             two.name(&mut frame);
         }
-        out.push(Output::Text(frame));
+        self.send(frame, out);
+    }
+
+    /// Sends a finished JSON frame in this peer's format.
+    pub(super) fn send(&self, frame: Vec<u8>, out: &mut Vec<Output>) {
+        out.push(match self.format() {
+            Format::Json => Output::Text(frame),
+            format => Output::Binary(format.encoded(&frame)),
+        });
+    }
+
+    /// Sends an event as one of this dialect's lanes shows it; the frame's bytes, none if it does not.
+    pub(super) fn show(&self, lane: LaneId, event: &Event, out: &mut Vec<Output>) -> Option<usize> {
+        let mut frame = Vec::new();
+        let lane = usize::from(lane.0 - self.lane_first.0);
+        if !lanes::render(lane, self.shared.has_versions(), event, &mut frame) {
+            return None;
+        }
+        let bytes = frame.len();
+        out.push(match self.format() {
+            Format::Json => Output::Text(frame),
+            Format::MessagePack | Format::Protobuf => Output::Binary(frame),
+        });
+        Some(bytes)
+    }
+
+    /// What this peer's frames are written in.
+    pub(super) fn format(&self) -> Format {
+        self.two.as_ref().map_or(Format::Json, |it| it.format)
     }
 
     /// Tells the peer its mistake.
@@ -135,7 +168,7 @@ impl PusherSession {
         if let Some(two) = &mut self.two {
             two.name(&mut frame);
         }
-        end(ending, frame)
+        end(ending, self.format().words(frame))
     }
 
     /// The app this connection belongs to.
@@ -160,9 +193,15 @@ impl PusherSession {
         LaneId(self.lane_first.0 + lane as u8)
     }
 
-    /// The lane this peer takes its events in.
+    /// The lane this peer takes its events in, unless a subscription wants more.
     pub(super) fn lane(&self) -> LaneId {
         self.lane
+    }
+
+    /// The lane in which it hears each annotation as well.
+    pub(super) fn lane_with_annotations(&self) -> LaneId {
+        let two = lanes::Two::of(usize::from(self.lane.0 - self.lane_first.0));
+        two.map_or(self.lane, |it| self.lane_id(it.with_annotations().number()))
     }
 
     pub(super) fn find(&self, name: &str) -> Result<usize, usize> {
@@ -175,10 +214,13 @@ impl PusherSession {
     }
 
     fn opened(&mut self, now: Now, out: &mut Vec<Output>) {
-        let timeout = self.shared.settings.activity_timeout;
         if let Some(two) = &mut self.two {
             two.open(self.connection, now);
         }
+        if let Some(ending) = self.entered(now, out) {
+            return out.push(self.end(&ending));
+        }
+        let timeout = self.shared.settings.activity_timeout;
         let frame = frames::connection_established(self.version(), self.connection, timeout);
         self.say(frame, out);
         self.heard = now.steady;
@@ -221,17 +263,35 @@ impl PusherSession {
         }
     }
 
+    /// A message in this peer's format, unless that is text.
+    fn binary(&mut self, bytes: &[u8], now: Now, out: &mut Vec<Output>) -> Result<(), Fault> {
+        let text = match self.format() {
+            Format::Json => return Err(Fault::Binary),
+            format => format.decode(bytes).map_err(Fault::Encoding)?,
+        };
+        self.message(&text, now, out)
+    }
+
     fn text(&mut self, text: &str, now: Now, out: &mut Vec<Output>) -> Result<(), Fault> {
+        match self.format() {
+            Format::Json => self.message(text, now, out),
+            format => Err(Fault::Text { format: format.name() }),
+        }
+    }
+
+    /// A message, as JSON.
+    fn message(&mut self, text: &str, now: Now, out: &mut Vec<Output>) -> Result<(), Fault> {
         let message = Envelope::read(text)?;
         if message.event.starts_with("client-") {
             return self.client_event(&message, now, out);
         }
         let prefixed = |prefix| message.event.strip_prefix(prefix);
         match prefixed("pusher:").or_else(|| prefixed("sockudo:")) {
-            Some("ping") => out.push(Output::Text(frames::pong(self.version()))),
+            Some("ping") => self.send(frames::pong(self.version()), out),
             Some("subscribe") => return self.subscribe(message.data, out),
             Some("unsubscribe") => return self.unsubscribe(message.data, out),
             Some("signin") => return self.signin(message.data, out),
+            Some("auth") => return self.auth(message.data, now, out),
             Some("resume") if self.two.is_some() => return self.resume(message.data, out),
             Some("channel_history") if self.two.is_some() => {
                 return self.channel_history(message.data, out);
@@ -256,8 +316,8 @@ impl PusherSession {
         self.find(name).is_ok_and(|at| self.subscriptions[at].ticket == ticket)
     }
 
-    fn reply(&mut self, ticket: Ticket, reply: Reply, out: &mut Vec<Output>) {
-        if self.user_reply(ticket, &reply, out) {
+    fn reply(&mut self, ticket: Ticket, reply: Reply, now: Now, out: &mut Vec<Output>) {
+        if self.token_reply(ticket, &reply, now, out) || self.user_reply(ticket, &reply, out) {
             return;
         }
         if let Some(at) = self.rosters.iter().position(|it| it.ticket == ticket) {
@@ -267,6 +327,7 @@ impl PusherSession {
         match reply {
             Reply::Subscribed(subscribed) => self.subscribed(ticket, *subscribed, out),
             Reply::Refused(refusal) => self.refused(ticket, refusal, out),
+            Reply::Summaries(summaries) => self.summaries(ticket, &summaries, out),
             _ => {}
         }
         self.paced(ticket, out);
@@ -276,6 +337,7 @@ impl PusherSession {
         match event.happening {
             Happening::Control(Control::Terminate) => out.push(self.end(&Ending::Terminated)),
             Happening::Control(Control::Reconnect) => out.push(self.end(&Ending::Reconnect)),
+            Happening::Control(Control::Revoke) => self.revoked(out),
             _ => {}
         }
     }
@@ -292,25 +354,29 @@ impl Session for PusherSession {
                     self.fault(&error, out);
                 }
             }
-            Input::Binary(_) => {
+            Input::Binary(bytes) => {
                 self.hear(now, out);
-                self.fault(&Fault::Binary, out);
+                if let Err(error) = self.binary(bytes, now, out) {
+                    out.extend(error.counter().map(Output::Count));
+                    self.fault(&error, out);
+                }
             }
-            Input::Reply(ticket, reply) => self.reply(ticket, reply, out),
+            Input::Reply(ticket, reply) => self.reply(ticket, reply, now, out),
             Input::Event(event) => self.event(event, out),
+            Input::Call(caller, words) => self.called(caller, words, out),
+            Input::Asked => self.asked(out),
+            Input::Timer(TOKEN) => self.token_timer(out),
             Input::Timer(KEEP_ALIVE) => self.keep_alive(now, out),
             Input::Pong if self.two.is_some() => {
                 self.hear(now, out);
                 self.pace_ponged(out);
             }
-            Input::Timer(_)
-            | Input::Body(_)
-            | Input::Found(..)
-            | Input::Pong
-            | Input::Asked
-            | Input::Call(..)
-            | Input::Closed => {}
+            Input::Timer(_) | Input::Body(_) | Input::Found(..) | Input::Pong | Input::Closed => {}
         }
+    }
+
+    fn farewell(&self, reason: CloseReason) -> Option<Farewell> {
+        self.two.as_ref().map(|_| super::farewell(self.version(), self.format(), reason))
     }
 
     fn held_bytes(&self) -> usize {
@@ -319,25 +385,24 @@ impl Session for PusherSession {
 }
 
 /// A connection that is told why it may not be, and ended.
-pub struct Refusing(pub(super) Version, pub(super) Ending);
+pub struct Refusing(pub(super) Version, pub(super) Ending, pub(super) Format);
 
 impl Session for Refusing {
     fn handle(&mut self, input: Input<'_>, _: Now, out: &mut Vec<Output>) {
         if let Input::Opened = input {
             let frame = frames::error(self.0, self.1.code(), &self.1);
-            out.push(end(&self.1, frame));
+            out.push(end(&self.1, self.2.words(frame)));
         }
     }
 }
 
 /// The error frame and the close frame of an ending.
-fn end(ending: &Ending, frame: Vec<u8>) -> Output {
+fn end(ending: &Ending, message: Option<Words>) -> Output {
     let mut text = ending.to_string();
     // A close frame's reason has 123 bytes. Source: RFC 6455, section 5.5.
     while text.len() > 123 {
         text.pop();
     }
-    let message = String::from_utf8(frame).ok().map(Cow::Owned);
     let farewell = Farewell { message, code: ending.code(), text: Cow::Owned(text) };
     Output::Close(farewell, ending.reason())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capabilities::Op;
 use super::continuity::Place;
 use super::fault::Fault;
 use super::frames::{self, Version};
@@ -12,9 +13,11 @@ use super::session::{
     ACKNOWLEDGEMENTS_MAX, PusherSession, ROSTERS_MAX, Roster, Subscription, field, object,
     optional, user_id_of,
 };
+use super::versions;
 use crate::auth::sign;
 use crate::base::ids::{Serial, Ticket};
 use crate::base::name::Name;
+use crate::broker::versioned::Summarized;
 use crate::broker::{
     Command, Member, Payload, Position, Refusal, Reply, Start, Subscribe, Subscribed, companion,
 };
@@ -36,14 +39,26 @@ impl PusherSession {
             Some(_) => super::continuity::rewind(data)?,
             None => None,
         };
+        let with_annotations = match &self.two {
+            Some(_) => versions::wants_annotations(data).ok_or(Fault::ModesMalformed)?,
+            None => false,
+        };
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
         }
         if let Some(of) = companion::of_meta(&name) {
             return self.subscribe_meta(&name, of, auth.as_deref(), out);
         }
-        names::check(&name, self.app().settings.channel_name_bytes_max).map_err(Fault::Name)?;
+        let is_pattern = self.two.is_some() && names::is_pattern(&name);
+        let settings = &self.app().settings;
+        let bytes_max = settings.channel_name_bytes_max;
+        match is_pattern {
+            true => names::check_pattern(&name, bytes_max),
+            false => names::check(&name, bytes_max, &settings.namespaces),
+        }
+        .map_err(Fault::Name)?;
         let kind = Kind::of(&name);
+        self.allow_subscribe(&name, kind, rewind.is_some())?;
         if kind.access != Access::Public {
             self.authorize(&name, auth.as_deref(), channel_data.as_deref(), kind.access)?;
         }
@@ -51,6 +66,9 @@ impl PusherSession {
             Access::Presence => Some(self.member(channel_data.as_deref())?),
             Access::Public | Access::Private => None,
         };
+        if with_annotations {
+            self.allow(Op::AnnotationSubscribe, &name)?;
+        }
         let at = match self.find(&name) {
             Ok(at) => {
                 self.acknowledge_again(at, out);
@@ -64,26 +82,30 @@ impl PusherSession {
         }
         let (name, ticket) = (Name::from(&*name), self.ticket());
         let start = self.start(&name, rewind);
+        let lane = if with_annotations { self.lane_with_annotations() } else { self.lane() };
         let settings = &self.app().settings;
         let subscribe = Subscribe {
             members_max: settings.presence_members_max,
             // Members tell a presence channel's count already.
-            announce_count: settings.subscription_counts && member.is_none(),
+            announce_count: settings.subscription_counts && member.is_none() && !is_pattern,
             lease: self.lease(),
             member: member.clone(),
-            start,
-            ..Subscribe::new(self.channel(name.clone()), self.lane)
+            // Many channels have no one past.
+            start: if is_pattern { Start::Now } else { start },
+            is_pattern,
+            silent: is_pattern,
+            ..Subscribe::new(self.channel(name.clone()), lane)
         };
         // Most peers have a few: room for one first, then for half as many again.
         if self.subscriptions.len() == self.subscriptions.capacity() {
             self.subscriptions.reserve_exact(self.subscriptions.len() / 2 + 1);
         }
         let place = (start != Start::Now).then(|| Box::new(Place::new(start, rewind.is_some())));
-        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1, place });
+        self.subscriptions.insert(at, Subscription { name, member, ticket, owed: 1, lane, place });
         let (name, subscribe) = (self.subscriptions[at].name.clone(), Box::new(subscribe));
         match subscribe.start {
             Start::Now => out.push(Output::Ask(ticket, Command::Subscribe(subscribe))),
-            _ => self.ask_paced(&name, ticket, subscribe, out),
+            _ => self.ask_paced(&name, ticket, Command::Subscribe(subscribe), out),
         }
         Ok(())
     }
@@ -98,6 +120,18 @@ impl PusherSession {
             }
             _ => Err(Fault::NotAllowed(name.chars().take(200).collect())),
         }
+    }
+
+    /// Whether the peer's token or sign-in lets it in; signatures are another matter.
+    fn allow_subscribe(&self, name: &str, kind: Kind, rewinds: bool) -> Result<(), Fault> {
+        self.allow(Op::Subscribe, name)?;
+        if kind.access == Access::Presence {
+            self.allow(Op::Presence, name)?;
+        }
+        if rewinds {
+            self.allow(Op::History, name)?;
+        }
+        Ok(())
     }
 
     pub(super) fn authorize(
@@ -230,20 +264,25 @@ impl PusherSession {
         let mut buffer = String::new();
         let data = object("unsubscribe", data, &mut buffer)?;
         let name = field(data, "unsubscribe", "channel")?;
+        self.leave(&name, out);
+        Ok(())
+    }
+
+    /// Ends a subscription, asked for or standing.
+    pub(super) fn leave(&mut self, name: &str, out: &mut Vec<Output>) {
         if let Some(two) = &mut self.two {
-            two.forget(&name);
+            two.forget(name);
         }
         // Unknown is fine: the peer wants it gone and it is.
-        if let Ok(at) = self.find(&name) {
+        if let Ok(at) = self.find(name) {
             let gone = self.subscriptions.remove(at);
             if gone.place.is_some() && gone.owed > 0 && self.is_waiting(gone.ticket) {
-                return Ok(());
+                return;
             }
             let channel = self.channel(gone.name);
             let ticket = self.ticket();
             out.push(Output::Ask(ticket, Command::Unsubscribe(channel)));
         }
-        Ok(())
     }
 
     pub(super) fn subscribed(
@@ -270,7 +309,7 @@ impl PusherSession {
             self.say(frame.clone(), out);
         }
         self.say(frame, out);
-        if Kind::of(&name).is_cache {
+        if Kind::of(&name).is_cache && !names::is_pattern(&name) {
             self.last(&name, &subscribed, out);
         }
         if let Some(replay) = subscribed.replay {
@@ -278,24 +317,66 @@ impl PusherSession {
         } else {
             self.replay_missing(&name, out);
         }
+        if names::is_pattern(&name) {
+            self.resume_pattern(&name, out);
+        }
+        if self.two.is_some() && subscribed.position.is_some() && self.shared.has_annotations() {
+            self.ask_summaries(&name, out);
+        }
+    }
+
+    /// Asks what is said about the messages of a channel whose subscription has just begun to stand.
+    fn ask_summaries(&mut self, name: &Name, out: &mut Vec<Output>) {
+        let ticket = self.ticket();
+        let Some(subscription) = self.subscription(name) else { return };
+        subscription.ticket = ticket;
+        let command = Command::Summaries(self.channel(name.clone()));
+        self.ask_paced(name, ticket, command, out);
+    }
+
+    /// What is said about a channel's messages; of more than may be sent of the past at once, the newest.
+    pub(super) fn summaries(
+        &mut self,
+        ticket: Ticket,
+        summaries: &[Arc<Summarized>],
+        out: &mut Vec<Output>,
+    ) {
+        let pace = self.pace();
+        let Some(name) =
+            pace.and_then(|it| it.open(ticket)).filter(|it| self.is_wanted(it, ticket))
+        else {
+            return;
+        };
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        for it in summaries.iter().rev() {
+            let mut frame = Vec::new();
+            versions::summarized(&name, it, &mut frame);
+            if bytes + frame.len() > self.shared.replay_bytes_max {
+                break;
+            }
+            bytes += frame.len();
+            frames.push(frame);
+        }
+        if let Some(pace) = self.pace() {
+            pace.sent(bytes);
+        }
+        for frame in frames.into_iter().rev() {
+            self.send(frame, out);
+        }
     }
 
     /// What a cache channel's subscriber starts with.
     fn last(&mut self, name: &Name, subscribed: &Subscribed, out: &mut Vec<Output>) {
-        let version = self.version();
         match &subscribed.description.last {
             // It comes with the events of the past, or came before them.
             Some((event, _)) if self.is_replayed(name, event, subscribed) => {}
             Some((event, _)) => {
-                let mut frame = Vec::new();
-                if frames::render(version, event, &mut frame) {
-                    out.push(Output::Text(frame));
-                }
+                self.show(self.lane(), event, out);
             }
             None => {
                 let report = self.shared.reports.cache_miss(self.seat.index, name);
                 out.extend(report.map(Output::Report));
-                self.say(frames::cache_miss(version, name), out);
+                self.say(frames::cache_miss(self.version(), name), out);
             }
         }
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use super::capabilities::Capabilities;
 use super::continuity::{Failure, PageAsk, Resume};
 use super::formats::Format;
 use super::pace::Pace;
 use super::presence::Updates;
+use super::tokens::Tokens;
 use super::{frames, lanes};
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;
@@ -30,6 +32,10 @@ pub(super) struct Two {
     pub pace: Pace,
     pub resume: Option<Box<Resume>>,
     pub pages: Vec<PageAsk>,
+    /// What whoever signed in may do, where the app said so.
+    pub signed_in: Option<Box<Capabilities>>,
+    /// Its capability tokens; none: it never brought one.
+    pub tokens: Option<Box<Tokens>>,
     /// How fast its members may be updated.
     pub updates: Updates,
 }
@@ -37,16 +43,17 @@ pub(super) struct Two {
 impl Two {
     /// Reads the parameters of version 2, or says which is wrong.
     pub fn read(text: &str) -> Result<Self, &'static str> {
-        let (mut echoes, mut shows_all) = (true, false);
+        let (mut echoes, mut shows_all, mut format) = (true, false, Format::Json);
         for (key, value) in query::pairs_raw(text) {
             let value = query::decode_lossy(value, Plus::Literal);
             match (key, &*value) {
-                ("format", "json" | "") => {}
-                ("format", _) => return Err("format: only json is spoken here"),
+                ("format", it) => {
+                    format = Format::read(it).ok_or("format is json, messagepack or protobuf")?;
+                }
                 ("echo_messages", "true") => echoes = true,
                 ("echo_messages", "false") => echoes = false,
                 ("echo_messages", _) => return Err("echo_messages is true or false"),
-                ("append_mode", "delta") => shows_all = false,
+                ("append_mode", "delta" | "") => shows_all = false,
                 ("append_mode", "full") => shows_all = true,
                 ("append_mode", _) => return Err("append_mode is delta or full"),
                 ("append_rollup_window", "0" | "20" | "40" | "100" | "500") => {}
@@ -58,13 +65,15 @@ impl Two {
         }
         Ok(Self {
             echoes,
-            format: Format::Json,
+            format,
             shows_all,
             name_next: 0,
             positions: BTreeMap::new(),
             pace: Pace::default(),
             resume: None,
             pages: Vec::new(),
+            signed_in: None,
+            tokens: None,
             updates: Updates::default(),
         })
     }
@@ -104,6 +113,8 @@ impl Two {
             + self.pace.held_bytes()
             + self.resume.as_deref().map_or(0, of_resume)
             + self.pages.len() * size_of::<PageAsk>()
+            + self.signed_in.as_deref().map_or(0, Capabilities::held_bytes)
+            + self.tokens.as_deref().map_or(0, Tokens::held_bytes)
             + self.updates.held_bytes()
     }
 

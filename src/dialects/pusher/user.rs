@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capabilities::Capabilities;
 use super::fault::Fault;
 use super::formats::Format;
 use super::frames::{self, Version};
@@ -81,6 +82,10 @@ impl PusherSession {
         let watches = settings.watchlist;
         let watchlist_max = settings.watchlist_users_max;
         let (member, watchlist) = read_user_data(&user_data)?;
+        let capabilities = match &self.two {
+            Some(_) => read_capabilities(&user_data)?,
+            None => None,
+        };
         if let Some(user) = &self.user {
             if user.member.user_id != member.user_id {
                 return Err(Fault::SignedInAlready);
@@ -100,6 +105,9 @@ impl PusherSession {
             }
             _ => Watch::Idle,
         };
+        if let (Some(two), Some(capabilities)) = (&mut self.two, capabilities) {
+            two.signed_in = Some(Box::new(capabilities));
+        }
         let member = Arc::new(member);
         let ticket = self.ticket();
         let name = frames::user_channel(&member.user_id);
@@ -180,11 +188,15 @@ impl PusherSession {
                 self.fault(&Fault::ChannelsFull, out);
             }
             self.user = None;
+            if let Some(two) = &mut self.two {
+                two.signed_in = None;
+            }
             return;
         }
         let user_data = user.user_data.take().unwrap_or_default();
         let frame = frames::signin_success(self.version(), &user_data);
         self.say(frame, out);
+        self.leave_denied(out);
         if let Reply::Subscribed(subscribed) = reply
             && let Some(replay) = &subscribed.replay
         {
@@ -246,6 +258,14 @@ impl PusherSession {
             user.watch = Watch::Verifying(watched);
         }
     }
+}
+
+/// What the app lets the user do, if it says so.
+fn read_capabilities(text: &str) -> Result<Option<Capabilities>, Fault> {
+    let data = json::parse_str(text).map_err(|_| Fault::CapabilitiesMalformed)?;
+    let lists = data.member("capabilities").filter(|it| !it.is_null());
+    let read = |lists| Capabilities::read_lists(lists).ok_or(Fault::CapabilitiesMalformed);
+    lists.map(read).transpose()
 }
 
 /// The user and the watchlist, each user once, in the order given.

@@ -4,29 +4,39 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::super::actor::Actor;
 use super::super::frames;
 use super::super::history::{Bounds, HistoryQuery};
 use super::super::names::{self, Kind};
+use super::super::revoking::Revoking;
+use super::Shared;
+use super::channels::{self, Survey};
+use super::fields::check_channel;
 use super::history::{self, Operation};
+use super::matter::Matter;
+use super::messages;
+use super::presence::PresenceAsk;
 use super::publish::{self, EventIn, Info};
-use super::{Route, Shared};
+use super::published::{Outcome, acknowledged};
+use super::table::{Names, Route, Row};
 use crate::auth::App;
 use crate::auth::sign::{Query, SignedRequest};
 use crate::base::ids::{AppIndex, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
-use crate::base::time::Now;
-use crate::broker::{
-    self, Command, Control, Description, Happening, Member, Mode, Publish, Published, Reply,
-};
+use crate::base::time::{Millis, Now};
+use crate::broker::{self, Command, Control, Publish, Reply};
 use crate::dialects::api::{self, Refusal, refused, respond};
-use crate::dialects::{Facts, Input, Output, Request, Response, Session};
-use crate::wire::json;
+use crate::dialects::{Facts, Input, Output, Request, Response, Session, TimerKind};
+
+/// How long the session of an acting connection may take to say who it is.
+const ACTOR_PATIENCE: Millis = Millis(2_000);
+const ACTOR_OVERDUE: TimerKind = TimerKind(0);
 
 /// One request: what it is about, and what is still missing for its answer.
 pub(super) struct Exchange {
     shared: Arc<Shared>,
-    app_id: Option<String>,
-    route: Route,
+    row: &'static Row,
+    names: Names,
     method: String,
     path: String,
     query: Option<String>,
@@ -45,6 +55,7 @@ enum State {
         outcomes: Vec<Outcome>,
         batch: Option<usize>,
         refusal: Option<broker::Refusal>,
+        has_versions: bool,
     },
     /// Every shard says what it holds, a portion at a time.
     Surveying(Box<Survey>),
@@ -58,50 +69,30 @@ enum State {
     Inspecting(String),
     /// A history is reset or purged.
     Operating(Box<Operation>),
+    /// The broker answers about the history of who was present.
+    Remembering(Box<PresenceAsk>),
+    /// A connection's session says who it is, under this ticket and no other.
+    Calling(Ticket, Box<Matter>),
+    /// The broker answers about a message.
+    Asking(Box<Matter>),
+    /// Tokens are revoked.
+    Revoking(Box<Revoking>),
     /// Answered: what still comes is too late.
     Answered,
-}
-
-/// What shards have said they hold; ticket `n` asks shard `n`.
-struct Survey {
-    app: AppIndex,
-    prefix: Name,
-    info: Info,
-    /// Shards that have more to say.
-    missing: u16,
-    /// What is not in `body` yet.
-    found: Vec<(Name, u64, u64)>,
-    /// The answer so far.
-    body: Vec<u8>,
-}
-
-/// Found channels that are sorted and written at once: a tick has time for as many.
-const FOUND_MAX: usize = 1024;
-
-/// What became of one event in one channel.
-struct Outcome {
-    /// Which event of the batch.
-    event: usize,
-    channel: Name,
-    info: Option<Info>,
-    /// What its publisher calls it.
-    message_id: Option<Name>,
-    /// What the broker made of it.
-    published: Option<Published>,
 }
 
 impl Exchange {
     pub fn new(
         shared: Arc<Shared>,
-        app_id: Option<String>,
-        route: Route,
+        row: &'static Row,
+        names: Names,
         request: &Request<'_>,
         facts: &Facts,
     ) -> Self {
         Self {
             shared,
-            app_id,
-            route,
+            row,
+            names,
             method: request.method.into(),
             path: request.path.into(),
             query: request.query.map(Into::into),
@@ -123,9 +114,7 @@ impl Exchange {
         };
         let query = Query::parse(query);
         let app = self.verify(&query, body, now, out)?;
-        let info = query.value("info").map(Info::parse).transpose()?.unwrap_or_default();
-        let channel = |name: &str| Channel { app: app.index, name: Name::from(name) };
-        let (state, command) = match &self.route {
+        match self.row.route {
             Route::Events => {
                 let event = publish::read_event(body, self.key.as_deref(), &app.settings)?;
                 return Ok(self.publish(&app, vec![event], None, now, out));
@@ -135,6 +124,13 @@ impl Exchange {
                 let count = events.len();
                 return Ok(self.publish(&app, events, Some(count), now, out));
             }
+            _ => {}
+        }
+        let info = query.value("info").map(Info::parse).transpose()?.unwrap_or_default();
+        let name = self.name(&app)?;
+        let channel = || Channel { app: app.index, name: Name::from(&*name) };
+        let settings = &self.shared.settings;
+        let (state, command) = match self.row.route {
             Route::Channels => {
                 let prefix = query.value("filter_by_prefix").unwrap_or_default();
                 if info.user_count && !names::is_presence(prefix) {
@@ -142,65 +138,116 @@ impl Exchange {
                         "info=user_count needs filter_by_prefix to start with presence-",
                     ));
                 }
-                let survey = Survey {
-                    app: app.index,
-                    prefix: Name::from(prefix),
-                    info,
-                    missing: self.shards,
-                    found: Vec::new(),
-                    body: b"{\"channels\":{".to_vec(),
-                };
-                out.extend((0..self.shards).map(|shard| survey.ask(ShardId(shard), 0)));
+                let survey = Survey::new(app.index, Name::from(prefix), info, self.shards);
+                out.extend(survey.begin());
                 self.state = State::Surveying(Box::new(survey));
                 return Ok(None);
             }
-            Route::Channel(name) => {
-                check_name(name, &app)?;
-                if info.user_count && !names::is_presence(name) {
+            Route::Channel => {
+                if info.user_count && !names::is_presence(&name) {
                     return Err(Refusal::invalid("info=user_count is for presence channels only"));
                 }
-                (State::Describing(info), Command::Describe(channel(name)))
+                (State::Describing(info), Command::Describe(channel()))
             }
-            Route::Users(name) => {
-                check_name(name, &app)?;
-                if !names::is_presence(name) {
-                    return Err(Refusal::invalid("users are listed for presence channels only"));
-                }
-                (State::Waiting, Command::Members(channel(name)))
-            }
-            Route::History(name) => {
-                check_name(name, &app)?;
+            Route::Users => (State::Waiting, Command::Members(channel())),
+            Route::History => {
                 let value = |name: &str| query.value(name).map(str::to_owned);
-                let page_max = self.shared.settings.history_page_max;
-                let asked = HistoryQuery::read(&self.shared.apps, &app, name, page_max, &value);
+                let page_max = settings.history_page_max;
+                let asked = HistoryQuery::read(&self.shared.apps, &app, &name, page_max, &value);
                 let asked = asked.map_err(Refusal::invalid)?;
-                let command = Command::History(channel(name), Box::new(asked.page(None)));
+                let command = Command::History(channel(), Box::new(asked.page(None)));
                 (State::Paging(Box::new((app.clone(), name.clone(), asked))), command)
             }
-            Route::HistoryState(name) => {
-                check_name(name, &app)?;
-                (State::Inspecting(name.clone()), Command::Stream(channel(name)))
-            }
-            Route::HistoryReset(name) | Route::HistoryPurge(name) => {
-                check_name(name, &app)?;
-                let is_purge = matches!(self.route, Route::HistoryPurge(_));
-                let operation = Operation::read(body, name, is_purge)?;
-                let command = operation.command(channel(name));
+            Route::HistoryState => (State::Inspecting(name.clone()), Command::Stream(channel())),
+            Route::HistoryReset | Route::HistoryPurge => {
+                let is_purge = self.row.route == Route::HistoryPurge;
+                let operation = Operation::read(body, &name, is_purge)?;
+                let command = operation.command(channel());
                 (State::Operating(Box::new(operation)), command)
             }
-            Route::Terminate(user) | Route::Reconnect(user) => {
-                let control = match self.route {
-                    Route::Terminate(_) => Control::Terminate,
-                    _ => Control::Reconnect,
-                };
-                let name = frames::user_channel(user);
-                check_name(&name, &app)?;
-                (State::Waiting, Command::Control(channel(&name), control))
+            Route::Revoke => {
+                let is_durable = self.shared.revocations_are_durable;
+                let mut revoking = Revoking::read(body, app.index, is_durable, now.wall)?;
+                revoking.ask(now, out);
+                self.state = State::Revoking(Box::new(revoking));
+                return Ok(None);
+            }
+            Route::Terminate => (State::Waiting, Command::Control(channel(), Control::Terminate)),
+            Route::Reconnect => (State::Waiting, Command::Control(channel(), Control::Reconnect)),
+            route => {
+                let ask = PresenceAsk::read(route, &self.shared, &app, &query, body, channel())?;
+                if let Some(ask) = ask {
+                    out.push(Output::Ask(Ticket(0), ask.command()));
+                    self.state = State::Remembering(Box::new(ask));
+                    return Ok(None);
+                }
+                self.check_feature(route)?;
+                let matter = Matter::read(route, &self.names, &query, body, channel(), &app)?;
+                let matter = matter.ok_or(Refusal::new(404, "not_found", "no such route"))?;
+                return self.ask(matter, app.index, now, out).map(|()| None);
             }
         };
         self.state = state;
         out.push(Output::Ask(Ticket(0), command));
         Ok(None)
+    }
+
+    /// The channel that the path names, or that of the user it names; empty where it names neither.
+    fn name(&self, app: &App) -> Result<String, Refusal> {
+        let name = match self.row.route {
+            Route::Channels | Route::Revoke => return Ok(String::new()),
+            Route::Terminate | Route::Reconnect => {
+                frames::user_channel(&self.names.name).to_string()
+            }
+            _ => self.names.name.clone(),
+        };
+        check_channel(&name, &app.settings)?;
+        if self.row.is_of_presence && !names::is_presence(&name) {
+            return Err(Refusal::invalid("Only presence channels support this endpoint"));
+        }
+        Ok(name)
+    }
+
+    /// Whether what a route is about is switched on at all.
+    fn check_feature(&self, route: Route) -> Result<(), Refusal> {
+        let off = |text| Err(Refusal::new(422, "feature_disabled", text));
+        let is_said = matches!(route, Route::Annotate | Route::Annotations | Route::TakeBack);
+        match route {
+            Route::Revoke => Ok(()),
+            _ if !self.shared.has_versions() => {
+                off("versioned messages are off: the setting pusher.versioned_messages")
+            }
+            _ if is_said && !self.shared.has_annotations() => {
+                off("annotations are off: the setting pusher.annotations")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks about a message, in the app's name at once, in a connection's when that has said who it is.
+    fn ask(
+        &mut self,
+        matter: Matter,
+        app: AppIndex,
+        now: Now,
+        out: &mut Vec<Output>,
+    ) -> Result<(), Refusal> {
+        let Some(actor) = matter.actor() else {
+            out.push(Output::Ask(Ticket(0), self.shared.reports.with(matter.command())));
+            self.state = State::Asking(Box::new(matter));
+            return Ok(());
+        };
+        // Any two numbers name a connection; only our shards have any.
+        if actor.shard.0 >= self.shards {
+            return Err(messages::not_connected(&actor.to_string()));
+        }
+        // Of this request alone: a session that answers too late answers none that comes later on this connection.
+        let ticket = Ticket(now.steady.0 as u32 | 1);
+        let words = Actor::ask(app, matter.channel());
+        out.push(Output::Arm(ACTOR_OVERDUE, ACTOR_PATIENCE));
+        out.push(Output::Ask(ticket, Command::Call(actor, words)));
+        self.state = State::Calling(ticket, Box::new(matter));
+        Ok(())
     }
 
     fn verify(
@@ -213,7 +260,7 @@ impl Exchange {
         let request = SignedRequest {
             method: &self.method,
             path: &self.path,
-            app_id: self.app_id.as_deref(),
+            app_id: self.names.app_id.as_deref(),
             body,
         };
         let window = self.shared.settings.signature_window;
@@ -256,7 +303,8 @@ impl Exchange {
         if missing == 0 {
             return Some(respond(200, Bytes::from_static(b"{}")));
         }
-        self.state = State::Publishing { missing, outcomes, batch, refusal: None };
+        let has_versions = self.shared.has_versions();
+        self.state = State::Publishing { missing, outcomes, batch, refusal: None, has_versions };
         None
     }
 }
@@ -265,7 +313,7 @@ impl State {
     /// Takes an answer of the broker; the answer to the peer, once it is complete.
     fn reply(&mut self, ticket: Ticket, reply: Reply, out: &mut Vec<Output>) -> Option<Response> {
         match (self, reply) {
-            (Self::Publishing { missing, outcomes, batch, refusal }, reply) => {
+            (Self::Publishing { missing, outcomes, batch, refusal, has_versions }, reply) => {
                 let outcome = outcomes.get_mut(ticket.0 as usize)?;
                 match reply {
                     Reply::Published(it) => outcome.published = Some(it),
@@ -279,35 +327,26 @@ impl State {
                     return None;
                 }
                 Some(match refusal.take() {
+                    Some(broker::Refusal::KeyReused) => {
+                        Refusal::invalid(broker::Refusal::KeyReused.text()).response()
+                    }
                     Some(refusal) => refused(refusal),
-                    None => acknowledged(outcomes, *batch),
+                    None => acknowledged(outcomes, *batch, *has_versions),
                 })
             }
-            (Self::Reading | State::Answered, _) => None,
+            (Self::Reading | Self::Answered, _) => None,
+            (Self::Calling(..) | Self::Revoking(_), _) => None,
+            (Self::Asking(matter), reply) => matter.answer(reply),
+            (Self::Remembering(ask), reply) => ask.take(reply, out),
             (_, Reply::Refused(refusal)) => Some(refused(refusal)),
             (Self::Surveying(survey), Reply::Channels { found, rest }) => {
-                let found = found.into_iter();
-                survey.found.extend(found.filter(|(name, ..)| !names::is_internal(name)));
-                if survey.found.len() > FOUND_MAX {
-                    survey.write();
-                }
-                if let Some(from) = rest {
-                    out.push(survey.ask(ShardId(ticket.0 as u16), from));
-                    return None;
-                }
-                survey.missing = survey.missing.saturating_sub(1);
-                if survey.missing > 0 {
-                    return None;
-                }
-                survey.write();
-                survey.body.extend_from_slice(b"}}");
-                Some(respond(200, Bytes::from(std::mem::take(&mut survey.body))))
+                survey.take(ShardId(ticket.0 as u16), found, rest, out)
             }
             (Self::Describing(info), Reply::Described(description)) => {
-                Some(respond(200, Bytes::from(described(&description, *info))))
+                Some(respond(200, Bytes::from(channels::described(&description, *info))))
             }
             (Self::Waiting, Reply::Members(members)) => {
-                Some(respond(200, Bytes::from(listed(&members))))
+                Some(respond(200, Bytes::from(channels::listed(&members))))
             }
             (Self::Paging(paging), Reply::Page(page)) => {
                 let (app, channel, query) = &**paging;
@@ -329,39 +368,52 @@ impl State {
     }
 }
 
-impl Survey {
-    fn ask(&self, shard: ShardId, from: u32) -> Output {
-        let (app, prefix) = (self.app, self.prefix.clone());
-        let survey = Command::Survey { shard, from, app, prefix };
-        Output::Ask(Ticket(u32::from(shard.0)), survey)
-    }
-
-    /// Writes what was found. Few channels come in one order, whatever the number of shards.
-    fn write(&mut self) {
-        self.found.sort_unstable();
-        for (name, subscriptions, users) in self.found.drain(..) {
-            if self.body.last() != Some(&b'{') {
-                self.body.push(b',');
-            }
-            json::write_str(&mut self.body, &name);
-            self.body.push(b':');
-            let users = self.info.user_count.then_some(users);
-            let subscriptions = self.info.subscription_count.then_some(subscriptions);
-            numbers(
-                &[("user_count", users), ("subscription_count", subscriptions)],
-                &mut self.body,
-            );
+impl Exchange {
+    /// Takes what the session of the acting connection says; the answer if that ends it.
+    fn called(&mut self, reply: Reply, out: &mut Vec<Output>) -> Option<Response> {
+        let State::Calling(_, matter) = std::mem::replace(&mut self.state, State::Answered) else {
+            return None;
+        };
+        let mut matter = matter;
+        let actor = matter.actor()?;
+        let Reply::Returned(words) = reply else {
+            return Some(messages::not_connected(&actor.to_string()).response());
+        };
+        if let Err(response) = matter.act_as(actor, &words) {
+            return Some(response);
         }
+        out.push(Output::Ask(Ticket(0), self.shared.reports.with(matter.command())));
+        self.state = State::Asking(matter);
+        None
     }
 }
 
 impl Session for Exchange {
     fn handle(&mut self, input: Input<'_>, now: Now, out: &mut Vec<Output>) {
+        let called = match self.state {
+            State::Calling(ticket, _) => Some(ticket),
+            _ => None,
+        };
         let response = match input {
             Input::Body(body) if matches!(self.state, State::Reading) => {
                 self.begin(body, now, out).unwrap_or_else(|refusal| Some(refusal.response()))
             }
-            Input::Reply(ticket, reply) => self.state.reply(ticket, reply, out),
+            Input::Reply(ticket, reply) if called == Some(ticket) => self.called(reply, out),
+            Input::Reply(ticket, reply) => match &mut self.state {
+                State::Revoking(it) => it.take(ticket, &reply, now, out).map(|done| match done {
+                    Ok(body) => respond(200, body),
+                    Err(refusal) => refusal.response(),
+                }),
+                state => state.reply(ticket, reply, out),
+            },
+            // A session of another protocol never answers.
+            Input::Timer(ACTOR_OVERDUE) => match &self.state {
+                State::Calling(_, matter) => {
+                    let actor = matter.actor().map(|it| it.to_string()).unwrap_or_default();
+                    Some(messages::not_connected(&actor).response())
+                }
+                _ => None,
+            },
             _ => None,
         };
         if let Some(response) = response {
@@ -371,185 +423,10 @@ impl Session for Exchange {
     }
 }
 
-fn check_name(name: &str, app: &App) -> Result<(), Refusal> {
-    // A user's channel may be longer by its prefix.
-    let bytes_max = app.settings.channel_name_bytes_max;
-    names::check_published(name, bytes_max).map_err(|error| Refusal::invalid(error.to_string()))
-}
-
-/// The answer to a publish. Its head says how the events are kept: as the weakest of them is.
-fn acknowledged(outcomes: &[Outcome], batch: Option<usize>) -> Response {
-    let mut response = respond(200, Bytes::from(published(outcomes, batch)));
-    let strength = |mode: &Mode| match mode {
-        Mode::None => 0,
-        Mode::Memory => 1,
-        Mode::Durable => 2,
-    };
-    let modes = outcomes.iter().filter_map(|it| it.published.map(|it| it.mode));
-    if let Some(weakest) = modes.min_by_key(strength) {
-        response.headers.push(("X-Ringmain-Acknowledged", weakest.as_str().into()));
-    }
-    response
-}
-
-/// `{}`, or what was asked about the channels, per channel or per event of a batch.
-fn published(outcomes: &[Outcome], batch: Option<usize>) -> Vec<u8> {
-    if outcomes.iter().all(|it| it.info.is_none() && it.message_id.is_none()) {
-        return b"{}".to_vec();
-    }
-    let mut body = Vec::new();
-    match batch {
-        None => {
-            body.extend_from_slice(b"{\"channels\":{");
-            for (i, it) in outcomes.iter().enumerate() {
-                if i > 0 {
-                    body.push(b',');
-                }
-                json::write_str(&mut body, &it.channel);
-                body.push(b':');
-                counts(it, &mut body);
-            }
-            body.extend_from_slice(b"}}");
-        }
-        Some(events) => {
-            body.extend_from_slice(b"{\"batch\":");
-            for event in 0..events {
-                body.push(if event == 0 { b'[' } else { b',' });
-                match outcomes.iter().find(|it| it.event == event) {
-                    Some(it) if it.info.is_some() || it.message_id.is_some() => {
-                        counts(it, &mut body);
-                    }
-                    _ => body.extend_from_slice(b"{}"),
-                }
-            }
-            body.extend_from_slice(b"]}");
-        }
-    }
-    body
-}
-
-/// Appends what is told of one event in one channel: what was asked for, how it is kept and where, its name,
-/// and whether all that was said before.
-fn counts(outcome: &Outcome, body: &mut Vec<u8>) {
-    let Some(published) = outcome.published else { return body.extend_from_slice(b"{}") };
-    let info = outcome.info.unwrap_or_default();
-    let users =
-        (info.user_count && names::is_presence(&outcome.channel)).then_some(published.user_count);
-    let subscriptions = info.subscription_count.then_some(published.subscription_count);
-    let serial = published.epoch.map(|_| published.serial.0);
-    numbers(
-        &[("user_count", users), ("subscription_count", subscriptions), ("history_serial", serial)],
-        body,
-    );
-    let is_first = body.ends_with(b"{}");
-    frames::extend(body, |body| {
-        let comma = if is_first { "" } else { "," };
-        frames::append(body, format_args!("{comma}\"mode\":\"{}\"", published.mode.as_str()));
-        body.extend_from_slice(b",\"acknowledgement_id\":");
-        json::write_str(body, &acknowledgement_id(outcome, &published));
-        if published.is_repeated {
-            body.extend_from_slice(b",\"repeated\":true");
-        }
-    });
-}
-
-/// What the event is called from now on.
-fn acknowledgement_id(outcome: &Outcome, published: &Published) -> String {
-    let given = outcome.message_id.as_ref();
-    given.map_or_else(|| published.id.to_string(), |it| it.to_string())
-}
-
-/// Appends an object of the numbers that are there.
-fn numbers(members: &[(&str, Option<u64>)], body: &mut Vec<u8>) {
-    body.push(b'{');
-    let there = members.iter().filter_map(|(name, value)| value.map(|value| (name, value)));
-    for (i, (name, value)) in there.enumerate() {
-        let comma = if i > 0 { "," } else { "" };
-        body.extend_from_slice(format!("{comma}\"{name}\":{value}").as_bytes());
-    }
-    body.push(b'}');
-}
-
-fn described(description: &Description, info: Info) -> Vec<u8> {
-    let occupied = description.subscription_count > 0;
-    let mut body = format!("{{\"occupied\":{occupied}").into_bytes();
-    if info.user_count {
-        body.extend_from_slice(format!(",\"user_count\":{}", description.user_count).as_bytes());
-    }
-    if info.subscription_count {
-        let count = description.subscription_count;
-        body.extend_from_slice(format!(",\"subscription_count\":{count}").as_bytes());
-    }
-    if let (true, Some((event, left))) = (info.cache, &description.last)
-        && let Happening::Message { data, .. } = &event.happening
-    {
-        body.extend_from_slice(b",\"cache\":{\"data\":");
-        frames::write_data(data, &mut body);
-        body.extend_from_slice(format!(",\"ttl\":{}}}", left.0.div_ceil(1000)).as_bytes());
-    }
-    body.push(b'}');
-    body
-}
-
-fn listed(members: &[Arc<Member>]) -> Vec<u8> {
-    let mut body = b"{\"users\":[".to_vec();
-    for (i, member) in members.iter().enumerate() {
-        body.extend_from_slice(if i > 0 { b",{\"id\":" } else { b"{\"id\":" });
-        json::write_str(&mut body, &member.user_id);
-        body.push(b'}');
-    }
-    body.extend_from_slice(b"]}");
-    body
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::ids::Serial;
-
-    #[test]
-    fn an_acknowledgement_says_how_the_event_is_kept() {
-        use crate::base::ids::Epoch;
-
-        let made = |channel: &str, mode, info: Option<&str>, message_id: Option<&str>| Outcome {
-            event: 0,
-            channel: Name::from(channel),
-            info: info.map(|it| Info::parse(it).unwrap()),
-            message_id: message_id.map(Name::from),
-            published: Some(Published {
-                mode,
-                epoch: (mode != Mode::None).then_some(Epoch(1)),
-                subscription_count: 2,
-                is_repeated: mode == Mode::Durable,
-                ..Published::unkept(Serial(7))
-            }),
-        };
-        let told = |outcomes: &[Outcome], batch| {
-            let response = acknowledged(outcomes, batch);
-            let (_, mode) =
-                response.headers.iter().find(|(it, _)| *it == "X-Ringmain-Acknowledged").unwrap();
-            (mode.to_string(), String::from_utf8(response.body.to_vec()).unwrap())
-        };
-        use Mode::{Durable, Memory, None as Not};
-        let plain = [made("a", Durable, None, None), made("b", Memory, None, None)];
-        assert_eq!(told(&plain, None), ("memory".into(), "{}".into()));
-        let nil = "0".repeat(26);
-        let asked =
-            [made("a", Durable, Some("subscription_count"), None), made("b", Not, Some(""), None)];
-        let first = format!(
-            r#"{{"subscription_count":2,"history_serial":7,"mode":"durable","acknowledgement_id":"{nil}","repeated":true}}"#
-        );
-        let second = format!(r#"{{"mode":"none","acknowledgement_id":"{nil}"}}"#);
-        let body = format!(r#"{{"channels":{{"a":{first},"b":{second}}}}}"#);
-        assert_eq!(told(&asked, None), ("none".into(), body));
-        let batch = [
-            made("a", Memory, None, None),
-            Outcome { event: 1, ..made("a", Memory, None, Some("m")) },
-        ];
-        let body =
-            r#"{"batch":[{},{"history_serial":7,"mode":"memory","acknowledgement_id":"m"}]}"#;
-        assert_eq!(told(&batch, Some(2)), ("memory".into(), body.into()));
-    }
 
     #[test]
     fn a_publish_is_answered_once_by_its_last_reply() {
@@ -573,6 +450,7 @@ mod tests {
                 outcomes: (0..3).map(outcome).collect(),
                 batch: None,
                 refusal: None,
+                has_versions: true,
             };
             let mut answers = Vec::new();
             for (ticket, reply) in replies.into_iter().enumerate() {

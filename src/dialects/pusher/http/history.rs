@@ -15,8 +15,10 @@ pub(super) struct Operation {
     channel: String,
     /// None: a reset.
     purge: Option<PurgeTo>,
-    reason: String,
-    requested_by: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Who says so.
+    pub requested_by: Option<String>,
 }
 
 impl Operation {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::names;
+use super::fields::{check_event_name, parse, text};
 use crate::auth::sign::fingerprint;
 use crate::base::ids::ConnectionId;
 use crate::base::name::Name;
 use crate::broker::{IdempotencyKey, Meta, Payload, Tag, Tags};
 use crate::config::App;
 use crate::dialects::api::Refusal;
-use crate::wire::json::{self, Kind, Raw};
+use crate::wire::json::{Kind, Raw};
 
 /// What is to be told about the channels of an event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,10 +113,6 @@ pub(super) fn read_batch(
     Ok(events)
 }
 
-fn parse(body: &[u8]) -> Result<Raw<'_>, Refusal> {
-    json::parse(body).map_err(|error| Refusal::invalid(format!("the body is {error}")))
-}
-
 fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventIn, Refusal> {
     let (mut name, mut data, mut channels, mut channel) = (None, None, None, None);
     let (mut socket_id, mut info, mut tags) = (None, None, None);
@@ -139,15 +136,7 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
         }
     }
     let name = text(name, "name")?.ok_or(Refusal::shape("name is missing"))?;
-    if name.is_empty() {
-        return Err(Refusal::invalid("name is empty"));
-    }
-    if name.len() > app.event_name_bytes_max {
-        return Err(Refusal::limit(format_args!(
-            "Event name too long. Max length is {}",
-            app.event_name_bytes_max
-        )));
-    }
+    check_event_name(&name, app)?;
     let channels = match channels.filter(|it| !it.is_null()) {
         Some(list) => channel_list(list, app)?,
         None => {
@@ -159,16 +148,8 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
             vec![channel_name(&channel, app)?]
         }
     };
-    let bytes = data.map_or(0, |data| data_bytes(data, app.event_payload_bytes_max));
-    if bytes > app.event_payload_bytes_max {
-        let kilobytes = app.event_payload_bytes_max / 1024;
-        return Err(Refusal::new(
-            413,
-            "payload_too_large",
-            format!(
-                "Event payload size ({bytes} bytes) for event '{name}' exceeds limit ({kilobytes} KB)"
-            ),
-        ));
+    if let Some(data) = data {
+        check_data(data, &name, app)?;
     }
     // An id that is none names no connection: nobody is left out.
     let exclude = text(socket_id, "socket_id")?.and_then(|id| id.parse().ok());
@@ -190,21 +171,27 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
     // What was meant for the message counts before what was meant for the request: the SDKs make up a new
     // one of these for each call. Source: Sockudo's HTTP API, "Idempotency".
     let named = message_id.as_ref().map(|id| format!("m:{id}"));
-    let named = named.or(said.key.as_ref().map(|key| format!("x:{key}"))).or(key);
-    let key = named.map(|named| {
-        // The same event, however its members are ordered and whatever else the request asks to know.
-        let channels: Vec<_> = channels.iter().map(|it| &**it).collect();
-        let parts = [
-            &*name,
-            data.map_or("null", Raw::text),
-            &channels.join(" "),
-            socket_id.map_or("", Raw::text),
-            tags_text,
-            message_id.as_deref().unwrap_or_default(),
-            extras.map_or("", Raw::text),
-        ];
-        let fingerprint = fingerprint(&parts.map(str::as_bytes));
-        Arc::new(IdempotencyKey { name: Name::from(&*named), fingerprint, span: None })
+    let named = named.or(said.key.as_ref().map(|key| format!("x:{key}")));
+    let key = match named {
+        Some(named) => {
+            // The same event, however its members are ordered and whatever else the request asks to know.
+            let channels: Vec<_> = channels.iter().map(|it| &**it).collect();
+            let parts = [
+                &*name,
+                data.map_or("null", Raw::text),
+                &channels.join(" "),
+                socket_id.map_or("", Raw::text),
+                tags_text,
+                message_id.as_deref().unwrap_or_default(),
+                extras.map_or("", Raw::text),
+            ];
+            Some((named, fingerprint(&parts.map(str::as_bytes))))
+        }
+        // A request is repeated under its key alone: who makes it again may not write it alike.
+        None => key.map(|key| (key, [0; 16])),
+    };
+    let key = key.map(|(name, fingerprint)| {
+        Arc::new(IdempotencyKey { name: Name::from(&*name), fingerprint, span: None })
     });
     let meta = (message_id.is_some() || extras.is_some()).then(|| {
         Arc::new(Meta {
@@ -231,21 +218,18 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
 
 /// What of `extras` the server looks at itself.
 #[derive(Debug, Default)]
-struct Extras<'a> {
+pub(super) struct Extras<'a> {
     ephemeral: bool,
     key: Option<Cow<'a, str>>,
 }
 
 impl<'a> Extras<'a> {
-    fn read(extras: Raw<'a>, app: &App) -> Result<Self, Refusal> {
+    /// Reads and checks them.
+    pub fn read(extras: Raw<'a>, app: &App) -> Result<Self, Refusal> {
         if extras.kind() != Kind::Object {
             return Err(Refusal::shape("extras is not an object"));
         }
-        if extras.text().len() > app.event_payload_bytes_max {
-            let kilobytes = app.event_payload_bytes_max / 1024;
-            let text = format!("extras exceeds limit ({kilobytes} KB)");
-            return Err(Refusal::new(413, "payload_too_large", text));
-        }
+        check_size(extras, "extras", app)?;
         let member = |name: &str| extras.member(name).filter(|it| !it.is_null());
         if let Some(headers) = member("headers") {
             let is_flat =
@@ -256,11 +240,13 @@ impl<'a> Extras<'a> {
                 ));
             }
         }
-        let ephemeral = match member("ephemeral").map(Raw::as_bool) {
-            None => false,
-            Some(Some(ephemeral)) => ephemeral,
-            Some(None) => return Err(Refusal::shape("extras.ephemeral is not a boolean")),
+        let switch = |name: &str| match member(name).map(Raw::as_bool) {
+            None => Ok(false),
+            Some(Some(value)) => Ok(value),
+            Some(None) => Err(Refusal::shape(format!("extras.{name} is not a boolean"))),
         };
+        switch("echo")?;
+        let ephemeral = switch("ephemeral")?;
         // Documented in one spelling, sent in the other by the SDKs of Python.
         let key = member("idempotencyKey").or_else(|| member("idempotency_key"));
         let key = text(key, "extras.idempotencyKey")?;
@@ -300,6 +286,28 @@ fn read_tags(tags: Raw<'_>) -> Result<Tags, Refusal> {
     Ok(Tags::from(read))
 }
 
+/// Checks how large an event's or a message's data is.
+pub(super) fn check_data(data: Raw<'_>, event: &str, app: &App) -> Result<(), Refusal> {
+    let bytes = data_bytes(data, app.event_payload_bytes_max);
+    if bytes <= app.event_payload_bytes_max {
+        return Ok(());
+    }
+    let kilobytes = app.event_payload_bytes_max / 1024;
+    let text = format!(
+        "Event payload size ({bytes} bytes) for event '{event}' exceeds limit ({kilobytes} KB)"
+    );
+    Err(Refusal::new(413, "payload_too_large", text))
+}
+
+/// Checks how large something else is that is passed on.
+pub(super) fn check_size(value: Raw<'_>, what: &str, app: &App) -> Result<(), Refusal> {
+    if value.text().len() <= app.event_payload_bytes_max {
+        return Ok(());
+    }
+    let kilobytes = app.event_payload_bytes_max / 1024;
+    Err(Refusal::new(413, "payload_too_large", format!("{what} exceeds limit ({kilobytes} KB)")))
+}
+
 /// How large the data is as its subscribers see it: a string's text, anything else's JSON.
 fn data_bytes(data: Raw<'_>, bytes_max: usize) -> usize {
     // A string is never longer than its JSON: nothing to count when that fits.
@@ -332,21 +340,10 @@ fn channel_list(list: Raw<'_>, app: &App) -> Result<Vec<Name>, Refusal> {
 }
 
 fn channel_name(name: &str, app: &App) -> Result<Name, Refusal> {
-    match names::check_published(name, app.channel_name_bytes_max) {
+    match names::check_published(name, app.channel_name_bytes_max, &app.namespaces) {
         Ok(()) => Ok(Name::from(name)),
         Err(error @ names::NameError::TooLong { .. }) => Err(Refusal::limit(error)),
         Err(error) => Err(Refusal::invalid(error.to_string())),
-    }
-}
-
-/// A string member that may be absent or null.
-fn text<'a>(value: Option<Raw<'a>>, field: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-    match value.filter(|it| !it.is_null()) {
-        None => Ok(None),
-        Some(value) => match value.as_str() {
-            Some(text) => Ok(Some(text)),
-            None => Err(Refusal::shape(format!("{field} is not a string"))),
-        },
     }
 }
 
@@ -507,20 +504,21 @@ mod tests {
         assert_eq!(name(extra, None).as_deref(), Some("x:x"));
         let named = r#""channel":"c","message_id":"m","extras":{"idempotencyKey":"x"}"#;
         assert_eq!(name(named, Some("h")).as_deref(), Some("m:m"));
-        // The order of members and what is asked to know make no other event; anything else does.
-        assert_eq!(
-            key(keyed, None),
-            key(r#""idempotency_key":"b","data":"1","channels":["c"]"#, None)
-        );
-        assert_eq!(key(keyed, None), key(&format!("{keyed},\"info\":\"cache\""), None));
+        // A request is the same whatever it says now.
+        assert_eq!(key(keyed, None), key(r#""channel":"d","idempotency_key":"b""#, None));
+        // A message is another one with anything else in it; the order of members and what is asked to know
+        // are nothing of it.
+        let named = r#""channel":"c","data":"1","message_id":"b""#;
+        assert_eq!(key(named, None), key(r#""message_id":"b","data":"1","channels":["c"]"#, None));
+        assert_eq!(key(named, None), key(&format!("{named},\"info\":\"cache\""), None));
         for other in [
-            r#""channel":"c","data":"2","idempotency_key":"b""#,
-            r#""channel":"d","data":"1","idempotency_key":"b""#,
-            r#""channel":"c","data":"1","idempotency_key":"b","tags":{"a":"b"}"#,
-            r#""channel":"c","data":"1","idempotency_key":"b","extras":{}"#,
-            r#""channel":"c","data":"1","idempotency_key":"b","socket_id":"1.1""#,
+            r#""channel":"c","data":"2","message_id":"b""#,
+            r#""channel":"d","data":"1","message_id":"b""#,
+            r#""channel":"c","data":"1","message_id":"b","tags":{"a":"b"}"#,
+            r#""channel":"c","data":"1","message_id":"b","extras":{}"#,
+            r#""channel":"c","data":"1","message_id":"b","socket_id":"1.1""#,
         ] {
-            assert_ne!(key(keyed, None), key(other, None), "{other}");
+            assert_ne!(key(named, None), key(other, None), "{other}");
         }
         let one = r#"{"name":"e","channel":"c"}"#;
         let batch = format!(r#"{{"batch":[{one},{one}]}}"#);
