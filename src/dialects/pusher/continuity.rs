@@ -684,15 +684,16 @@ fn rewind_complete(channel: &str, sent: usize, replay: Option<&Replay>) -> Vec<u
     out
 }
 
-/// What a message is called, as text; none of what is none.
+/// What a frame of a message is called, as text; none of what is none.
 fn text_id(event: &Event) -> Option<String> {
-    let ours = match &event.happening {
-        Happening::Message { .. } => event.id,
-        Happening::Mutated(it) => it.message.id,
-        _ => return None,
-    };
     let given = event.meta.as_ref().and_then(|it| it.message_id.as_ref());
-    Some(given.map_or_else(|| ours.to_string(), |it| it.to_string()))
+    match &event.happening {
+        Happening::Message { .. } => {
+            Some(given.map_or_else(|| event.id.to_string(), |it| it.to_string()))
+        }
+        Happening::Mutated(_) => Some(event.id.to_string()),
+        _ => None,
+    }
 }
 
 /// How far a peer came in a channel.

@@ -552,6 +552,7 @@ fn a_resume_asks_and_sends_within_its_bounds() {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
         replay_bytes_max: 400,
+        reports: super::super::Reports::default(),
         ..*peer.session.shared
     });
     let mut heard = Vec::new();
@@ -629,6 +630,7 @@ fn subscriptions_of_the_past_are_asked_for_as_fast_as_the_peer_reads() {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
         replay_bytes_max: 1000,
+        reports: super::super::Reports::default(),
         ..*peer.session.shared
     });
     let subscribe = |name: &str| json!({"channel": name, "rewind": 10});

@@ -373,7 +373,11 @@ impl PusherSession {
             Some((event, _)) => {
                 self.show(self.lane(), event, out);
             }
-            None => self.say(frames::cache_miss(self.version(), name), out),
+            None => {
+                let report = self.shared.reports.cache_miss(self.seat.index, name);
+                out.extend(report.map(Output::Report));
+                self.say(frames::cache_miss(self.version(), name), out);
+            }
         }
     }
 
