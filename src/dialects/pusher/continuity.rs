@@ -250,6 +250,9 @@ impl PusherSession {
             };
             let lane = lane.unwrap_or_else(|| self.lane());
             for event in replay.events.iter().filter(|it| !is_told(it)) {
+                if !self.lets_through(channel, event) {
+                    continue;
+                }
                 if let Some(shown) = self.show(lane, event, out) {
                     bytes += shown;
                     sent += 1;
@@ -433,7 +436,7 @@ impl PusherSession {
         for event in result.iter().flat_map(|it| &it.events) {
             let comes_anyway =
                 began.is_some_and(|it| event.epoch == Some(it.epoch) && event.serial > it.serial);
-            if !comes_anyway {
+            if !comes_anyway && self.lets_through(&channel, event) {
                 bytes += self.show(lane, event, &mut sent).unwrap_or_default();
             }
         }

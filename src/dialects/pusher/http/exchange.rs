@@ -233,7 +233,7 @@ impl Exchange {
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
         let Some(actor) = matter.actor() else {
-            out.push(Output::Ask(Ticket(0), matter.command()));
+            out.push(Output::Ask(Ticket(0), self.shared.reports.with(matter.command())));
             self.state = State::Asking(Box::new(matter));
             return Ok(());
         };
@@ -288,6 +288,8 @@ impl Exchange {
                     meta: it.meta.clone(),
                     ephemeral: it.ephemeral,
                     key: it.key.clone(),
+                    // What is ephemeral is not told.
+                    report: self.shared.reports.about_message(app.index).filter(|_| !it.ephemeral),
                     ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
                 };
                 let ticket = Ticket(outcomes.len() as u32);
@@ -380,7 +382,7 @@ impl Exchange {
         if let Err(response) = matter.act_as(actor, &words) {
             return Some(response);
         }
-        out.push(Output::Ask(Ticket(0), matter.command()));
+        out.push(Output::Ask(Ticket(0), self.shared.reports.with(matter.command())));
         self.state = State::Asking(matter);
         None
     }

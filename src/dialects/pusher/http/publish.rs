@@ -117,6 +117,8 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
     let (mut name, mut data, mut channels, mut channel) = (None, None, None, None);
     let (mut socket_id, mut info, mut tags) = (None, None, None);
     let (mut message_id, mut extras, mut key) = (None, None, None);
+    // It says so of events for peers that take what changed.
+    let mut is_whole = false;
     if item.kind() != Kind::Object {
         return Err(Refusal::shape("the event is not an object"));
     }
@@ -132,6 +134,7 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
             "message_id" => message_id = Some(value),
             "extras" => extras = Some(value),
             "idempotency_key" => key = Some(value),
+            "delta" => is_whole = value.as_bool() == Some(false),
             _ => {}
         }
     }
@@ -193,10 +196,11 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
     let key = key.map(|(name, fingerprint)| {
         Arc::new(IdempotencyKey { name: Name::from(&*name), fingerprint, span: None })
     });
-    let meta = (message_id.is_some() || extras.is_some()).then(|| {
+    let meta = (message_id.is_some() || extras.is_some() || is_whole).then(|| {
         Arc::new(Meta {
             message_id: message_id.as_deref().map(Name::from),
             extras: extras.map(|it| Payload(Bytes::copy_from_slice(it.text().as_bytes()))),
+            is_whole,
             ..Meta::default()
         })
     });

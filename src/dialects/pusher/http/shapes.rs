@@ -276,8 +276,13 @@ const STREAM_STATE: Kind = Kind::Object(&[
     must("stream_id", TEXT, "Which life of the channel."),
     must("durable_state", Kind::Choice(&["healthy", "degraded", "reset_required"]), ""),
     must("reset_required", Kind::Switch, ""),
+    may("recovery_allowed", Kind::Switch, "Of messages."),
+    may("continuity_proven", Kind::Switch, "Of members."),
     must("reason", TEXT_OR_NULL, ""),
+    must("node_id", TEXT_OR_NULL, ""),
+    must("last_transition_at_ms", COUNT_OR_NULL, ""),
     must("authoritative_source", TEXT, "How it is kept: `memory` or `durable`."),
+    must("observed_source", TEXT, "The same."),
 ]);
 
 const CONTINUITY: Kind = Kind::Object(&[
@@ -289,6 +294,7 @@ const CONTINUITY: Kind = Kind::Object(&[
     may("retained_messages", COUNT, ""),
     may("retained_events", COUNT, ""),
     must("retained_bytes", COUNT, ""),
+    may("degraded", Kind::Switch, "Of members."),
     must("complete", Kind::Switch, "Nothing that was asked for is missing."),
     must("truncated_by_retention", Kind::Switch, "Some of it is not kept any more."),
 ]);
@@ -416,6 +422,8 @@ pub static PRESENCE_HISTORY: Kind = Kind::Object(&[
                 must("event", CHANGES, ""),
                 must("cause", TEXT, "`join`, `disconnect`, `timeout` or `forced_disconnect`."),
                 must("user_id", TEXT, ""),
+                must("connection_id", TEXT_OR_NULL, ""),
+                must("dead_node_id", TEXT_OR_NULL, ""),
                 must("payload_size_bytes", COUNT, ""),
                 must("presence_event", Kind::Open, ""),
             ]),
