@@ -14,4 +14,4 @@ pub mod source;
 
 pub use apps::{App, Apps, Seat};
 pub use identity::Identity;
-pub use source::{Checked, Finding, Inquiry, Source, TokenSettings, What};
+pub use source::{Checked, Denied, Finding, Inquiry, Source, TokenSettings, What};

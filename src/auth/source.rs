@@ -237,6 +237,8 @@ pub enum What {
         /// Of which account.
         account: Option<Name>,
     },
+    /// An operator's order about what the world outside is told, in words: [`Finding::Told`].
+    Operate(Box<str>),
 }
 
 impl std::fmt::Debug for What {
@@ -246,6 +248,7 @@ impl std::fmt::Debug for What {
             Self::Login { .. } => "login ***",
             Self::Refresh(_) => "refresh ***",
             Self::Revoke { .. } => "revoke",
+            Self::Operate(_) => "operate",
         })
     }
 }
@@ -267,6 +270,34 @@ pub enum Finding {
     Unavailable,
     /// Carried out.
     Done,
+    /// What came of an order, in lines.
+    Told(Result<Vec<String>, Denied>),
+}
+
+/// Why an operator's order was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// The status of HTTP that says so.
+    pub status: u16,
+    /// In words.
+    pub text: String,
+}
+
+impl Denied {
+    /// It is about something that there is not.
+    pub fn unknown(text: impl Into<String>) -> Self {
+        Self { status: 404, text: text.into() }
+    }
+
+    /// Another one of its kind is under way.
+    pub fn conflict(text: impl Into<String>) -> Self {
+        Self { status: 409, text: text.into() }
+    }
+
+    /// It cannot be done now.
+    pub fn unavailable(text: impl Into<String>) -> Self {
+        Self { status: 503, text: text.into() }
+    }
 }
 
 /// Tokens that were given out.

@@ -3,6 +3,7 @@
 //!
 //! Nothing here opens a socket or reads a clock. Start with [`ids`].
 
+pub mod address;
 pub mod driver;
 pub mod event_id;
 pub mod frame;

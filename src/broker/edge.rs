@@ -320,10 +320,10 @@ impl Edge {
                 sink.answer(to, ticket, reply);
             }
             Down::Attach { to, ticket, granted, reply } if granted.is_pattern => {
-                self.attach_pattern((to, ticket), granted, reply, sink, out);
+                self.attach_pattern((to, ticket), *granted, reply, sink, out);
             }
             Down::Attach { to, ticket, granted, reply } => {
-                self.attach(to, ticket, granted, reply, sink, out);
+                self.attach(to, ticket, *granted, reply, sink, out);
             }
         }
     }
@@ -454,7 +454,7 @@ impl Edge {
         &mut self,
         to: ConnectionId,
         ticket: Ticket,
-        mut granted: Box<Subscribe>,
+        granted: Subscribe,
         mut reply: Box<Subscribed>,
         sink: &mut dyn Sink,
         out: &mut Vec<(ShardId, Up)>,
@@ -463,7 +463,7 @@ impl Edge {
         let Some(number) = asked.filter(|&it| self.subscriptions[it].stage == Stage::Pending)
         else {
             let home = self.slots.home_of(&granted.channel);
-            granted.by = Some(to);
+            let granted = Box::new(Subscribe { by: Some(to), ..granted });
             out.push((home, Up::Detach(granted, Parting::Unsubscribed)));
             if let Some(number) = asked {
                 self.unchain(number);

@@ -355,8 +355,10 @@ impl Held {
             return;
         }
         let event = self.happened(happening, now);
-        if is_reported && let Some(report) = render.report(&event, None) {
-            reports.take(report, event.at);
+        if is_reported {
+            let mut told = Vec::new();
+            render.report(&event, None, &mut told);
+            told.into_iter().for_each(|report| reports.take(report, event.at));
         }
         if !self.interest.is_empty() {
             self.deliver(event, None, render, out);
@@ -378,7 +380,7 @@ impl Held {
             return;
         }
         let shown = |lane| render.shows_members(lane);
-        let are_shown = is_reported || self.interest.lanes().iter().any(shown);
+        let are_shown = render.reports_members() || self.interest.lanes().iter().any(shown);
         let members = if are_shown { self.snapshot() } else { Vec::new() };
         let presence = Arc::new(Presence { member: member.clone(), members });
         self.tell(what(presence), now, render, reports, out);

@@ -24,11 +24,15 @@ pub trait Render {
         false
     }
 
-    /// What the world outside is told of an event; none: nothing. `about` is what the publisher wants to be told with
-    /// it, none for what happened without one. Called for events of the channel's own, and for those with `about`.
-    fn report(&self, _event: &Event, _about: Option<&Payload>) -> Option<Report> {
-        None
+    /// Whether who is told of members who come, change or leave is shown everyone present.
+    fn reports_members(&self) -> bool {
+        false
     }
+
+    /// Appends what the world outside is told of an event. `about` is what the publisher wants to be told with it, none
+    /// for what happened without one; only the dialect that wrote it reads it. Called for events of the channel's own,
+    /// and for those with `about`.
+    fn report(&self, _event: &Event, _about: Option<&Payload>, _out: &mut Vec<Report>) {}
 }
 
 /// Asks on their way to a channel's home.

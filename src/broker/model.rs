@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::edge::{Edge, Recipient, Sink};
 use super::home::{Home, Limits};
 use super::slots::Slots;
+use super::wildcards_model::Seed;
 use super::{
     Admit, Channel, Command, Control, Description, Down, Event, Filter, Happening, Member, Parting,
     Payload, Publish, Published, Refusal, Render, Reply, Subscribe, Tag, Up, Verdict, companion,
@@ -35,17 +36,6 @@ const LANE_SESSIONS: LaneId = LaneId(4);
 const LANES: u64 = 5;
 /// Values of the one tag there is.
 const TAGS: u64 = 3;
-
-/// Says which seed failed.
-struct Seed(u64);
-
-impl Drop for Seed {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("seed {}", self.0);
-        }
-    }
-}
 
 #[test]
 fn sessions_see_what_a_plain_model_expects() {

@@ -100,9 +100,12 @@ fn show(event: &Event) -> String {
     shown
 }
 
+/// Who published what; what was done to it in turn, and what it was then.
+type Case = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 #[test]
 fn each_step_gives_the_message_that_comes_after() {
-    let cases: &[(&str, &str, &[(&str, &str)])] = &[
+    let cases: &[Case] = &[
         ("back", "\"a\"", &[("update name=x", "x \"a\"")]),
         ("back", "\"a\"", &[("update data={\"b\":1}", "n {\"b\":1} typed")]),
         ("back", "\"a\"", &[("update data=-", "n -"), ("update data=1", "n 1 typed")]),

@@ -47,6 +47,8 @@ pub struct Report {
     pub app: AppIndex,
     /// What kind of thing happened; receivers choose by it.
     pub kind: Name,
+    /// In which channel, as its dialect calls it, where it happened in one; receivers choose by it, too.
+    pub channel: Option<Name>,
     /// More for the head of the request: field names and values.
     pub fields: Vec<(&'static str, Box<str>)>,
     /// One JSON value.

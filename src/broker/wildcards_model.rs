@@ -362,7 +362,7 @@ fn patterns_reach_whom_a_plain_list_says() {
 }
 
 /// Says which seed failed.
-struct Seed(u64);
+pub(super) struct Seed(pub u64);
 
 impl Drop for Seed {
     fn drop(&mut self) {

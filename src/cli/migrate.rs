@@ -252,10 +252,34 @@ impl Ours {
         out.push(format!("name = {}", text(&format!("webhook-{}", at.replace('.', "-")))));
         out.push(format!("url = {}", text(&word(url))));
         out.push(format!("app = {id}"));
+        out.push("format = \"sockudo\"".into());
         if let Some(types) = said.get("event_types").and_then(Value::as_array) {
             let types: Vec<_> = types.iter().map(|it| text(&word(it))).collect();
             out.push(format!("types = [{}]", types.join(", ")));
         }
+        for name in ["channel_prefix", "channel_suffix", "channel_pattern"] {
+            let given = said.get(&format!("filter.{name}"));
+            out.extend(given.map(|it| format!("{name} = {}", text(&word(it)))));
+        }
+        let several = said.get("filter.channel_namespaces").and_then(Value::as_array);
+        let namespaces: Vec<_> = said
+            .get("filter.channel_namespace")
+            .into_iter()
+            .chain(several.into_iter().flatten())
+            .map(|it| text(&word(it)))
+            .collect();
+        if !namespaces.is_empty() {
+            out.push(format!("channel_namespaces = [{}]", namespaces.join(", ")));
+        }
+        let field = |(name, value): (&String, &Value)| {
+            Some(text(&format!("{}: {}", name.strip_prefix("headers.")?, word(value))))
+        };
+        let fields: Vec<_> = said.iter().filter_map(field).collect();
+        if !fields.is_empty() {
+            out.push(format!("headers = [{}]", fields.join(", ")));
+        }
+        let timeout = said.get("request_timeout_ms");
+        out.extend(timeout.map(|it| format!("timeout_s = {}", text(&format!("{}ms", word(it))))));
         out
     }
 }
@@ -387,7 +411,9 @@ mod tests {
                 "id": "a", "key": "k", "secret": "${SECRET}",
                 "policy": { "limits": { "max_connections": 0, "max_client_events_per_second": -1 },
                             "channels": { "allowed_origins": ["x.example"] },
-                            "webhooks": [{ "url": "https://x.example/h", "event_types": ["member_added"] }] }
+                            "webhooks": [{ "url": "https://x.example/h", "event_types": ["member_added"],
+                                           "filter": { "channel_prefix": "a-", "channel_namespaces": ["n"] },
+                                           "headers": { "X-Team": "shop" }, "request_timeout_ms": 500 }] }
             }] } },
             "event_limits": { "max_payload_in_kb": "10" },
             "odd": 1
@@ -412,7 +438,12 @@ event_payload_bytes_max = 10240
 name = "webhook-0-0"
 url = "https://x.example/h"
 app = "a"
+format = "sockudo"
 types = ["member_added"]
+channel_prefix = "a-"
+channel_namespaces = ["n"]
+headers = ["X-Team: shop"]
+timeout_s = "500ms"
 
 # Left out:
 #   adapter.*: one process serves all connections; several nodes are not joined yet

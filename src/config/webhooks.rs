@@ -1,17 +1,16 @@
 //! Who in the world outside is told of events, and where: the receivers of webhooks.
 
+mod receiver;
+
 use std::collections::HashSet;
 
+pub use self::receiver::{Expression, Format, HeaderField, ReceiverRow, StatusRange};
 use super::section::Rows;
-use super::table::{Setting, number};
-use super::value::{Applies, Kind, SecretFrom};
+use super::table::number;
 use super::{Config, Secret, SectionOf};
-use crate::base::time::Millis;
 
 /// Receivers, at most: each reads the whole queue.
 const RECEIVERS_MAX: usize = 64;
-/// The longest name of a receiver, in bytes: it is part of a key of the store.
-const NAME_BYTES_MAX: usize = 64;
 
 /// The settings, checked.
 #[derive(Clone, Debug, Default)]
@@ -24,43 +23,47 @@ pub struct Webhooks {
     pub dead_letters_max: u64,
     /// Bytes of dead letters kept; above it the oldest go.
     pub dead_letter_bytes_max: u64,
+    /// Who signs for each app, where requests are signed as by the app itself.
+    pub signers: Vec<Signer>,
 }
 
-/// One `[[webhooks.receivers]]` table.
-#[derive(Clone, Debug, Default)]
-pub struct ReceiverRow {
-    /// What it is called, here and in the store: another name is another receiver.
-    pub name: String,
-    /// Where requests go.
-    pub url: String,
-    /// The id of the app it hears of; empty: every app.
+/// An app, as far as it signs.
+#[derive(Clone, Debug)]
+pub struct Signer {
+    /// Its id.
     pub app: String,
-    /// Patterns of the kinds of events it hears of; empty: all.
-    pub types: Vec<String>,
-    /// What requests are signed with; none: they are not signed.
-    pub secret: Option<Secret>,
-    /// Events in one request; 1: the body is the event itself, else a list.
-    pub batch_max: u32,
-    /// How long an answer may take.
-    pub timeout: Millis,
-    /// How old an event may become while the receiver does not take it; then it is a dead letter.
-    pub retry_max_age: Millis,
+    /// What it is known by.
+    pub key: String,
+    /// What it signs with.
+    pub secret: Secret,
 }
 
 impl Webhooks {
     /// The settings in force.
     pub fn of(config: &Config) -> Self {
-        config.sections.get::<Self>().cloned().unwrap_or_else(|| SECTION.blank())
+        let given = config.sections.get::<Self>().cloned().unwrap_or_else(|| SECTION.blank());
+        let signer = |app: &super::App| Signer {
+            app: app.id.clone(),
+            key: app.key.clone(),
+            secret: app.secret.clone(),
+        };
+        Self { signers: config.apps.iter().map(signer).collect(), ..given }
     }
 
-    /// Whether someone is told of this app's events: if nobody is, there is nothing to report.
-    pub fn any_for(&self, app_id: &str) -> bool {
-        self.receivers.iter().any(|it| it.app.is_empty() || it.app == app_id)
+    /// Whether someone may be told of an app's events whose kinds begin with this family: if nobody is, there is
+    /// nothing to report.
+    pub fn any_for(&self, app_id: &str, family: &str) -> bool {
+        self.receivers
+            .iter()
+            .any(|it| it.is_of(app_id) && it.format.family().is_none_or(|its| its == family))
+    }
+
+    /// Whether someone is told of events of this kind in this app.
+    pub fn wants(&self, app_id: &str, kind: &str) -> bool {
+        self.receivers.iter().any(|it| it.is_of(app_id) && it.takes(kind))
     }
 }
 
-const SECOND: u64 = 1_000;
-const HOUR: u64 = 3_600 * SECOND;
 const MIB: u64 = 1 << 20;
 
 /// The section of the settings.
@@ -100,7 +103,7 @@ pub static SECTION: SectionOf<Webhooks> = SectionOf {
     tables: &[&Rows {
         name: "receivers",
         about: "One receiver of webhooks. Each has all events in order and at its own pace.",
-        settings: RECEIVER_ROWS,
+        settings: receiver::ROWS,
         required: &["name", "url"],
         blank: ReceiverRow::default,
         push: |it: &mut Webhooks, row| it.receivers.push(row),
@@ -117,17 +120,10 @@ fn check(it: &Webhooks, config: &Config) -> Vec<super::section::Wrong> {
             let allowed = "each name once: the store knows a receiver by it".to_owned();
             wrong.push(("webhooks.receivers.name", row.name.clone(), allowed));
         }
-        if !is_url(&row.url) {
-            let allowed = "a URL that begins with http:// or https:// and a host".to_owned();
-            wrong.push(("webhooks.receivers.url", row.url.clone(), allowed));
-        }
+        wrong.extend(row.faults());
         if !row.app.is_empty() && !ids.contains(&row.app.as_str()) {
             let allowed = format!("the id of an app: {}", ids.join(", "));
             wrong.push(("webhooks.receivers.app", row.app.clone(), allowed));
-        }
-        if row.types.iter().any(String::is_empty) {
-            let allowed = "names with * for any run of characters, none of them empty".to_owned();
-            wrong.push(("webhooks.receivers.types", row.types.join(","), allowed));
         }
     }
     if it.receivers.len() > RECEIVERS_MAX {
@@ -137,95 +133,10 @@ fn check(it: &Webhooks, config: &Config) -> Vec<super::section::Wrong> {
     wrong
 }
 
-/// Whether it has a scheme that is spoken, a host, and nothing that a request line may not have.
-fn is_url(url: &str) -> bool {
-    let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
-    let has_host = rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', '?', ':']));
-    has_host && url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
-}
-
-static RECEIVER_ROWS: &[Setting<ReceiverRow>] = &[
-    Setting {
-        key: "name",
-        kind: Kind::Word {
-            bytes_max: NAME_BYTES_MAX,
-            put: |row, text| row.name = text,
-            read: |row| &row.name,
-        },
-        applies: Applies::AtStart,
-        help: "What it is called; under this name the store knows how far it is. A new name begins with all that waits.",
-    },
-    Setting {
-        key: "url",
-        kind: Kind::Text {
-            what: "an http:// or https:// URL",
-            put: |row, text| row.url = text,
-            read: |row| &row.url,
-        },
-        applies: Applies::AtStart,
-        help: "Where events are sent with POST; redirects are not followed.",
-    },
-    Setting {
-        key: "app",
-        kind: Kind::Text {
-            what: "the id of an app",
-            put: |row, text| row.app = text,
-            read: |row| &row.app,
-        },
-        applies: Applies::AtStart,
-        help: "The app whose events it hears of; none: every app's.",
-    },
-    Setting {
-        key: "types",
-        kind: Kind::Texts { put: |row, texts| row.types = texts, read: |row| &row.types },
-        applies: Applies::AtStart,
-        help: "Kinds of events it hears of, * for any run of characters; none: all.",
-    },
-    secret(
-        "secret",
-        SecretFrom::Text,
-        "What requests are signed with; give it here or by one of the next two. None: they are not signed.",
-    ),
-    secret("secret_file", SecretFrom::File, "A file that holds the secret."),
-    secret("secret_env", SecretFrom::Environment, "An environment variable that holds the secret."),
-    number!(
-        "batch_max",
-        batch_max,
-        Count,
-        1,
-        1,
-        1_000,
-        "Events in one request. With 1 the body is the event itself; with more it is a list, however many there are."
-    ),
-    number!(
-        "timeout_s",
-        timeout,
-        Seconds,
-        10 * SECOND,
-        100,
-        300 * SECOND,
-        "How long it may take to answer; longer counts as no answer."
-    ),
-    number!(
-        "retry_max_age_s",
-        retry_max_age,
-        Seconds,
-        24 * HOUR,
-        SECOND,
-        30 * 24 * HOUR,
-        "How old an event may become while its receiver fails; then it is a dead letter."
-    ),
-];
-
-const fn secret(key: &'static str, from: SecretFrom, help: &'static str) -> Setting<ReceiverRow> {
-    let kind =
-        Kind::Secret { from, put: |it: &mut ReceiverRow, text| it.secret = Some(Secret(text)) };
-    Setting { key, kind, applies: Applies::AtStart, help }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::time::Millis;
     use crate::config::load::{Sources, load};
     use crate::config::{Machine, Section};
 
@@ -251,14 +162,28 @@ mod tests {
         let text = "[[webhooks.receivers]]\nname = \"crm\"\nurl = \"https://x.example/hook?a=b\"\nsecret_env = \"SECRET\"\n";
         let webhooks = read(text).unwrap();
         let [row] = &webhooks.receivers[..] else { panic!("one receiver") };
-        assert_eq!((&*row.name, row.batch_max), ("crm", 1));
+        assert_eq!((&*row.name, row.batch_max(), row.format), ("crm", 1, Format::Ringmain));
+        assert_eq!((row.batch_window, row.retry_first), (Millis(50), Millis(1_000)));
+        assert_eq!((row.retry_longest, row.allow_private), (Millis(300_000), false));
         assert_eq!((row.timeout, row.retry_max_age), (Millis(10_000), Millis(86_400_000)));
         assert_eq!(row.secret.as_ref().map(|it| &*it.0), Some("hush"));
-        assert!(webhooks.any_for("a") && webhooks.any_for("b"));
+        assert!(webhooks.any_for("a", "x.") && webhooks.any_for("b", "x."));
+        assert!(webhooks.wants("a", "anything"));
         let webhooks = read(&format!("{text}app = \"a\"\ntypes = [\"x.*\", \"y\"]\n")).unwrap();
-        assert!(webhooks.any_for("a") && !webhooks.any_for("b"));
+        assert!(webhooks.any_for("a", "x.") && !webhooks.any_for("b", "x."));
+        assert!(webhooks.wants("a", "x.z") && !webhooks.wants("a", "z"));
+        assert!(!webhooks.wants("b", "x.z"));
         assert_eq!(webhooks.receivers[0].types, ["x.*", "y"]);
-        assert!(!read("").unwrap().any_for("a"));
+        assert!(!read("").unwrap().any_for("a", "x."));
+        let webhooks = read(
+            "[[webhooks.receivers]]\nname = \"p\"\nurl = \"http://127.0.0.1/\"\nformat = \"sockudo\"\n\
+             allow_private = true\nheaders = [\"X-A: b\"]\nretry_statuses = [\"408\", \"5xx\"]\n",
+        );
+        let webhooks = webhooks.unwrap();
+        assert_eq!(webhooks.receivers[0].batch_max(), 100);
+        assert!(webhooks.any_for("a", "sockudo.") && !webhooks.any_for("a", "x."));
+        assert!(webhooks.wants("a", "sockudo.cache_miss") && !webhooks.wants("a", "cache_miss"));
+        assert_eq!((&*webhooks.signers[0].app, &*webhooks.signers[0].key), ("a", "k"));
     }
 
     #[test]
@@ -272,7 +197,26 @@ mod tests {
             (row("url = \"http://x/ y\""), &["webhooks.receivers.url"]),
             (row(&format!("{url}\napp = \"b\"")), &["webhooks.receivers.app", "id of an app: a"]),
             (row(&format!("{url}\ntypes = [\"\"]")), &["webhooks.receivers.types"]),
-            (row(&format!("{url}\nbatch_max = 0")), &["webhooks.receivers.batch_max"]),
+            (row(&format!("{url}\nbatch_max = 1001")), &["webhooks.receivers.batch_max"]),
+            (row(&format!("{url}\nformat = \"x\"")), &["webhooks.receivers.format", "sockudo"]),
+            (row("url = \"http://10.0.0.1/\""), &["webhooks.receivers.url", "allow_private"]),
+            (
+                row(&format!("{url}\nchannel_pattern = \"(\"")),
+                &["webhooks.receivers.channel_pattern"],
+            ),
+            (row(&format!("{url}\nheaders = [\"Host: x\"]")), &["webhooks.receivers.headers"]),
+            (
+                row(&format!("{url}\nretry_statuses = [\"200\"]")),
+                &["webhooks.receivers.retry_statuses"],
+            ),
+            (
+                row(&format!("{url}\nretry_first_s = 9\nretry_longest_s = 1")),
+                &["webhooks.receivers.retry_longest_s"],
+            ),
+            (
+                row(&format!("{url}\nformat = \"sockudo\"\nsecret = \"s\"")),
+                &["webhooks.receivers.secret", "app's own"],
+            ),
             (row(&format!("{url}\nbatch_ma = 5")), &["webhooks.receivers.batch_ma", "batch_max"]),
             (row(url) + &row(url), &["webhooks.receivers.name", "crm", "each name once"]),
         ] {

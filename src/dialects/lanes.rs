@@ -75,8 +75,12 @@ impl Render for Lanes {
         !self.reporters.is_empty()
     }
 
-    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
-        self.reporters.iter().find_map(|dialect| dialect.report(event, about))
+    fn reports_members(&self) -> bool {
+        self.reporters.iter().any(|dialect| dialect.reports_members())
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>, out: &mut Vec<Report>) {
+        self.reporters.iter().for_each(|dialect| dialect.report(event, about, out));
     }
 
     fn render(&self, lane: LaneId, event: &Event) -> Option<Bytes> {

@@ -7,7 +7,7 @@ use super::admin::Admin;
 use super::authrequest::{self, AuthRequest};
 use super::hotsock::{self, Hotsock};
 use super::hypothesis::{self, Hypothesis};
-use super::pusher::Pusher;
+use super::pusher::{self, Pusher};
 use crate::auth::Apps;
 use crate::config::{Config, Section, history, rates, webhooks};
 use crate::observe::Metrics;
@@ -19,6 +19,7 @@ pub const NAMES: [&str; 5] = ["hotsock", "authrequest", "hypothesis", "pusher", 
 pub const SECTIONS: &[&dyn Section] = &[
     &history::SECTION,
     &webhooks::SECTION,
+    &pusher::settings::SECTION,
     &rates::SECTION,
     &hotsock::settings::SECTION,
     &authrequest::SECTION,

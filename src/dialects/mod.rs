@@ -79,10 +79,14 @@ pub trait Dialect: Send + Sync {
         false
     }
 
-    /// What the world outside is told of an event: see [`broker::Render::report`](crate::broker::Render::report).
-    fn report(&self, _event: &Event, _about: Option<&Payload>) -> Option<Report> {
-        None
+    /// Whether it tells the world outside everyone present with each member who comes, changes or leaves.
+    fn reports_members(&self) -> bool {
+        false
     }
+
+    /// Appends what the world outside is told of an event: see
+    /// [`broker::Render::report`](crate::broker::Render::report).
+    fn report(&self, _event: &Event, _about: Option<&Payload>, _out: &mut Vec<Report>) {}
 
     /// Whether it keeps anything on disk whatever the rules of history say.
     fn needs_store(&self) -> bool {

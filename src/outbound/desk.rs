@@ -246,6 +246,8 @@ impl<W> Desk<W> {
                     Standing::Unknown => Finding::Unknown,
                 })
             }
+            // The desk knows of no such thing; who has it done does not ask here.
+            What::Operate(_) => Some(Finding::Unavailable),
             What::Revoke { user, account } => {
                 self.tokens.revoke(user, account.as_deref());
                 if !self.flights.is_empty() {
@@ -370,6 +372,7 @@ fn key_of(inquiry: &Inquiry) -> Digest32 {
         ]),
         What::Refresh(token) => digest_of(&[b"refresh", dialect, token.as_bytes()]),
         What::Revoke { user, .. } => digest_of(&[b"revoke", dialect, user.as_bytes()]),
+        What::Operate(words) => digest_of(&[b"operate", dialect, words.as_bytes()]),
     }
 }
 
@@ -406,6 +409,7 @@ fn question(source: &Source, consult: &Consult, what: &What) -> Question {
             member("token", token);
         }
         What::Revoke { user, .. } => member("user", user),
+        What::Operate(_) => {}
     }
     body.push(b'}');
     let signature = consult.key.as_ref().map(|key| {

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use crate::auth::Denied;
 use crate::base::name::Name;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now};
@@ -66,7 +67,7 @@ pub enum Step {
     /// Send this, and bring what is said to [`Hooks::heard`] with this number.
     Post(u64, Post),
     /// Tell this to the operator who asked: lines, or why not.
-    Tell(u64, Result<Vec<String>, String>),
+    Tell(u64, Result<Vec<String>, Denied>),
     /// Something a person may want to know.
     Say(Note),
 }
@@ -166,7 +167,11 @@ impl Hooks {
     /// The receivers of these settings. `seed` is for the jitter of pauses. Begin with [`Hooks::drive`].
     pub fn new(settings: Webhooks, counts: Arc<Counts>, seed: u64) -> Self {
         Self {
-            receivers: settings.receivers.iter().map(Receiver::new).collect(),
+            receivers: settings
+                .receivers
+                .iter()
+                .map(|row| Receiver::new(row, &settings.signers))
+                .collect(),
             settings,
             counts,
             chance: Prng::new(seed),
@@ -233,12 +238,11 @@ impl Hooks {
 
     /// When [`Hooks::drive`] is to be called next if nothing happens; none: not before something does.
     pub fn due(&self, now: Now) -> Option<Nanos> {
-        let paused = self
+        let times = self
             .receivers
             .iter()
-            .filter(|it| it.flight.is_none() && !(it.ready.is_empty() && it.again.is_empty()));
-        let times = paused
-            .map(|it| it.next_at)
+            .flat_map(Receiver::due)
+            .flatten()
             .chain([self.store_at, self.settle_at])
             .chain(self.full_until);
         times.filter(|at| *at > now.steady).min()
@@ -414,7 +418,7 @@ impl Hooks {
             let ask = Ask::read(Shelf::Deliveries, letter_key(id), None, 1);
             return out.push(Step::Ask(TAG_AGAIN | index as u64, ask));
         }
-        let batch = receiver.batch();
+        let batch = receiver.batch(now.steady);
         if batch.is_empty() {
             return;
         }
@@ -464,7 +468,7 @@ impl Hooks {
                 turn
             }
             Load::Again(id) => {
-                let verdict = heard.verdict();
+                let verdict = receiver.verdict(heard);
                 self.ended.push(Change::Remove { key: again_key(id) });
                 if verdict == Verdict::Done {
                     receiver.taken_at = Some(now.wall);
@@ -650,6 +654,9 @@ impl Receiver {
             Some(Err(post::Silence::Unreachable)) => "no connection".to_owned(),
             Some(Err(post::Silence::Late)) => {
                 format!("no answer within {} ms", self.address.timeout.0)
+            }
+            Some(Err(post::Silence::Private)) => {
+                "its address is private, and allow_private is not set".to_owned()
             }
         }
     }

@@ -186,7 +186,10 @@ fn answer(
             Err(error) => Err(error.to_string()),
         },
         (Ok(WEBHOOKS), rest) => match str::from_utf8(rest).ok().and_then(Order::parse) {
-            Some(order) => operator.order(order).map(|lines| (lines.join("\n"), 0)),
+            Some(order) => match operator.order(order) {
+                Ok(lines) => Ok((lines.join("\n"), 0)),
+                Err(denied) => Err(denied.text),
+            },
             None => {
                 Err("the server does not know this order; use its own version's command".into())
             }

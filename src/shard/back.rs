@@ -11,7 +11,7 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc;
 
-use crate::auth::{Finding, Inquiry};
+use crate::auth::{Denied, Finding, Inquiry, What};
 use crate::base::ids::{ConnectionId, Ticket};
 use crate::base::time::{Nanos, Now};
 use crate::config::webhooks::Webhooks;
@@ -76,13 +76,22 @@ enum Mail {
     Inquiry(Waiter, Inquiry),
     Answered(u64, HttpAnswer),
     Heard(u64, Heard),
-    Order(Order, plain::SyncSender<Told>),
+    Order(Order, Caller),
     /// The store has an answer, or something new for receivers.
     Store,
 }
 
 /// What an operator is told: lines, or why not.
-type Told = Result<Vec<String>, String>;
+type Told = Result<Vec<String>, Denied>;
+
+/// Who waits for what comes of an order.
+#[derive(Debug)]
+enum Caller {
+    /// A thread of its own.
+    Thread(plain::SyncSender<Told>),
+    /// A session.
+    Session(Waiter),
+}
 
 /// What telling receivers of webhooks takes.
 pub struct Telling {
@@ -106,11 +115,11 @@ impl Operator {
     /// Has an order done, and waits for what came of it. Not for a shard's thread.
     pub fn order(&self, order: Order) -> Told {
         let (sender, told) = plain::sync_channel(1);
-        if self.out.try_send(Mail::Order(order, sender)).is_err() {
-            return Err("the server has too much to do now; ask again".to_owned());
+        if self.out.try_send(Mail::Order(order, Caller::Thread(sender))).is_err() {
+            return Err(Denied::unavailable("the server has too much to do now; ask again"));
         }
-        told.recv_timeout(ORDER_MAX)
-            .unwrap_or_else(|_| Err("the server did not get to it in time".to_owned()))
+        let late = |_| Err(Denied::unavailable("the server did not get to it in time"));
+        told.recv_timeout(ORDER_MAX).unwrap_or_else(late)
     }
 }
 
@@ -125,6 +134,34 @@ pub struct Back {
 }
 
 type Findings = ArrayQueue<(ConnectionId, Ticket, Finding)>;
+
+/// The ways back to the shards.
+#[derive(Clone)]
+struct Ways {
+    findings: Vec<Arc<Findings>>,
+    doorbells: Arc<Vec<Doorbell>>,
+}
+
+impl Ways {
+    /// Tells a session what was found.
+    fn tell(&self, waiter: Waiter, finding: Finding) {
+        let told = self.findings[waiter.shard].push((waiter.to, waiter.ticket, finding));
+        assert!(told.is_ok(), "a shard asks no more than it has room to be told");
+        let doorbell = &self.doorbells[waiter.shard];
+        if doorbell.parking.should_wake() {
+            doorbell.waker.wake();
+        }
+    }
+
+    /// Tells whoever gave an order what came of it.
+    fn answer(&self, caller: Caller, told: Told) {
+        match caller {
+            // Who asked may have gone.
+            Caller::Thread(sender) => drop(sender.try_send(told)),
+            Caller::Session(waiter) => self.tell(waiter, Finding::Told(told)),
+        }
+    }
+}
 
 /// A shard's end of the way to the back shard and back.
 pub struct BackPort {
@@ -173,8 +210,8 @@ pub fn start(doorbells: Arc<Vec<Doorbell>>, telling: Option<Telling>) -> std::io
     let shards = doorbells.len();
     // Room for what all shards may ask and for the answers to it.
     let (out, mail) = mpsc::channel(shards * INQUIRIES_MAX + 1024);
-    let ways: Vec<_> = (0..shards).map(|_| Arc::new(Findings::new(INQUIRIES_MAX))).collect();
-    let ports = ways.iter().enumerate().map(|(shard, findings)| BackPort {
+    let findings: Vec<_> = (0..shards).map(|_| Arc::new(Findings::new(INQUIRIES_MAX))).collect();
+    let ports = findings.iter().enumerate().map(|(shard, findings)| BackPort {
         shard,
         out: out.clone(),
         findings: Arc::clone(findings),
@@ -194,9 +231,10 @@ pub fn start(doorbells: Arc<Vec<Doorbell>>, telling: Option<Telling>) -> std::io
         }
     });
     let operator = Operator { out: out.clone() };
+    let ways = Ways { findings, doorbells };
     std::thread::Builder::new().name("back".into()).spawn(move || {
-        let teller = telling.map(|it| Teller::new(it, is_rung, out.clone()));
-        runtime.block_on(run(mail, &out, &ways, &doorbells, teller));
+        let teller = telling.map(|it| Teller::new(it, is_rung, out.clone(), ways.clone()));
+        runtime.block_on(run(mail, &out, &ways, teller));
     })?;
     Ok(Back { ports, ring, operator })
 }
@@ -204,8 +242,7 @@ pub fn start(doorbells: Arc<Vec<Doorbell>>, telling: Option<Telling>) -> std::io
 async fn run(
     mut mail: mpsc::Receiver<Mail>,
     out: &mpsc::Sender<Mail>,
-    ways: &[Arc<Findings>],
-    doorbells: &[Doorbell],
+    ways: &Ways,
     mut teller: Option<Teller>,
 ) {
     let (mut desk, client) = (Desk::default(), Client::default());
@@ -227,12 +264,23 @@ async fn run(
             Ok(Some(mail)) => Some(mail),
             Err(_) => None,
         };
+        let got = match got {
+            Some(Mail::Inquiry(waiter, Inquiry { what: What::Operate(words), .. })) => {
+                let Some(order) = Order::parse(&words) else {
+                    let text = "there is no such order".to_owned();
+                    ways.tell(waiter, Finding::Told(Err(Denied { status: 400, text })));
+                    continue;
+                };
+                Some(Mail::Order(order, Caller::Session(waiter)))
+            }
+            got => got,
+        };
         let now = machine::now();
         if !matches!(got, Some(Mail::Inquiry(..) | Mail::Answered(..))) {
             match (&mut teller, got) {
                 (Some(teller), got) => teller.work(got, now, &client),
-                (None, Some(Mail::Order(_, sender))) => {
-                    let _ = sender.send(Err(NO_RECEIVER.to_owned()));
+                (None, Some(Mail::Order(_, caller))) => {
+                    ways.answer(caller, Err(Denied::unknown(NO_RECEIVER)));
                 }
                 (None, _) => {}
             }
@@ -254,15 +302,7 @@ async fn run(
         }
         for step in steps.drain(..) {
             match step {
-                Step::Tell(waiter, finding) => {
-                    let way = &ways[waiter.shard];
-                    let told = way.push((waiter.to, waiter.ticket, finding));
-                    assert!(told.is_ok(), "a shard asks no more than it has room to be told");
-                    let doorbell = &doorbells[waiter.shard];
-                    if doorbell.parking.should_wake() {
-                        doorbell.waker.wake();
-                    }
-                }
+                Step::Tell(waiter, finding) => ways.tell(waiter, finding),
                 Step::Ask(number, question) => {
                     let (client, out) = (client.clone(), out.clone());
                     tokio::spawn(async move {
@@ -288,7 +328,8 @@ struct Teller {
     pushes: u64,
     is_rung: Arc<AtomicBool>,
     out: mpsc::Sender<Mail>,
-    callers: HashMap<u64, plain::SyncSender<Told>>,
+    ways: Ways,
+    callers: HashMap<u64, Caller>,
     next_caller: u64,
     steps: Vec<hooks::Step>,
     /// When something is to be done though nothing comes.
@@ -296,7 +337,12 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(telling: Telling, is_rung: Arc<AtomicBool>, out: mpsc::Sender<Mail>) -> Self {
+    fn new(
+        telling: Telling,
+        is_rung: Arc<AtomicBool>,
+        out: mpsc::Sender<Mail>,
+        ways: Ways,
+    ) -> Self {
         let Telling { settings, keeper, health, counts } = telling;
         let mut seed = [0; 8];
         // Jitter that others can guess is no harm.
@@ -308,6 +354,7 @@ impl Teller {
             pushes: 0,
             is_rung,
             out,
+            ways,
             callers: HashMap::new(),
             next_caller: 0,
             steps: Vec::new(),
@@ -326,9 +373,9 @@ impl Teller {
             Some(Mail::Heard(number, heard)) => {
                 self.hooks.heard(number, &heard, now, &mut self.steps);
             }
-            Some(Mail::Order(order, sender)) => {
+            Some(Mail::Order(order, caller)) => {
                 self.next_caller += 1;
-                self.callers.insert(self.next_caller, sender);
+                self.callers.insert(self.next_caller, caller);
                 self.hooks.order(self.next_caller, order, now, &mut self.steps);
             }
             // Before the store is looked at: what comes after that rings again.
@@ -364,8 +411,9 @@ impl Teller {
                     });
                 }
                 hooks::Step::Tell(caller, told) => {
-                    // Who asked may have gone.
-                    let _ = self.callers.remove(&caller).map(|it| it.try_send(told));
+                    if let Some(caller) = self.callers.remove(&caller) {
+                        self.ways.answer(caller, told);
+                    }
                 }
                 hooks::Step::Say(note) => say(&note, now),
             }

@@ -89,8 +89,12 @@ impl Render for CountedLanes {
         self.lanes.reports()
     }
 
-    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
-        self.lanes.report(event, about)
+    fn reports_members(&self) -> bool {
+        self.lanes.reports_members()
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>, out: &mut Vec<Report>) {
+        self.lanes.report(event, about, out);
     }
 }
 

@@ -6,6 +6,7 @@
 //! then [`websocket::decode`].
 
 pub mod base64;
+pub mod delta;
 pub mod http;
 pub mod json;
 pub mod msgpack;

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,13 +21,14 @@ const SECRET: &str = "hush";
 
 /// One request as the receiver had it: its fields, and its body.
 #[derive(Clone, Debug)]
-struct Told {
+pub struct Told {
     head: String,
-    body: String,
+    pub body: String,
 }
 
 impl Told {
-    fn field(&self, name: &str) -> &str {
+    /// A field of its head; empty: there is none.
+    pub fn field(&self, name: &str) -> &str {
         let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.find(|it| it.0.eq_ignore_ascii_case(name)).map(|it| it.1).unwrap_or_default()
     }
@@ -49,38 +50,48 @@ impl Told {
 }
 
 /// A receiver: it answers with a status, or ends every connection where that is 0.
-struct Receiver {
-    address: SocketAddr,
+pub struct Receiver {
+    pub address: SocketAddr,
     status: Arc<AtomicU16>,
+    delay_ms: Arc<AtomicU64>,
     told: Arc<Mutex<Vec<Told>>>,
 }
 
 impl Receiver {
-    fn start(status: u16) -> Self {
+    /// Listens, and answers with this status.
+    pub fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let status = Arc::new(AtomicU16::new(status));
         let told = Arc::<Mutex<Vec<Told>>>::default();
-        let shared = (Arc::clone(&status), Arc::clone(&told));
+        let delay_ms = Arc::<AtomicU64>::default();
+        let shared = (Arc::clone(&status), Arc::clone(&delay_ms), Arc::clone(&told));
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (status, told) = (Arc::clone(&shared.0), Arc::clone(&shared.1));
-                thread::spawn(move || serve(stream, &status, &told));
+                let (status, delay_ms, told) = shared.clone();
+                thread::spawn(move || serve(stream, &status, &delay_ms, &told));
             }
         });
-        Self { address, status, told }
+        Self { address, status, delay_ms, told }
     }
 
-    fn answers(&self, status: u16) {
+    /// Takes so long from now on.
+    pub fn delays(&self, delay: Duration) {
+        self.delay_ms.store(delay.as_millis() as u64, Ordering::SeqCst);
+    }
+
+    /// Answers with another status from now on.
+    pub fn answers(&self, status: u16) {
         self.status.store(status, Ordering::SeqCst);
     }
 
-    fn told(&self) -> Vec<Told> {
+    /// What it took so far.
+    pub fn told(&self) -> Vec<Told> {
         self.told.lock().expect("no thread panicked").clone()
     }
 }
 
-fn serve(mut stream: TcpStream, status: &AtomicU16, told: &Mutex<Vec<Told>>) {
+fn serve(mut stream: TcpStream, status: &AtomicU16, delay_ms: &AtomicU64, told: &Mutex<Vec<Told>>) {
     let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
     loop {
         let code = status.load(Ordering::SeqCst);
@@ -94,10 +105,12 @@ fn serve(mut stream: TcpStream, status: &AtomicU16, told: &Mutex<Vec<Told>>) {
             if read.len() >= at + 4 + length {
                 let body = String::from_utf8_lossy(&read[at + 4..at + 4 + length]).into_owned();
                 read.drain(..at + 4 + length);
+                thread::sleep(Duration::from_millis(delay_ms.load(Ordering::SeqCst)));
                 if code < 300 {
                     told.lock().expect("no thread panicked").push(Told { body, ..told_now });
                 }
-                let answer = format!("HTTP/1.1 {code} So\r\nContent-Length: 0\r\n\r\n");
+                let to = if (300..400).contains(&code) { "Location: /elsewhere\r\n" } else { "" };
+                let answer = format!("HTTP/1.1 {code} So\r\n{to}Content-Length: 0\r\n\r\n");
                 if stream.write_all(answer.as_bytes()).is_err() {
                     return;
                 }
@@ -112,7 +125,7 @@ fn serve(mut stream: TcpStream, status: &AtomicU16, told: &Mutex<Vec<Told>>) {
 }
 
 /// The development server on data that outlives it.
-fn server(data: &Path, receivers: &str) -> Server {
+pub fn server(data: &Path, receivers: &str) -> Server {
     let directory = Directory::new();
     let file = directory.write("ringmain.toml", receivers);
     let mut command = ringmain();
@@ -123,7 +136,7 @@ fn server(data: &Path, receivers: &str) -> Server {
 
 fn receiver(name: &str, address: SocketAddr, more: &str) -> String {
     format!(
-        "[[webhooks.receivers]]\nname = \"{name}\"\nurl = \"http://{address}/hook\"\nsecret = \"{SECRET}\"\n{more}\n"
+        "[[webhooks.receivers]]\nname = \"{name}\"\nurl = \"http://{address}/hook\"\nsecret = \"{SECRET}\"\nallow_private = true\n{more}\n"
     )
 }
 
@@ -141,14 +154,15 @@ fn connect(server: &Server, uid: &str) -> Tcp {
     tcp
 }
 
-fn webhooks(data: &Path, words: &[&str]) -> (Option<i32>, String) {
+/// What `ringmain webhooks` says.
+pub fn webhooks(data: &Path, words: &[&str]) -> (Option<i32>, String) {
     let mut command = ringmain();
     command.arg("webhooks").args(words).arg("--data").arg(data);
     run(command)
 }
 
 /// Asks until that is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + PATIENCE * 3;
     while !is_so() {
         assert!(Instant::now() < end, "{what} did not come");

@@ -74,10 +74,14 @@ impl Render for Watched {
         self.lanes.reports()
     }
 
-    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
-        let report = self.lanes.report(event, about);
-        self.reports.borrow_mut().extend(report.clone());
-        report
+    fn reports_members(&self) -> bool {
+        self.lanes.reports_members()
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>, out: &mut Vec<Report>) {
+        let first = out.len();
+        self.lanes.report(event, about, out);
+        self.reports.borrow_mut().extend_from_slice(&out[first..]);
     }
 }
 

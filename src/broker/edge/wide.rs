@@ -56,7 +56,7 @@ impl Edge {
     pub(super) fn attach_pattern(
         &mut self,
         (to, ticket): (ConnectionId, Ticket),
-        granted: Box<Subscribe>,
+        granted: Subscribe,
         reply: Box<Subscribed>,
         sink: &mut dyn Sink,
         out: &mut Vec<(ShardId, Up)>,
@@ -66,7 +66,7 @@ impl Edge {
             Some(number) => self.answered(number, (to, ticket), Ok((home, reply)), sink, out),
             // The connection is gone.
             None => {
-                let granted = Box::new(Subscribe { by: Some(to), ..*granted });
+                let granted = Box::new(Subscribe { by: Some(to), ..granted });
                 out.push((home, Up::Detach(granted, Parting::Unsubscribed)));
             }
         }

@@ -351,8 +351,8 @@ impl Home {
         }
         let event = Arc::new(event);
         self.keep(number, event.clone(), true, None, now);
-        if let Some(report) = about.and_then(|about| render.report(&event, Some(&about))) {
-            self.report(report, event.at);
+        if let Some(about) = &about {
+            self.report_event(&event, Some(about), render);
         }
         self.deliver_if_heard(number, &event, None, render, out);
         self.annotated(number, &event, now, render, out);

@@ -29,6 +29,8 @@ use crate::store::{self, Answer, Ask, Change, Clock, Fault, Head, KeyRecord, Rec
 
 /// Asks of one channel that wait for the store to say what it holds of it; a further one is refused.
 const WAITING_MAX: usize = 4096;
+/// Asks of one channel that wait for what is on its way; a further one does not wait.
+const READERS_MAX: usize = 1024;
 /// How soon a channel that could not be opened is tried again.
 const RETRY: Millis = Millis(1_000);
 /// How long a durable channel that nobody hears stays in memory after it was last used.
@@ -47,6 +49,8 @@ pub(super) struct Durable {
     last_id: EventId,
     /// Asks that wait until the stream is open.
     waiting: VecDeque<(Asker, Command)>,
+    /// Asks that wait until what was on its way when they came is on disk, up to a serial, in order.
+    readers: VecDeque<(Serial, Asker, Command)>,
     /// Events on their way to disk, in order.
     in_flight: VecDeque<InFlight>,
     /// The store is asked what it holds.
@@ -101,6 +105,7 @@ impl Durable {
             head: Head::default(),
             last_id: EventId::default(),
             waiting: VecDeque::new(),
+            readers: VecDeque::new(),
             in_flight: VecDeque::new(),
             is_asked: false,
             is_stale: false,
@@ -158,6 +163,30 @@ impl Durable {
         // Of a stream that was never written there is nothing to remember: names that someone made up fill no table.
         let span = if self.head.newest == Serial(0) { Millis(0) } else { IDLE };
         is_quiet.then_some(self.used + span)
+    }
+
+    /// Lets an ask wait for what is on its way to disk, if anything is and there is room; else gives it back.
+    pub fn await_flight(&mut self, asker: Asker, command: Command) -> Option<Command> {
+        match self.in_flight.back() {
+            Some(newest) if self.readers.len() < READERS_MAX => {
+                self.readers.push_back((newest.event.serial, asker, command));
+                None
+            }
+            _ => Some(command),
+        }
+    }
+
+    /// Takes an ask that has waited long enough. After a failure it waits once more, until what is on disk is known.
+    pub fn take_reader(&mut self) -> Option<(Asker, Command)> {
+        let next = self.in_flight.front().map_or(Serial(u64::MAX), |it| it.event.serial);
+        while self.readers.front().is_some_and(|(serial, ..)| *serial < next) {
+            let (_, asker, command) = self.readers.pop_front()?;
+            if self.stage == Stage::Open {
+                return Some((asker, command));
+            }
+            self.waiting.push_back((asker, command));
+        }
+        None
     }
 
     /// When it is to be opened again for its subscribers, who may miss what is on disk.
@@ -245,7 +274,7 @@ impl Home {
         let Some(durable) = self.durable(number) else { return Some(command) };
         durable.used = now.steady;
         match durable.stage {
-            Stage::Open => return Some(command),
+            Stage::Open => return self.behind_presence(number, asker, command),
             Stage::Closed(at) if at > now.steady => {
                 self.without_store(number, asker, command, now, render, out);
                 return None;
@@ -553,6 +582,7 @@ impl Home {
             Answer::Fault(fault) if is_first => self.fail(number, &fault, now, out),
             _ => {}
         }
+        self.let_readers(number, now, out);
         let Some(durable) = self.durable(number) else { return };
         if durable.stage == Stage::Opening && !durable.is_asked {
             self.open(number);

@@ -103,9 +103,7 @@ impl Home {
     /// Tells the world outside something of a channel that its subscribers are not told.
     fn report_happening(&mut self, number: u32, what: Happening, now: Now, render: &dyn Render) {
         let event = self.channels[number].happened(what, now);
-        if let Some(report) = render.report(&event, None) {
-            self.reports.take(report, event.at);
-        }
+        self.report_event(&event, None, render);
     }
 
     /// Tells that a channel is occupied, which it was not a moment ago.

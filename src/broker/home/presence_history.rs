@@ -9,12 +9,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::durable::Durable;
 use super::presence::Change;
 use super::{Asker, Home};
 use crate::base::ids::{ConnectionId, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now};
-use crate::broker::{Command, Down, Member, Meta, Payload, Publish, Render, companion};
+use crate::broker::{
+    Command, Down, Member, Meta, Payload, Publish, Refusal, Render, Reply, companion,
+};
 use crate::wire::json;
 
 /// Events that wait because the store did not take them, at most; a further one is lost, and counted.
@@ -92,6 +95,39 @@ impl Home {
         let nobody = ConnectionId { shard: ShardId(0), slot: 0, generation: 0 };
         let asker = Asker { shard: nobody.shard, to: nobody, ticket: Ticket(0) };
         self.ask(asker, Command::Publish(publish), now, render, out);
+    }
+
+    /// Lets who reads the history of presence wait for what is on its way to disk. Of other histories, who published
+    /// has been told when it is there; here nobody is.
+    pub(super) fn behind_presence(
+        &mut self,
+        number: u32,
+        asker: Asker,
+        command: Command,
+    ) -> Option<Command> {
+        let is_read = match &command {
+            Command::History(channel, _) | Command::Stream(channel) => {
+                companion::of_presence_history(&channel.name).is_some()
+            }
+            _ => false,
+        };
+        match self.durable(number) {
+            Some(durable) if is_read => durable.await_flight(asker, command),
+            _ => Some(command),
+        }
+    }
+
+    /// Answers those who waited for what is on disk now.
+    pub(super) fn let_readers(&mut self, number: u32, now: Now, out: &mut Vec<(ShardId, Down)>) {
+        while let Some((asker, command)) = self.durable(number).and_then(Durable::take_reader) {
+            match (command, self.stream(number, now)) {
+                (Command::History(channel, query), _) => {
+                    self.page(asker, &channel, *query, now, out);
+                }
+                (_, Some(stream)) => asker.answer(Reply::Stream(stream), out),
+                (_, None) => asker.answer(Reply::Refused(Refusal::NotKept), out),
+            }
+        }
     }
 
     /// The same publish, to be tried again if it is refused; none: it is none of these.

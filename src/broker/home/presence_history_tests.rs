@@ -265,3 +265,35 @@ fn a_later_process_is_another_run() {
     assert_eq!(bench.words(), ["member_added join ann 1", "member_added join bob 1"]);
     assert_ne!(bench.home.run_text(), first);
 }
+
+#[test]
+fn who_reads_hears_of_what_is_on_its_way() {
+    let mut bench = Bench::new(Mode::Durable);
+    bench.join(1, "ann", 0);
+    let name = companion::presence_history(&channel().name);
+    // An event is on its way; who asks now waits for it, and not for the next.
+    let mut out = Vec::new();
+    let mut tell = |bench: &mut Bench, command| {
+        let up = Up::Ask { from: connection(3), ticket: Ticket(7), command };
+        bench.home.handle(up, ShardId(0), bench.now, &Plain, &mut out);
+        out.iter().filter(|(_, it)| matches!(it, Down::Answer { .. })).count()
+    };
+    let join = |who: &str| Command::Subscribe(Box::new(subscription(who, 0)));
+    assert_eq!(tell(&mut bench, join("bob")), 0);
+    assert_eq!(tell(&mut bench, Command::Stream(Channel { name, ..channel() })), 0);
+    assert_eq!(tell(&mut bench, join("eve")), 0);
+    let mut answered = Vec::new();
+    while let Some((tag, ask)) = bench.home.next_ask() {
+        let clock = bench.home.clock(bench.now);
+        let is_append = matches!(ask, crate::store::Ask::Append { .. });
+        let answer = bench.ledger.answer([ask], clock).remove(0);
+        let mut out = Vec::new();
+        bench.home.stored(tag, answer, bench.now, &Plain, &mut out);
+        let stream = out.iter().find_map(|(_, it)| match it {
+            Down::Answer { reply: Reply::Stream(stream), .. } => Some(stream.newest),
+            _ => None,
+        });
+        answered.extend(is_append.then_some(stream));
+    }
+    assert_eq!(answered, [Some(Serial(2)), None]);
+}

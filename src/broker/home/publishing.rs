@@ -159,8 +159,8 @@ impl Home {
             if spot.epoch.is_some() || keep_last.is_some() {
                 self.keep(number, Arc::new(event.clone()), spot.epoch.is_some(), keep_last, now);
             }
-            if let Some(report) = about.and_then(|about| render.report(&event, Some(&about))) {
-                self.report(report, event.at);
+            if let Some(about) = about {
+                self.report_event(&event, Some(&about), render);
             }
             if is_heard {
                 self.deliver(number, event, exclude, render, out);

@@ -75,6 +75,18 @@ impl Reports {
 }
 
 impl Home {
+    /// Tells the world outside of an event, with what its publisher wants told with it, once that is on disk.
+    pub(super) fn report_event(
+        &mut self,
+        event: &Event,
+        about: Option<&Payload>,
+        render: &dyn Render,
+    ) {
+        let mut told = Vec::new();
+        render.report(event, about, &mut told);
+        told.into_iter().for_each(|report| self.report(report, event.at));
+    }
+
     /// What waits to be reported; it waits no more.
     #[cfg(test)]
     pub(super) fn take_reports(&mut self) -> Vec<Report> {
@@ -160,16 +172,20 @@ impl Home {
         until(keep, self.clock(now))
     }
 
-    /// The change that puts what the world outside is told of an event among what it is to be told.
+    /// The changes that put what the world outside is told of an event among what it is to be told.
     pub(super) fn shelve_report(
         &self,
         event: &Event,
         about: &Payload,
         render: &dyn Render,
-    ) -> Option<(Shelf, Change)> {
-        let report = render.report(event, Some(about))?;
-        let app_id = self.app_id(report.app)?;
-        Some((Shelf::Outbox, Change::Push { value: report::encode(&report, app_id, event.at) }))
+    ) -> Vec<(Shelf, Change)> {
+        let mut told = Vec::new();
+        render.report(event, Some(about), &mut told);
+        let push = |report: Report| {
+            let value = report::encode(&report, self.app_id(report.app)?, event.at);
+            Some((Shelf::Outbox, Change::Push { value }))
+        };
+        told.into_iter().filter_map(push).collect()
     }
 
     /// Sends reports that wait on their way to disk, before what is asked of the store next.

@@ -507,17 +507,17 @@ impl Render for Reporting {
         true
     }
 
-    fn report(&self, event: &Event, _: Option<&Payload>) -> Option<Report> {
+    fn report(&self, event: &Event, _: Option<&Payload>, out: &mut Vec<Report>) {
         let kind = match &event.happening {
             Happening::Occupied => "occupied".to_owned(),
             Happening::Vacated => "vacated".to_owned(),
             Happening::SubscriptionCount(n) => format!("count {n}"),
             Happening::MemberAdded(it) => format!("added {}", it.member.user_id),
             Happening::MemberRemoved(it) => format!("removed {}", it.member.user_id),
-            _ => return None,
+            _ => return,
         };
-        let body = Payload(Bytes::from(kind));
-        Some(Report { app: event.channel.app, kind: "k".into(), fields: Vec::new(), body })
+        let (body, app) = (Payload(Bytes::from(kind)), event.channel.app);
+        out.push(Report { app, kind: "k".into(), channel: None, fields: Vec::new(), body });
     }
 }
 

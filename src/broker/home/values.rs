@@ -272,7 +272,9 @@ impl Home {
                 changes.extend(self.forget_value(&key, &over));
                 let event = self.value_event(place.number, change, now);
                 let about = over.about.as_ref();
-                changes.extend(about.and_then(|it| self.shelve_report(&event, it, render)));
+                changes.extend(
+                    about.into_iter().flat_map(|it| self.shelve_report(&event, it, render)),
+                );
                 None
             }
             stored => stored,

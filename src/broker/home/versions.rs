@@ -399,8 +399,8 @@ impl Home {
             let origin = (origin, others);
             return self.append(number, event, exclude, None, key, changes, origin, now);
         }
-        if let Some(report) = report.and_then(|about| render.report(&event, Some(&about))) {
-            self.report(report, event.at);
+        if let Some(about) = report {
+            self.report_event(&event, Some(&about), render);
         }
         let event = Arc::new(event);
         self.counts.kept_memory += 1;

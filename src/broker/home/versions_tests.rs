@@ -26,11 +26,12 @@ impl Render for Reporter {
         None
     }
 
-    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
-        let body = about?.clone();
+    fn report(&self, event: &Event, about: Option<&Payload>, out: &mut Vec<Report>) {
+        let Some(body) = about.cloned() else { return };
         let kind =
             Name::from(if matches!(event.happening, Happening::Mutated(_)) { "m" } else { "" });
-        Some(Report { app: event.channel.app, kind, fields: Vec::new(), body })
+        let (app, fields) = (event.channel.app, Vec::new());
+        out.push(Report { app, kind, channel: None, fields, body });
     }
 }
 

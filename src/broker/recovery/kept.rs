@@ -69,8 +69,8 @@ impl Render for Reporter {
         true
     }
 
-    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
-        let about = about?;
+    fn report(&self, event: &Event, about: Option<&Payload>, out: &mut Vec<Report>) {
+        let Some(about) = about else { return };
         let mut fields: Vec<(&'static str, Box<str>)> =
             vec![("channel", (&*event.channel.name).into()), ("id", event.id.to_string().into())];
         let kind = match &event.happening {
@@ -86,7 +86,8 @@ impl Render for Reporter {
             }
             other => panic!("{other:?} is reported without a word"),
         };
-        Some(Report { app: event.channel.app, kind, fields, body: about.clone() })
+        let (app, channel) = (event.channel.app, Some(event.channel.name.clone()));
+        out.push(Report { app, kind, channel, fields, body: about.clone() });
     }
 }
 

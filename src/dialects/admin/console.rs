@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::assets::{ASSETS, JS};
 use super::door::{DoorKeeper, Entry};
+use super::webhooks;
 use crate::auth::{App, Apps, sign};
 use crate::base::ids::{LaneId, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
@@ -103,6 +104,9 @@ impl Console {
                 let mut body = Vec::with_capacity(32 << 10);
                 exposition::write(&self.shared.metrics, &Process::read(), &mut body);
                 Opening::Respond(reply(200, exposition::CONTENT_TYPE, body))
+            }
+            (_, path) if path == "webhooks" || path.starts_with("webhooks/") => {
+                webhooks::open(&path["webhooks".len()..], request)
             }
             ("POST", "sign") => self.exchange(Asked::Sign),
             ("GET", "channels") => match self.app_of(request) {
@@ -490,11 +494,11 @@ fn reply(status: u16, content_type: &'static str, body: Vec<u8>) -> Response {
     super::response(status, content_type, body)
 }
 
-fn json(status: u16, body: Vec<u8>) -> Response {
+pub(super) fn json(status: u16, body: Vec<u8>) -> Response {
     reply(status, "application/json", body)
 }
 
-fn refusal(status: u16, text: &str) -> Response {
+pub(super) fn refusal(status: u16, text: &str) -> Response {
     let mut body = b"{\"error\":".to_vec();
     json::write_str(&mut body, text);
     body.push(b'}');

@@ -1,5 +1,5 @@
 //! Who may use the console: whoever is on this machine while neither an app nor a token is configured, else
-//! who has logged in with the operator's token, which a cookie tells.
+//! who has logged in with the operator's token, which a cookie tells, or shows the token itself as a bearer's.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,6 +46,10 @@ impl DoorKeeper {
     pub fn entry(&self, request: &Request<'_>, wall: UnixMillis) -> Entry {
         if !is_same_site(request) {
             return Entry::Closed;
+        }
+        let bearer = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
+        if bearer.is_some_and(|it| self.is_token(it)) {
+            return Entry::Open;
         }
         let cookie = request.header("cookie").and_then(cookie_of);
         if cookie.is_some_and(|cookie| self.is_cookie(cookie, wall))
@@ -199,6 +203,13 @@ mod tests {
             (&[("Cookie", &*format!("a=b; {cookie}"))], Entry::Open),
             (&[("Cookie", &*format!("{cookie}0"))], Entry::Login),
             (&[("Cookie", "ringmain_operator=9999999999.x")], Entry::Login),
+            (&[("Authorization", "Bearer t0k3n")], Entry::Open),
+            (&[("Authorization", "Bearer t0k3n ")], Entry::Login),
+            (&[("Authorization", "t0k3n")], Entry::Login),
+            (
+                &[("Authorization", "Bearer t0k3n"), ("Origin", "http://evil.example")],
+                Entry::Closed,
+            ),
             (
                 &[("Cookie", cookie), ("Origin", "http://evil.example"), ("Host", "h")],
                 Entry::Closed,

@@ -1,12 +1,13 @@
 //! What an operator asks over HTTP: health, metrics, statistics, and the console.
 //!
 //! The last dialect in the list: what nobody else took ends here. Never here: anything that changes
-//! the server's state; the console publishes as any client does. Start with [`Admin`], then [`console`].
+//! what clients see; the console publishes as any client does. Start with [`Admin`], then [`console`].
 
 mod assets;
 pub mod console;
 mod door;
 mod usage;
+mod webhooks;
 
 use std::borrow::Cow;
 use std::sync::Arc;

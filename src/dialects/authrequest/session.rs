@@ -241,7 +241,11 @@ impl AuthSession {
             Finding::Known(identity) => self.admit(identity, id, out),
             Finding::Expired => self.fail(Failure::ExpiredToken, &id, out),
             Finding::Unknown => self.fail(Failure::InvalidToken, &id, out),
-            Finding::Issued(_) | Finding::Limited | Finding::Unavailable | Finding::Done => {
+            Finding::Issued(_)
+            | Finding::Limited
+            | Finding::Unavailable
+            | Finding::Done
+            | Finding::Told(_) => {
                 self.fail(Failure::Unavailable, &id, out);
             }
         }

@@ -108,7 +108,7 @@ impl Hotsock {
                 keyring: settings.keyring().expect("the settings were checked at the start"),
                 ids: ids::Ids::new(seed),
                 body_bytes_max: config.http.body_bytes_max,
-                reports: webhooks.any_for(&app.settings.id),
+                reports: webhooks.any_for(&app.settings.id, reports::FAMILY),
                 app,
                 settings,
             })
@@ -211,11 +211,18 @@ impl Dialect for Hotsock {
         self.0.as_ref().is_some_and(|it| it.reports)
     }
 
-    fn report(&self, event: &Event, about: Option<&Payload>) -> Option<Report> {
-        let shared = self.0.as_ref().filter(|it| it.reports)?;
-        // What others publish on a bridged channel says nothing about itself.
-        let is_own = !matches!(event.happening, Happening::Control(_));
-        (is_own && shared.has(&event.channel)).then(|| reports::event(event, about)).flatten()
+    fn reports_members(&self) -> bool {
+        self.reports()
+    }
+
+    fn report(&self, event: &Event, about: Option<&Payload>, out: &mut Vec<Report>) {
+        let Some(shared) = self.0.as_ref().filter(|it| it.reports) else { return };
+        // What others publish on a bridged channel says nothing about itself, or not to us.
+        let is_ours = about.is_none_or(reports::is_about);
+        let is_own = is_ours && !matches!(event.happening, Happening::Control(_));
+        if is_own && shared.has(&event.channel) {
+            out.extend(reports::event(event, about));
+        }
     }
 
     fn needs_store(&self) -> bool {

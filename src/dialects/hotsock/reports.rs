@@ -19,6 +19,9 @@ use crate::wire::write_decimal;
 /// The version of the original whose events these are.
 const VERSION: &str = "1.13.5";
 
+/// What the kinds of all reports begin with.
+pub const FAMILY: &str = "hotsock.";
+
 /// Where a request comes from.
 #[derive(Clone, Debug, Default)]
 pub struct About {
@@ -88,6 +91,11 @@ pub fn about(
     }
     out.push(b'}');
     Payload(out.into())
+}
+
+/// Whether this is what [`about`] makes.
+pub fn is_about(about: &Payload) -> bool {
+    about.0.starts_with(b"{\"trigger\":")
 }
 
 /// A connection, for who is told of it.
@@ -335,7 +343,8 @@ fn finish(
         query::encode(&mut encoded, channel);
         fields.push(("X-Hotsock-Channel", encoded.into()));
     }
-    Report { app, kind: Name::from(kind), fields, body: Payload(body.into()) }
+    let channel = channel.map(Name::from);
+    Report { app, kind: Name::from(kind), channel, fields, body: Payload(body.into()) }
 }
 
 /// A message's name.

@@ -74,6 +74,7 @@ impl PusherSession {
             meta: self
                 .client_id()
                 .map(|id| Arc::new(Meta { client_id: Some(id), ..Meta::default() })),
+            report: self.shared.reports.about_client_event(self.seat.index),
             ..Publish::new(
                 Channel { app: self.seat.index, name: subscription.name.clone() },
                 Name::from(&*message.event),

@@ -250,6 +250,9 @@ impl PusherSession {
             };
             let lane = lane.unwrap_or_else(|| self.lane());
             for event in replay.events.iter().filter(|it| !is_told(it)) {
+                if !self.lets_through(channel, event) {
+                    continue;
+                }
                 if let Some(shown) = self.show(lane, event, out) {
                     bytes += shown;
                     sent += 1;
@@ -433,7 +436,7 @@ impl PusherSession {
         for event in result.iter().flat_map(|it| &it.events) {
             let comes_anyway =
                 began.is_some_and(|it| event.epoch == Some(it.epoch) && event.serial > it.serial);
-            if !comes_anyway {
+            if !comes_anyway && self.lets_through(&channel, event) {
                 bytes += self.show(lane, event, &mut sent).unwrap_or_default();
             }
         }
@@ -684,15 +687,16 @@ fn rewind_complete(channel: &str, sent: usize, replay: Option<&Replay>) -> Vec<u
     out
 }
 
-/// What a message is called, as text; none of what is none.
+/// What a frame of a message is called, as text; none of what is none.
 fn text_id(event: &Event) -> Option<String> {
-    let ours = match &event.happening {
-        Happening::Message { .. } => event.id,
-        Happening::Mutated(it) => it.message.id,
-        _ => return None,
-    };
     let given = event.meta.as_ref().and_then(|it| it.message_id.as_ref());
-    Some(given.map_or_else(|| ours.to_string(), |it| it.to_string()))
+    match &event.happening {
+        Happening::Message { .. } => {
+            Some(given.map_or_else(|| event.id.to_string(), |it| it.to_string()))
+        }
+        Happening::Mutated(_) => Some(event.id.to_string()),
+        _ => None,
+    }
 }
 
 /// How far a peer came in a channel.

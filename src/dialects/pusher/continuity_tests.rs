@@ -551,7 +551,9 @@ fn a_resume_asks_and_sends_within_its_bounds() {
     peer.session.shared = Arc::new(super::super::Shared {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
+        version_two: peer.session.shared.version_two.clone(),
         replay_bytes_max: 400,
+        reports: super::super::Reports::default(),
         ..*peer.session.shared
     });
     let mut heard = Vec::new();
@@ -628,7 +630,9 @@ fn subscriptions_of_the_past_are_asked_for_as_fast_as_the_peer_reads() {
     peer.session.shared = Arc::new(super::super::Shared {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
+        version_two: peer.session.shared.version_two.clone(),
         replay_bytes_max: 1000,
+        reports: super::super::Reports::default(),
         ..*peer.session.shared
     });
     let subscribe = |name: &str| json!({"channel": name, "rewind": 10});

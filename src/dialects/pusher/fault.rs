@@ -158,6 +158,10 @@ pub enum Fault {
     ResumeUnderway,
     /// `rewind` is neither a number of events nor of seconds.
     RewindMalformed,
+    /// The filter of a subscribe is none.
+    Filter(String),
+    /// The server takes no filters.
+    FiltersDisabled,
     /// What is asked of a channel's history makes no sense.
     History(String),
     /// The peer asks for the history of a channel that it is not subscribed to.
@@ -198,6 +202,8 @@ impl Fault {
             | Self::ResumeNowhere
             | Self::RewindMalformed
             | Self::PresenceUpdate(_)
+            | Self::Filter(_)
+            | Self::FiltersDisabled
             | Self::History(_) => 4000,
             Self::NotAllowed(_)
             | Self::Denied { .. }
@@ -358,6 +364,8 @@ impl fmt::Display for Fault {
                 "Invalid message: rewind is a number of events from 1, or an object with count, seconds or \
                  duration_seconds",
             ),
+            Self::Filter(text) => f.write_str(text),
+            Self::FiltersDisabled => f.write_str("Filters are disabled here"),
             Self::History(text) => write!(f, "History error: {text}"),
             Self::HistoryNotSubscribed { socket_id, channel } => {
                 write!(f, "History error: Socket {socket_id} is not subscribed to channel {channel}")

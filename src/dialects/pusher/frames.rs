@@ -202,7 +202,7 @@ pub fn write_tags(event: &Event, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends what a message is called, in each of its versions: as its publisher says, else as we do.
+/// Appends what a message is called, whatever version of it this is: as its publisher says, else as we do.
 pub fn write_id(event: &Event, out: &mut Vec<u8>) {
     match event.meta.as_ref().and_then(|it| it.message_id.as_ref()) {
         Some(id) => json::write_str(out, id),

@@ -11,7 +11,12 @@ mod capabilities;
 mod client_events;
 mod continuity;
 mod cursor;
+mod delta;
+mod expression;
 pub mod fault;
+mod filter_document;
+mod filter_tags;
+mod filters;
 pub mod formats;
 mod frames;
 mod history;
@@ -22,8 +27,10 @@ pub mod names;
 mod pace;
 mod presence;
 mod presence_history;
+pub mod reports;
 mod revoking;
 pub mod session;
+pub mod settings;
 mod subscribing;
 mod tokens;
 mod two;
@@ -35,13 +42,14 @@ use std::sync::Arc;
 use self::fault::Ending;
 use self::formats::Format;
 use self::frames::Version;
+use self::reports::Reports;
 use self::session::{PusherSession, Refusing};
 use self::tokens::Token;
 use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
 use crate::auth::{Apps, Seat};
-use crate::broker::Event;
+use crate::broker::{Event, Payload, Report};
 use crate::config::{self, Config};
 use crate::observe::CloseReason;
 
@@ -54,6 +62,8 @@ pub(crate) struct Shared {
     pub apps: Arc<Apps>,
     /// The protocol's settings.
     pub settings: config::Pusher,
+    /// What is set of version 2.
+    pub version_two: settings::Settings,
     /// How often one address may ask.
     pub rates: config::rates::Rates,
     /// Some app may publish or read only so often.
@@ -65,6 +75,8 @@ pub(crate) struct Shared {
     /// Bytes of missed events that one resume may send: half of what may wait for one connection, so that
     /// catching up alone makes nobody a slow consumer.
     pub replay_bytes_max: usize,
+    /// What the world outside is told.
+    pub reports: Reports,
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
 }
@@ -90,6 +102,7 @@ impl Pusher {
         Self(Arc::new(Shared {
             apps,
             settings: config.pusher.clone(),
+            version_two: settings::Settings::of(config),
             rates: config::rates::Rates::of(config),
             apps_are_bounded: config
                 .apps
@@ -99,6 +112,7 @@ impl Pusher {
             body_bytes_max: config.http.body_bytes_max,
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
             revocations_are_durable: revoking::are_durable(config),
+            reports: Reports::of(config),
         }))
     }
 
@@ -204,6 +218,14 @@ impl Dialect for Pusher {
 
     fn needs_store(&self) -> bool {
         self.0.revocations_are_durable
+    }
+
+    fn reports(&self) -> bool {
+        self.0.reports.any()
+    }
+
+    fn report(&self, event: &Event, _about: Option<&Payload>, out: &mut Vec<Report>) {
+        self.0.reports.tell(event, out);
     }
 
     fn pane(&self) -> Option<Pane<'_>> {

@@ -296,9 +296,9 @@ mod tests {
             ("{}", 401),
             (r#"{"jti":null}"#, 401),
             (r#"{"jti":""}"#, 400),
-            (r#"{"jti":1}"#, 400),
-            (r#"{"jti":"a","ttl_seconds":"1"}"#, 400),
-            ("[]", 400),
+            (r#"{"jti":1}"#, 422),
+            (r#"{"jti":"a","ttl_seconds":"1"}"#, 422),
+            ("[]", 422),
             ("", 400),
         ] {
             assert_eq!(read(body).err().map(|it| it.status), Some(status), "{body}");

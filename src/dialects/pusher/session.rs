@@ -293,6 +293,12 @@ impl PusherSession {
             Some("signin") => return self.signin(message.data, out),
             Some("auth") => return self.auth(message.data, now, out),
             Some("resume") if self.two.is_some() => return self.resume(message.data, out),
+            Some("enable_delta_compression") if self.two.is_some() => {
+                return self.enable_delta(message.data, out);
+            }
+            Some("delta_sync_error") if self.two.is_some() => {
+                return self.delta_sync_error(message.data);
+            }
             Some("channel_history") if self.two.is_some() => {
                 return self.channel_history(message.data, out);
             }
@@ -333,8 +339,9 @@ impl PusherSession {
         self.paced(ticket, out);
     }
 
-    fn event(&mut self, event: &Event, out: &mut Vec<Output>) {
+    fn event(&mut self, event: &Event, now: Now, out: &mut Vec<Output>) {
         match event.happening {
+            Happening::Message { .. } => self.tell_changes(event, now, out),
             Happening::Control(Control::Terminate) => out.push(self.end(&Ending::Terminated)),
             Happening::Control(Control::Reconnect) => out.push(self.end(&Ending::Reconnect)),
             Happening::Control(Control::Revoke) => self.revoked(out),
@@ -362,7 +369,7 @@ impl Session for PusherSession {
                 }
             }
             Input::Reply(ticket, reply) => self.reply(ticket, reply, now, out),
-            Input::Event(event) => self.event(event, out),
+            Input::Event(event) => self.event(event, now, out),
             Input::Call(caller, words) => self.called(caller, words, out),
             Input::Asked => self.asked(out),
             Input::Timer(TOKEN) => self.token_timer(out),

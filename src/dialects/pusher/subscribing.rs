@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::capabilities::Op;
 use super::continuity::Place;
+use super::delta::Asked;
 use super::fault::Fault;
+use super::filters::Predicate;
 use super::frames::{self, Version};
 use super::names::{self, Access, Kind, USER_PREFIX};
 use super::session::{
@@ -43,6 +45,13 @@ impl PusherSession {
             Some(_) => versions::wants_annotations(data).ok_or(Fault::ModesMalformed)?,
             None => false,
         };
+        let (predicate, delta) = match &self.two {
+            Some(_) => (Predicate::of(data)?, Asked::of(data)),
+            None => (None, None),
+        };
+        if predicate.is_some() && !self.shared.version_two.filters {
+            return Err(Fault::FiltersDisabled);
+        }
         if names::is_internal(&name) {
             return self.subscribe_internal(&name, out);
         }
@@ -82,6 +91,7 @@ impl PusherSession {
         }
         let (name, ticket) = (Name::from(&*name), self.ticket());
         let start = self.start(&name, rewind);
+        let filter = self.choose(&name, predicate, delta);
         let lane = if with_annotations { self.lane_with_annotations() } else { self.lane() };
         let settings = &self.app().settings;
         let subscribe = Subscribe {
@@ -94,6 +104,7 @@ impl PusherSession {
             start: if is_pattern { Start::Now } else { start },
             is_pattern,
             silent: is_pattern,
+            filter,
             ..Subscribe::new(self.channel(name.clone()), lane)
         };
         // Most peers have a few: room for one first, then for half as many again.
@@ -276,6 +287,7 @@ impl PusherSession {
         // Unknown is fine: the peer wants it gone and it is.
         if let Ok(at) = self.find(name) {
             let gone = self.subscriptions.remove(at);
+            self.forget_choice(&gone.name);
             if gone.place.is_some() && gone.owed > 0 && self.is_waiting(gone.ticket) {
                 return;
             }
@@ -309,6 +321,7 @@ impl PusherSession {
             self.say(frame.clone(), out);
         }
         self.say(frame, out);
+        self.begin_delta(&name, out);
         if Kind::of(&name).is_cache && !names::is_pattern(&name) {
             self.last(&name, &subscribed, out);
         }
@@ -370,10 +383,15 @@ impl PusherSession {
         match &subscribed.description.last {
             // It comes with the events of the past, or came before them.
             Some((event, _)) if self.is_replayed(name, event, subscribed) => {}
+            Some((event, _)) if !self.lets_through(name, event) => {}
             Some((event, _)) => {
                 self.show(self.lane(), event, out);
             }
-            None => self.say(frames::cache_miss(self.version(), name), out),
+            None => {
+                let report = self.shared.reports.cache_miss(self.seat.index, name);
+                out.extend(report.map(Output::Report));
+                self.say(frames::cache_miss(self.version(), name), out);
+            }
         }
     }
 
@@ -381,6 +399,7 @@ impl PusherSession {
         let pending = |it: &Subscription| it.ticket == ticket && it.owed > 0;
         let Some(at) = self.subscriptions.iter().position(pending) else { return };
         let gone = self.subscriptions.remove(at);
+        self.forget_choice(&gone.name);
         if let Some(place) = &gone.place {
             self.put_back(&gone.name, place);
         }

@@ -1,9 +1,12 @@
 //! What a connection has in version 2 only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::capabilities::Capabilities;
 use super::continuity::{Failure, PageAsk, Resume};
+use super::delta::Deltas;
+use super::filters::Predicate;
 use super::formats::Format;
 use super::pace::Pace;
 use super::presence::Updates;
@@ -38,6 +41,10 @@ pub(super) struct Two {
     pub tokens: Option<Box<Tokens>>,
     /// How fast its members may be updated.
     pub updates: Updates,
+    /// What subscriptions take, of those that do not take everything.
+    pub predicates: BTreeMap<Name, Arc<Predicate>>,
+    /// What it takes as changes, if it asked for that.
+    pub deltas: Option<Box<Deltas>>,
 }
 
 impl Two {
@@ -75,6 +82,8 @@ impl Two {
             signed_in: None,
             tokens: None,
             updates: Updates::default(),
+            predicates: BTreeMap::new(),
+            deltas: None,
         })
     }
 
@@ -116,6 +125,8 @@ impl Two {
             + self.signed_in.as_deref().map_or(0, Capabilities::held_bytes)
             + self.tokens.as_deref().map_or(0, Tokens::held_bytes)
             + self.updates.held_bytes()
+            + self.predicates.values().map(|it| it.held_bytes() + 64).sum::<usize>()
+            + self.deltas.as_deref().map_or(0, Deltas::held_bytes)
     }
 
     /// Notes where a channel's subscription is to begin; false if `max` wait already.

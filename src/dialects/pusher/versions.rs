@@ -157,10 +157,13 @@ pub(super) fn mutated(
     start_item(event, it.action, out);
     write_data(it, shown, out);
     write_optional("name", it.name.as_ref(), out);
-    write_optional("user_id", it.about.client_id.as_ref(), out);
+    // Whose message it is, where that is known.
+    let owner = event.meta.as_ref().and_then(|it| it.client_id.as_ref());
+    write_optional("user_id", owner.or(it.about.client_id.as_ref()), out);
     frames::write_tags(event, out);
-    out.extend_from_slice(b",\"message_id\":");
-    frames::write_id(event, out);
+    // A name of its own: clients pass over what is called as something they have heard. Which message it is of, its
+    // headers say.
+    frames::append(out, format_args!(",\"message_id\":\"{}\"", event.id));
     if let Some(position) = event.position() {
         frames::place(position, out);
     }

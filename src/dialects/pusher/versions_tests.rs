@@ -141,7 +141,7 @@ fn a_version_is_told_as_its_mode_says() {
         assert_eq!(
             shown(two(mode), &update),
             json!({"event": "sockudo:message.update", "channel": "c", "data": {"n": 2}, "name": "e",
-                "user_id": "ann", "tags": {"t": "1"}, "message_id": "m-1",
+                "user_id": "ann", "tags": {"t": "1"}, "message_id": id(7).to_string(),
                 "stream_id": LIFE.to_string(), "serial": 7,
                 "extras": {"headers": headers("message.update", 7, id(7).to_string())}})
         );
@@ -154,7 +154,9 @@ fn a_version_is_told_as_its_mode_says() {
     let gone = shown(two(Shown::Added), &mutation(8, gone));
     assert_eq!((gone.get("data"), gone.get("name")), (None, None));
     assert_eq!(gone["event"], "sockudo:message.delete");
-    assert_eq!(gone["message_id"], id(4).to_string());
+    assert_eq!(gone["message_id"], id(8).to_string());
+    let of_bob = Meta { client_id: Some(Name::from("bob")), ..Meta::default() };
+    assert_eq!(shown(two(Shown::Added), &meta(update.clone(), of_bob))["user_id"], "bob");
 
     let append = mutation(9, version(9, Action::Append));
     assert_eq!(shown(two(Shown::Added), &append)["data"], "!");
@@ -369,6 +371,8 @@ fn what_is_said_about_messages_follows_the_acknowledgement() {
         apps: peer.session.shared.apps.clone(),
         settings: peer.session.shared.settings.clone(),
         replay_bytes_max: 600,
+        reports: super::super::Reports::default(),
+        version_two: peer.session.shared.version_two.clone(),
         ..*peer.session.shared
     });
     peer.summaries = (0..9).map(|n| summary_of(&format!("{n}:total.v1"))).collect();
@@ -422,7 +426,7 @@ fn each_annotation_is_told_to_who_may_and_wants_to_hear_it() {
     );
 
     let mut peer = Peer::new("append_mode=full");
-    let claim = json::parse_str(r#"{"*":["subscribe","annotation-subscribe"]}"#).unwrap();
+    let claim = json::parse_str(r#"{"*":["subscribe","history","annotation-subscribe"]}"#).unwrap();
     peer.session.two.as_mut().unwrap().signed_in = Capabilities::read(claim).ok().map(Box::new);
     let mut asked = modes;
     asked["rewind"] = json!(3);
@@ -440,7 +444,7 @@ fn each_annotation_is_told_to_who_may_and_wants_to_hear_it() {
     let past_of = Replay { position: place(9), ..past(&peer) };
     let heard = peer.reply(Reply::Replayed(Box::new(Ok(past_of))));
     let success = inner(heard.last().unwrap());
-    assert_eq!(success["recovered"][0]["position"]["last_message_id"], EventId(1).to_string());
+    assert_eq!(success["recovered"][0]["position"]["last_message_id"], EventId(3).to_string());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -204,6 +205,12 @@ impl Letters {
         self.marks.iter().map(|(id, mark)| (*id, mark))
     }
 
+    /// Those behind this one, the oldest first.
+    pub fn after(&self, id: u64) -> impl Iterator<Item = (u64, &Mark)> {
+        let behind = (Bound::Excluded(id), Bound::Unbounded);
+        self.marks.range(behind).map(|(id, mark)| (*id, mark))
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.marks.len()
@@ -234,6 +241,7 @@ mod tests {
         let report = Report {
             app: AppIndex(0),
             kind: "a.kind".into(),
+            channel: None,
             fields: vec![("X-A", "b".into())],
             body: Payload(Bytes::from_static(b"{}")),
         };

@@ -7,13 +7,18 @@ use bytes::Bytes;
 use super::letter::{Mark, again_key, letter_key};
 use super::receiver::Receiver;
 use super::{Hooks, Step, TAG_ORDER};
+use crate::auth::Denied;
+use crate::base::event_id::EVENT_ID_CHARS;
 use crate::base::time::{Now, UnixMillis};
 use crate::store::{Answer, Ask, Change, Fault, NEVER, Shelf};
+use crate::wire::json;
 
 /// Letters changed in one commit.
 const LETTERS_AT_ONCE: usize = 1024;
-/// Letters listed; more are counted.
+/// Letters listed for a person; more are counted.
 const LISTED_MAX: usize = 1000;
+/// Letters of one portion for a program, and one that says that there are more.
+const PORTION_MAX: usize = 1001;
 
 /// What an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +27,17 @@ pub enum Order {
     Status,
     /// Which letters are dead.
     Dead(Option<String>),
+    /// How each receiver is, for a program: a JSON object each.
+    Statuses,
+    /// Which letters are dead, for a program: a JSON object each.
+    Letters {
+        /// Only those behind this one.
+        after: u64,
+        /// So many, at most.
+        letters_max: usize,
+        /// Only those of this receiver.
+        receiver: Option<String>,
+    },
     /// Send letters again.
     Retry(Which),
     /// Forget letters.
@@ -38,9 +54,13 @@ pub enum Which {
 }
 
 impl Order {
-    /// The order of these words: nothing, `dead [RECEIVER]`, `retry ID|all [RECEIVER]`, `drop ID|all [RECEIVER]`.
+    /// The order of these words: nothing, `dead [RECEIVER]`, `retry ID|all [RECEIVER]`, `drop ID|all [RECEIVER]`, and for
+    /// programs `json` and `json dead AFTER MAX [RECEIVER]`.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_ascii_whitespace();
+        if let Some(rest) = text.strip_prefix("json") {
+            return Self::parse_json(rest);
+        }
         let (verb, first) = (words.next(), words.next());
         let second = words.next().map(str::to_owned);
         if words.next().is_some() {
@@ -58,6 +78,18 @@ impl Order {
             (Some("drop"), ..) => Some(Self::Drop(which(second)?)),
             _ => None,
         }
+    }
+
+    fn parse_json(text: &str) -> Option<Self> {
+        let words: Vec<_> = text.split_ascii_whitespace().collect();
+        let (after, most, receiver) = match words[..] {
+            [] => return Some(Self::Statuses),
+            ["dead", after, most] => (after, most, None),
+            ["dead", after, most, receiver] => (after, most, Some(receiver.to_owned())),
+            _ => return None,
+        };
+        let letters_max = most.parse().ok().filter(|most| (1..=PORTION_MAX).contains(most))?;
+        Some(Self::Letters { after: after.parse().ok()?, letters_max, receiver })
     }
 }
 
@@ -77,7 +109,11 @@ impl Hooks {
     pub fn order(&mut self, caller: u64, order: Order, now: Now, out: &mut Vec<Step>) {
         let told = match order {
             _ if !self.is_loaded => {
-                Err("webhooks are still being read from disk; ask again".into())
+                Err(Denied::unavailable("webhooks are still being read from disk; ask again"))
+            }
+            Order::Statuses => Ok(self.receivers.iter().map(|it| self.status_json(it)).collect()),
+            Order::Letters { after, letters_max, receiver } => {
+                self.letters_json(after, letters_max, receiver.as_deref())
             }
             Order::Status => Ok(self.status(now)),
             Order::Dead(receiver) => self.dead(receiver.as_deref()),
@@ -125,8 +161,55 @@ impl Hooks {
         self.receivers.iter().map(line).collect()
     }
 
+    /// How a receiver is, as JSON.
+    fn status_json(&self, it: &Receiver) -> String {
+        let dead = self.letters.iter().filter(|(_, mark)| mark.receiver == it.name).count();
+        let mut out = object("name", &it.name);
+        let or_null = |it: Option<u64>| it.map_or("null".to_owned(), |it| it.to_string());
+        let _ = write!(
+            out,
+            ",\"failing_since_ms\":{},\"waiting\":{},\"oldest_ms\":{},\"delivered_ms\":{},\"dead\":{dead},\"retrying\":{},\"said\":",
+            or_null(it.failing_since.map(|it| it.0)),
+            it.waiting,
+            or_null(it.ready.front().map(|it| it.report.at.0)),
+            or_null(it.taken_at.map(|it| it.0)),
+            it.again.len(),
+        );
+        push_text(&mut out, &it.said());
+        out.push('}');
+        out
+    }
+
+    /// Dead letters, each as JSON.
+    fn letters_json(
+        &self,
+        after: u64,
+        letters_max: usize,
+        receiver: Option<&str>,
+    ) -> Result<Vec<String>, Denied> {
+        if let Some(name) = receiver {
+            self.known(name)?;
+        }
+        let is_wanted = |it: &(u64, &Mark)| receiver.is_none_or(|name| &*it.1.receiver == name);
+        let json = |(id, mark): (u64, &Mark)| {
+            let Mark { kind, event, at, why, status, attempts, died, .. } = mark;
+            let mut out = object("receiver", &mark.receiver);
+            out.push_str(",\"type\":");
+            push_text(&mut out, kind);
+            let event = event.write(&mut [0; EVENT_ID_CHARS]).to_owned();
+            let status = if *status == 0 { "null".to_owned() } else { status.to_string() };
+            let _ = write!(
+                out,
+                ",\"id\":{id},\"event_id\":\"{event}\",\"at_ms\":{},\"died_ms\":{},\"why\":\"{why}\",\"status\":{status},\"attempts\":{attempts},\"retrying\":{}}}",
+                at.0, died.0, mark.is_again,
+            );
+            out
+        };
+        Ok(self.letters.after(after).filter(is_wanted).take(letters_max).map(json).collect())
+    }
+
     /// A line for each dead letter.
-    fn dead(&self, receiver: Option<&str>) -> Result<Vec<String>, String> {
+    fn dead(&self, receiver: Option<&str>) -> Result<Vec<String>, Denied> {
         if let Some(name) = receiver {
             self.known(name)?;
         }
@@ -157,14 +240,15 @@ impl Hooks {
     }
 
     /// That there is a receiver, or letters, of this name.
-    fn known(&self, name: &str) -> Result<(), String> {
+    fn known(&self, name: &str) -> Result<(), Denied> {
         let is_known = self.receivers.iter().any(|it| &*it.name == name)
             || self.letters.iter().any(|(_, it)| &*it.receiver == name);
         if is_known {
             return Ok(());
         }
         let names: Vec<_> = self.receivers.iter().map(|it| &*it.name).collect();
-        Err(format!("there is no receiver \"{name}\"; there are: {}", names.join(", ")))
+        let names = names.join(", ");
+        Err(Denied::unknown(format!("there is no receiver \"{name}\"; there are: {names}")))
     }
 
     /// Begins to work on letters; else what to say at once.
@@ -173,24 +257,25 @@ impl Hooks {
         caller: u64,
         is_retry: bool,
         which: &Which,
-    ) -> Result<(), Result<Vec<String>, String>> {
+    ) -> Result<(), Result<Vec<String>, Denied>> {
         if self.order.is_some() {
-            return Err(Err("another command of this kind is under way; ask again".into()));
+            let text = "another command of this kind is under way; ask again";
+            return Err(Err(Denied::conflict(text)));
         }
         let is_there = |mark: &Mark| self.receivers.iter().any(|it| it.name == mark.receiver);
         let mut left: Vec<u64> = match which {
             Which::One(id) => {
                 let found = self.letters.iter().find(|(it, _)| it == id);
                 let Some((_, mark)) = found else {
-                    return Err(Err(format!(
+                    return Err(Err(Denied::unknown(format!(
                         "there is no dead letter {id}; `ringmain webhooks dead` lists them"
-                    )));
+                    ))));
                 };
                 if is_retry && !is_there(mark) {
-                    return Err(Err(format!(
+                    return Err(Err(Denied::conflict(format!(
                         "its receiver \"{}\" is not configured any more; `ringmain webhooks drop {id}` forgets it",
                         mark.receiver
-                    )));
+                    ))));
                 }
                 vec![*id]
             }
@@ -259,7 +344,21 @@ impl Hooks {
             _ => "the store is not available now; see the server's log",
         };
         let told = format!("{why}; {} letters were done before that", order.done);
-        out.push(Step::Tell(order.caller, Err(told)));
+        out.push(Step::Tell(order.caller, Err(Denied::unavailable(told))));
         self.order = None;
     }
+}
+
+/// The beginning of a JSON object.
+fn object(name: &str, text: &str) -> String {
+    let mut out = format!("{{\"{name}\":");
+    push_text(&mut out, text);
+    out
+}
+
+/// Appends a text as JSON.
+fn push_text(out: &mut String, text: &str) {
+    let mut bytes = Vec::with_capacity(text.len() + 2);
+    json::write_str(&mut bytes, text);
+    out.push_str(&String::from_utf8_lossy(&bytes));
 }

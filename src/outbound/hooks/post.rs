@@ -1,5 +1,7 @@
 //! A request as it leaves, and what is made of the answer. The shape is described in `docs/webhooks.md`.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,9 +9,11 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::sign::SigningKey;
 use crate::base::event_id::EventId;
+use crate::base::name::Name;
 use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::report::{self, StoredReport};
-use crate::wire::json;
+use crate::config::webhooks::HeaderField;
+use crate::wire::{json, write_decimal};
 
 /// A `Retry-After` may ask for no more than this.
 const RETRY_AFTER_MAX: Millis = Millis(3_600_000);
@@ -25,6 +29,8 @@ pub struct Post {
     pub body: Bytes,
     /// How long the answer may take.
     pub timeout: Millis,
+    /// It may go to a private address.
+    pub allow_private: bool,
 }
 
 /// What came of a request.
@@ -43,6 +49,8 @@ pub enum Silence {
     Unreachable,
     /// Nothing in time.
     Late,
+    /// Its host is on a private address, and may not be.
+    Private,
 }
 
 /// What an answer means for the events that were sent.
@@ -61,10 +69,16 @@ impl Heard {
     ///
     /// A status that is about the request's content condemns that; one that is about where it went, who sent it or
     /// when would meet every event alike, and to give up on them one by one would lose them all. A redirect
-    /// is not followed and is of the second kind.
-    pub fn verdict(&self) -> Verdict {
+    /// is not followed and is of the second kind. Where statuses of the second kind are given, they alone are.
+    pub fn verdict(&self, later: &[RangeInclusive<u16>]) -> Verdict {
         match self.outcome {
             Ok(200..=299) => Verdict::Done,
+            Ok(status) if !later.is_empty() => {
+                match later.iter().any(|range| range.contains(&status)) {
+                    true => Verdict::Later,
+                    false => Verdict::Refused,
+                }
+            }
             Ok(401 | 403 | 404 | 405 | 407 | 408 | 410 | 421 | 423 | 425 | 426 | 429 | 451) => {
                 Verdict::Later
             }
@@ -144,43 +158,128 @@ impl Entry {
 pub struct Address {
     /// Where.
     pub url: Arc<str>,
-    /// What it is signed with.
-    pub key: Option<SigningKey>,
-    /// The body is a list, however many there are.
-    pub is_list: bool,
+    /// How it is written and signed.
+    pub form: Form,
+    /// Fields of the receiver's own.
+    pub headers: Vec<HeaderField>,
     /// How long the answer may take.
     pub timeout: Millis,
+    /// It may go to a private address.
+    pub allow_private: bool,
+}
+
+/// How a request is written and signed.
+pub enum Form {
+    /// Our own, signed with the receiver's secret if it has one.
+    Own {
+        /// What it is signed with.
+        key: Option<SigningKey>,
+        /// The body is a list, however many there are.
+        is_list: bool,
+    },
+    /// Events of one app in an object, signed by that app: its key and what it signs with, by its id. Source: Pusher's
+    /// documentation of webhooks.
+    OfApp(HashMap<Name, (String, SigningKey)>),
+}
+
+impl Form {
+    /// Whether an app's events can be told in it.
+    pub fn speaks_for(&self, app: &Name) -> bool {
+        match self {
+            Self::Own { .. } => true,
+            Self::OfApp(signers) => signers.contains_key(app),
+        }
+    }
+
+    /// Whether events of two apps may be told together.
+    pub fn mixes_apps(&self) -> bool {
+        matches!(self, Self::Own { .. })
+    }
 }
 
 impl Address {
     /// The request that tells these entries, at least one; `attempt` counts from 1.
     pub fn post(&self, entries: &[Arc<Entry>], attempt: u32, now: Now) -> Post {
-        let mut fields = Vec::new();
-        let mut own = |name: &str, value: String| fields.push((name.to_owned(), value));
-        let body = match entries {
-            [entry] if !self.is_list => {
-                for (name, value) in &entry.report.fields {
-                    own(name, value.to_string());
-                }
-                own("X-Ringmain-Event-Id", entry.id.to_string());
-                entry.report.body.clone()
+        let mut fields: Vec<_> =
+            self.headers.iter().map(|it| (it.name.clone(), it.value.clone())).collect();
+        let body = match &self.form {
+            Form::Own { key, is_list } => {
+                own(entries, *is_list, attempt, key.as_ref(), now, &mut fields)
             }
-            entries => {
-                own("X-Ringmain-Event-Count", entries.len().to_string());
-                list(entries)
-            }
+            Form::OfApp(signers) => of_app(entries, attempt, signers, &mut fields),
         };
-        own("X-Ringmain-Attempt", attempt.to_string());
-        if let Some(key) = &self.key {
-            let at = now.wall.seconds().to_string();
-            let hex = key.sign(&[at.as_bytes(), b".", &body]);
-            own(
-                "X-Ringmain-Signature",
-                format!("t={at},v1={}", std::str::from_utf8(&hex).unwrap_or_default()),
-            );
-        }
-        Post { url: Arc::clone(&self.url), fields, body, timeout: self.timeout }
+        let Self { timeout, allow_private, .. } = *self;
+        Post { url: Arc::clone(&self.url), fields, body, timeout, allow_private }
     }
+}
+
+/// Writes a request of our own form.
+fn own(
+    entries: &[Arc<Entry>],
+    is_list: bool,
+    attempt: u32,
+    key: Option<&SigningKey>,
+    now: Now,
+    fields: &mut Vec<(String, String)>,
+) -> Bytes {
+    let mut own = |name: &str, value: String| fields.push((name.to_owned(), value));
+    let body = match entries {
+        [entry] if !is_list => {
+            for (name, value) in &entry.report.fields {
+                own(name, value.to_string());
+            }
+            own("X-Ringmain-Event-Id", entry.id.to_string());
+            entry.report.body.clone()
+        }
+        entries => {
+            own("X-Ringmain-Event-Count", entries.len().to_string());
+            list(entries)
+        }
+    };
+    own("X-Ringmain-Attempt", attempt.to_string());
+    if let Some(key) = key {
+        let at = now.wall.seconds().to_string();
+        let hex = key.sign(&[at.as_bytes(), b".", &body]);
+        own(
+            "X-Ringmain-Signature",
+            format!("t={at},v1={}", std::str::from_utf8(&hex).unwrap_or_default()),
+        );
+    }
+    body
+}
+
+/// Writes a request as an app's own. Its time is that of its newest event, so that it says at every attempt how long the
+/// receiver was without it.
+fn of_app(
+    entries: &[Arc<Entry>],
+    attempt: u32,
+    signers: &HashMap<Name, (String, SigningKey)>,
+    fields: &mut Vec<(String, String)>,
+) -> Bytes {
+    let bytes: usize = entries.iter().map(|it| it.bytes()).sum();
+    let mut out = Vec::with_capacity(bytes + 64);
+    out.extend_from_slice(b"{\"time_ms\":");
+    write_decimal(&mut out, entries.iter().map(|it| it.report.at.0).max().unwrap_or(0));
+    out.extend_from_slice(b",\"events\":[");
+    for (n, entry) in entries.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&entry.report.body);
+    }
+    out.extend_from_slice(b"]}");
+    let mut field = |name: &str, value: &str| fields.push((name.to_owned(), value.to_owned()));
+    if let Some(first) = entries.first() {
+        field("X-Ringmain-Event-Id", &first.id.to_string());
+        if let Some((key, secret)) = signers.get(&first.report.app) {
+            field("X-Pusher-Key", key);
+            let hex = secret.sign(&[&out]);
+            field("X-Pusher-Signature", std::str::from_utf8(&hex).unwrap_or_default());
+        }
+    }
+    field("X-Ringmain-Event-Count", &entries.len().to_string());
+    field("X-Ringmain-Attempt", &attempt.to_string());
+    out.into()
 }
 
 /// Several entries as one JSON list: each with its id, the fields it would have had alone, and its body.
@@ -219,6 +318,7 @@ mod tests {
         let report = Report {
             app: AppIndex(0),
             kind: "a.kind".into(),
+            channel: None,
             fields: vec![("X-Kind", "a.kind".into()), ("X-Channel", "r%20".into())],
             body: Payload(Bytes::from_static(body.as_bytes())),
         };
@@ -228,7 +328,17 @@ mod tests {
 
     fn address(is_list: bool, secret: Option<&str>) -> Address {
         let key = secret.map(|it| SigningKey::new(it.as_bytes()));
-        Address { url: "http://x/".into(), key, is_list, timeout: Millis(5) }
+        addressed(Form::Own { key, is_list }, &[])
+    }
+
+    fn addressed(form: Form, headers: &[&str]) -> Address {
+        Address {
+            url: "http://x/".into(),
+            form,
+            headers: headers.iter().map(|it| it.parse().expect("a field")).collect(),
+            timeout: Millis(5),
+            allow_private: false,
+        }
     }
 
     fn now() -> Now {
@@ -273,6 +383,28 @@ mod tests {
     }
 
     #[test]
+    fn an_apps_form_is_signed_by_the_app() {
+        let signer = ("app".into(), ("its-key".to_owned(), SigningKey::new(b"hush")));
+        let form = Form::OfApp([signer].into());
+        assert!(form.speaks_for(&"app".into()) && !form.speaks_for(&"other".into()));
+        let address = addressed(form, &["X-Team: shop"]);
+        let entries = [entry(7, "{\"name\":\"a\"}"), entry(8, "{\"name\":\"b\"}")];
+        let post = address.post(&entries, 3, now());
+        let body = r#"{"time_ms":1700000000123,"events":[{"name":"a"},{"name":"b"}]}"#;
+        assert_eq!(std::str::from_utf8(&post.body), Ok(body));
+        let hmac = SigningKey::new(b"hush");
+        let fields = [
+            ("X-Team", "shop".to_owned()),
+            ("X-Ringmain-Event-Id", entries[0].id.to_string()),
+            ("X-Pusher-Key", "its-key".to_owned()),
+            ("X-Pusher-Signature", String::from_utf8_lossy(&hmac.sign(&[body.as_bytes()])).into()),
+            ("X-Ringmain-Event-Count", "2".to_owned()),
+            ("X-Ringmain-Attempt", "3".to_owned()),
+        ];
+        assert_eq!(post.fields, fields.map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    #[test]
     fn an_id_is_of_place_and_content() {
         assert_eq!(entry(7, "1").id, entry(7, "1").id);
         assert_ne!(entry(7, "1").id, entry(8, "1").id);
@@ -301,7 +433,19 @@ mod tests {
             (Err(Silence::Unreachable), Verdict::Later),
         ] {
             let heard = Heard { outcome, retry_after: None };
-            assert_eq!(heard.verdict(), verdict, "{outcome:?}");
+            assert_eq!(heard.verdict(&[]), verdict, "{outcome:?}");
+        }
+        let later = [408..=409, 500..=599];
+        for (outcome, verdict) in [
+            (Ok(204), Verdict::Done),
+            (Ok(409), Verdict::Later),
+            (Ok(599), Verdict::Later),
+            (Ok(404), Verdict::Refused),
+            (Ok(301), Verdict::Refused),
+            (Err(Silence::Private), Verdict::Later),
+        ] {
+            let heard = Heard { outcome, retry_after: None };
+            assert_eq!(heard.verdict(&later), verdict, "{outcome:?}");
         }
     }
 

@@ -1,15 +1,16 @@
 //! One receiver: how far it is in the queue, what is ready for it, and when it is tried again.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::post::{Address, Entry, Heard, Silence, Verdict};
+use super::post::{Address, Entry, Form, Heard, Silence, Verdict};
 use crate::auth::sign::SigningKey;
 use crate::base::name::Name;
-use crate::base::pattern::Pattern;
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos, Now, UnixMillis};
-use crate::config::webhooks::ReceiverRow;
+use crate::config::Secret;
+use crate::config::webhooks::{Expression, Format, ReceiverRow, Signer, StatusRange};
 
 /// Entries held in memory for one receiver ...
 pub const READY_ENTRIES_MAX: usize = 1024;
@@ -17,10 +18,6 @@ pub const READY_ENTRIES_MAX: usize = 1024;
 pub const READY_BYTES_MAX: usize = 1 << 20;
 /// Bytes in one request; a larger event goes alone.
 const BATCH_BYTES_MAX: usize = 1 << 20;
-/// The first pause after a failure; each further one is twice as long ...
-const PAUSE_FIRST: Millis = Millis(1_000);
-/// ... up to this.
-const PAUSE_MAX: Millis = Millis(300_000);
 /// How often an event is refused before it is dead.
 const REFUSALS_MAX: u32 = 2;
 /// Failures in a row before anyone is told: one alone is a connection that was closed just then.
@@ -50,10 +47,13 @@ pub struct Receiver {
     pub name: Name,
     /// The form of its requests.
     pub address: Address,
-    app: Option<Name>,
-    types: Vec<Pattern>,
+    row: ReceiverRow,
+    expression: Option<Expression>,
+    /// Statuses that say that the receiver is not well, where they are given.
+    later: Vec<RangeInclusive<u16>>,
     batch_max: usize,
-    age_max: Millis,
+    /// Since when what is ready waits for more.
+    gathers_from: Option<Nanos>,
     /// What it gets next, in order; what is under way is still at the front.
     pub ready: VecDeque<Arc<Entry>>,
     ready_bytes: usize,
@@ -91,22 +91,41 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// The receiver of these settings; where it is in the queue is not known yet.
-    pub fn new(row: &ReceiverRow) -> Self {
-        let key = row.secret.as_ref().map(|it| SigningKey::new(it.0.as_bytes()));
+    /// The receiver of these settings; where it is in the queue is not known yet. Settings that are wrong are passed
+    /// over.
+    pub fn new(row: &ReceiverRow, signers: &[Signer]) -> Self {
+        let signing_key = |secret: &Secret| SigningKey::new(secret.0.as_bytes());
+        let signer =
+            |it: &Signer| (Name::from(it.app.as_str()), (it.key.clone(), signing_key(&it.secret)));
+        let form = match row.format {
+            Format::Ringmain => Form::Own {
+                key: row.secret.as_ref().map(signing_key),
+                is_list: row.batch_max() > 1,
+            },
+            Format::Sockudo => {
+                Form::OfApp(signers.iter().filter(|it| row.is_of(&it.app)).map(signer).collect())
+            }
+        };
         let address = Address {
             url: row.url.as_str().into(),
-            key,
-            is_list: row.batch_max > 1,
+            form,
+            headers: row.headers.iter().filter_map(|it| it.parse().ok()).collect(),
             timeout: row.timeout,
+            allow_private: row.allow_private,
         };
+        let later = row.retry_statuses.iter().filter_map(|it| it.parse::<StatusRange>().ok());
         Self {
             name: row.name.as_str().into(),
             address,
-            app: (!row.app.is_empty()).then(|| row.app.as_str().into()),
-            types: row.types.iter().map(|it| Pattern(it.as_str().into())).collect(),
-            batch_max: row.batch_max.max(1) as usize,
-            age_max: row.retry_max_age,
+            expression: row
+                .channel_pattern
+                .parse()
+                .ok()
+                .filter(|_| !row.channel_pattern.is_empty()),
+            later: later.map(|it| it.0).collect(),
+            batch_max: row.batch_max() as usize,
+            gathers_from: None,
+            row: row.clone(),
             ready: VecDeque::new(),
             ready_bytes: 0,
             seen: 0,
@@ -131,8 +150,26 @@ impl Receiver {
     /// Whether it is to be told this.
     fn wants(&self, entry: &Entry) -> bool {
         let report = &entry.report;
-        self.app.as_ref().is_none_or(|app| *app == report.app)
-            && (self.types.is_empty() || self.types.iter().any(|it| it.matches(&report.kind)))
+        self.row.is_of(&report.app)
+            && self.address.form.speaks_for(&report.app)
+            && self.row.takes(&report.kind)
+            && self.wants_channel(report.channel.as_deref())
+    }
+
+    /// Whether it is to be told of this channel, or of what is of none.
+    fn wants_channel(&self, channel: Option<&str>) -> bool {
+        let ReceiverRow { channel_prefix, channel_suffix, channel_namespaces, .. } = &self.row;
+        let is_any = channel_prefix.is_empty()
+            && channel_suffix.is_empty()
+            && channel_namespaces.is_empty()
+            && self.expression.is_none();
+        let Some(channel) = channel.filter(|_| !is_any) else { return is_any };
+        let namespace = channel.split_once(':').map(|(namespace, _)| namespace);
+        channel.starts_with(channel_prefix.as_str())
+            && channel.ends_with(channel_suffix.as_str())
+            && (channel_namespaces.is_empty()
+                || channel_namespaces.iter().any(|it| Some(it.as_str()) == namespace))
+            && self.expression.as_ref().is_none_or(|it| it.matches(channel))
     }
 
     /// It needs nothing of the queue up to this number.
@@ -192,16 +229,39 @@ impl Receiver {
         self.ready.push_back(entry);
     }
 
-    /// The entries of the next request, at the front of what is ready.
-    pub fn batch(&self) -> Vec<Arc<Entry>> {
+    /// The entries of the next request, at the front of what is ready; none: there are none, or they wait for more.
+    pub fn batch(&mut self, now: Nanos) -> Vec<Arc<Entry>> {
         let is_single = self.ready.front().is_some_and(|it| it.number <= self.single_to);
         let most = if is_single { 1 } else { self.batch_max };
-        let mut bytes = 0;
+        // Who failed has waited long enough.
+        if self.ready.is_empty()
+            || self.ready.len() < most && self.attempts == 0 && self.gathers(now)
+        {
+            return Vec::new();
+        }
+        self.gathers_from = None;
+        let (mut bytes, mixes_apps) = (0, self.address.form.mixes_apps());
+        let app = self.ready.front().map(|it| it.report.app.clone());
         let fits = |entry: &&Arc<Entry>| {
             bytes += entry.bytes();
-            bytes <= BATCH_BYTES_MAX || bytes == entry.bytes()
+            (bytes <= BATCH_BYTES_MAX || bytes == entry.bytes())
+                && (mixes_apps || app.as_ref() == Some(&entry.report.app))
         };
         self.ready.iter().take(most).take_while(fits).cloned().collect()
+    }
+
+    /// Whether what is ready waits for more.
+    fn gathers(&mut self, now: Nanos) -> bool {
+        now < *self.gathers_from.get_or_insert(now) + self.row.batch_window
+    }
+
+    /// When something is to be done for it, unless something happens before: it is tried again, and what is ready has
+    /// waited for more.
+    pub fn due(&self) -> [Option<Nanos>; 2] {
+        if self.flight.is_some() || self.ready.is_empty() && self.again.is_empty() {
+            return [None; 2];
+        }
+        [Some(self.next_at), self.gathers_from.map(|from| from + self.row.batch_window)]
     }
 
     /// How many entries at the front are too old, of a receiver that takes nothing.
@@ -209,7 +269,8 @@ impl Receiver {
         if self.failures == 0 {
             return 0;
         }
-        let is_old = |it: &&Arc<Entry>| now.0.saturating_sub(it.report.at.0) > self.age_max.0;
+        let is_old =
+            |it: &&Arc<Entry>| now.0.saturating_sub(it.report.at.0) > self.row.retry_max_age.0;
         self.ready.iter().take_while(is_old).count()
     }
 
@@ -233,7 +294,7 @@ impl Receiver {
         now: Now,
         chance: &mut Prng,
     ) -> (Verdict, Option<Turn>) {
-        let verdict = heard.verdict();
+        let verdict = self.verdict(heard);
         self.attempts += 1;
         match verdict {
             Verdict::Done => {
@@ -248,7 +309,7 @@ impl Receiver {
             }
             Verdict::Refused => {
                 self.refusals += 1;
-                self.next_at = now.steady + pause(1, chance).max(heard.pause(now.wall));
+                self.next_at = now.steady + self.pause(1, chance).max(heard.pause(now.wall));
                 if self.refusals >= REFUSALS_MAX {
                     self.condemned = heard.outcome.ok();
                     self.next_at = now.steady;
@@ -271,7 +332,7 @@ impl Receiver {
         if verdict == Verdict::Later {
             self.failures = self.failures.saturating_add(1);
             self.failing_since.get_or_insert(now.wall);
-            let pause = pause(self.failures, chance).max(heard.pause(now.wall));
+            let pause = self.pause(self.failures, chance).max(heard.pause(now.wall));
             self.next_at = now.steady + pause;
             return (self.failures == FAILURES_TOLD).then_some(Turn::Failing);
         }
@@ -282,18 +343,24 @@ impl Receiver {
         Some(Turn::Recovered(Millis(now.wall.0.saturating_sub(since.0))))
     }
 
+    /// What an answer means for what was sent.
+    pub fn verdict(&self, heard: &Heard) -> Verdict {
+        heard.verdict(&self.later)
+    }
+
+    /// The pause after so many failures in a row: doubled each time, and somewhere in its second half, so that
+    /// receivers behind one gateway do not come back all at once.
+    fn pause(&self, failures: u32, chance: &mut Prng) -> Millis {
+        let ReceiverRow { retry_first, retry_longest, .. } = &self.row;
+        let doubled = retry_first.0.saturating_mul(1 << failures.saturating_sub(1).min(20));
+        let whole = doubled.min(retry_longest.0);
+        Millis(whole - chance.below(whole / 2 + 1))
+    }
+
     /// Whether it is failing as far as anyone is told.
     pub fn is_failing(&self) -> bool {
         self.failures >= FAILURES_TOLD
     }
-}
-
-/// The pause after so many failures in a row: doubled each time, and somewhere in its second half, so that
-/// receivers behind one gateway do not come back all at once.
-fn pause(failures: u32, chance: &mut Prng) -> Millis {
-    let doubled = PAUSE_FIRST.0.saturating_mul(1 << failures.saturating_sub(1).min(20));
-    let whole = doubled.min(PAUSE_MAX.0);
-    Millis(whole - chance.below(whole / 2 + 1))
 }
 
 #[cfg(test)]
@@ -304,10 +371,15 @@ mod tests {
     use crate::base::ids::AppIndex;
     use crate::broker::{Payload, Report, report};
 
-    pub fn entry(number: u64, app: &str, kind: &str, at: u64) -> Arc<Entry> {
+    fn entry(number: u64, app: &str, kind: &str, at: u64) -> Arc<Entry> {
+        entry_of(number, app, kind, None, at)
+    }
+
+    fn entry_of(number: u64, app: &str, kind: &str, channel: Option<&str>, at: u64) -> Arc<Entry> {
         let report = Report {
             app: AppIndex(0),
             kind: kind.into(),
+            channel: channel.map(Name::from),
             fields: Vec::new(),
             body: Payload(Bytes::from_static(b"{}")),
         };
@@ -315,14 +387,20 @@ mod tests {
         Arc::new(Entry::read(number, stored).expect("a report"))
     }
 
-    fn receiver(batch_max: u32) -> Receiver {
-        Receiver::new(&ReceiverRow {
+    fn row(batch_max: u32) -> ReceiverRow {
+        ReceiverRow {
             name: "crm".into(),
             url: "http://x/".into(),
             batch_max,
+            retry_first: Millis(1_000),
+            retry_longest: Millis(300_000),
             retry_max_age: Millis(1000),
             ..ReceiverRow::default()
-        })
+        }
+    }
+
+    fn receiver(batch_max: u32) -> Receiver {
+        Receiver::new(&row(batch_max), &[])
     }
 
     fn now(millis: u64) -> Now {
@@ -348,9 +426,88 @@ mod tests {
                 types: types.iter().map(|it| (*it).to_owned()).collect(),
                 ..ReceiverRow::default()
             };
-            let wanted = Receiver::new(&row).wants(&entry(1, "app", kind, 0));
+            let wanted = Receiver::new(&row, &[]).wants(&entry(1, "app", kind, 0));
             assert_eq!(wanted, wants, "{app} {types:?} {kind}");
         }
+    }
+
+    #[test]
+    fn it_wants_the_channels_that_its_settings_name() {
+        let row = |prefix: &str, suffix: &str, pattern: &str, namespaces: &[&str]| ReceiverRow {
+            channel_prefix: prefix.into(),
+            channel_suffix: suffix.into(),
+            channel_pattern: pattern.into(),
+            channel_namespaces: namespaces.iter().map(|it| (*it).to_owned()).collect(),
+            ..ReceiverRow::default()
+        };
+        for (row, channel, wants) in [
+            (row("", "", "", &[]), None, true),
+            (row("", "", "", &[]), Some("orders-1"), true),
+            (row("orders-", "", "", &[]), Some("orders-1"), true),
+            (row("orders-", "", "", &[]), Some("my-orders-1"), false),
+            (row("orders-", "", "", &[]), None, false),
+            (row("", "-log", "", &[]), Some("a-log"), true),
+            (row("", "-log", "", &[]), Some("a-log-"), false),
+            (row("", "", "^[a-z]+$", &[]), Some("abc"), true),
+            (row("", "", "^[a-z]+$", &[]), Some("abc1"), false),
+            (row("", "", "", &["chat", "news"]), Some("news:1"), true),
+            (row("", "", "", &["chat", "news"]), Some("news"), false),
+            (row("", "", "", &["chat", "news"]), Some("newsx:news:1"), false),
+            (row("a", "z", "m", &[]), Some("a-m-z"), true),
+            (row("a", "z", "m", &[]), Some("a-n-z"), false),
+        ] {
+            let wanted = Receiver::new(&row, &[]).wants(&entry_of(1, "app", "a.b", channel, 0));
+            assert_eq!(wanted, wants, "{row:?} {channel:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_app_signs_is_of_that_app_alone() {
+        let signer = |app: &str| Signer {
+            app: app.into(),
+            key: format!("key-{app}"),
+            secret: Secret("hush".into()),
+        };
+        let row = ReceiverRow { format: Format::Sockudo, ..row(0) };
+        let mut it = Receiver::new(&row, &[signer("a"), signer("b")]);
+        for (number, app) in (1..).zip(["a", "a", "gone", "b", "a"]) {
+            it.arrived(number - 1, number, Some(&entry(number, app, "sockudo.x", 0)));
+        }
+        it.arrived(5, 6, Some(&entry(6, "a", "other.x", 0)));
+        let mut told = Vec::new();
+        while !it.ready.is_empty() {
+            let batch: Vec<_> = it.batch(Nanos(0)).iter().map(|it| it.number).collect();
+            it.take(batch.len(), 6);
+            told.push(batch);
+        }
+        assert_eq!(told, [vec![1, 2], vec![4], vec![5]]);
+    }
+
+    #[test]
+    fn a_batch_waits_until_it_is_full_or_its_window_is_over() {
+        let window = Millis(50);
+        let mut it = Receiver::new(&ReceiverRow { batch_window: window, ..row(3) }, &[]);
+        let mut number = 0;
+        let mut push = |it: &mut Receiver| {
+            number += 1;
+            it.arrived(number - 1, number, Some(&entry(number, "app", "k", 0)));
+        };
+        push(&mut it);
+        assert_eq!(it.batch(now(100).steady).len(), 0);
+        assert_eq!(it.due()[1], Some(now(150).steady));
+        push(&mut it);
+        assert_eq!(it.batch(now(149).steady).len(), 0);
+        assert_eq!(it.batch(now(150).steady).len(), 2);
+        // Sent again, it waits for nobody.
+        let mut chance = Prng::new(1);
+        it.heard(&status(503), 2, now(160), &mut chance);
+        assert_eq!(it.batch(now(2000).steady).len(), 2);
+        it.take(2, 2);
+        for _ in 0..3 {
+            assert_eq!(it.batch(now(3000).steady).len(), 0);
+            push(&mut it);
+        }
+        assert_eq!(it.batch(now(3000).steady).len(), 3, "it is full");
     }
 
     #[test]
@@ -359,7 +516,8 @@ mod tests {
         for (failures, most) in
             [(1, 1_000), (2, 2_000), (5, 16_000), (9, 256_000), (10, 300_000), (u32::MAX, 300_000)]
         {
-            let drawn: Vec<_> = (0..200).map(|_| pause(failures, &mut chance).0).collect();
+            let it = receiver(1);
+            let drawn: Vec<_> = (0..200).map(|_| it.pause(failures, &mut chance).0).collect();
             assert!(drawn.iter().all(|it| (most / 2..=most).contains(it)), "{failures}: {drawn:?}");
             assert!(drawn.iter().any(|it| *it < most * 3 / 4), "there is chance in it");
         }
@@ -371,22 +529,23 @@ mod tests {
         for number in 1..=5 {
             it.arrived(number - 1, number, Some(&entry(number, "app", "k", 0)));
         }
-        let numbers = |it: &Receiver| it.batch().iter().map(|it| it.number).collect::<Vec<_>>();
-        assert_eq!(numbers(&it), [1, 2, 3]);
+        let numbers =
+            |it: &mut Receiver| it.batch(Nanos(0)).iter().map(|it| it.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&mut it), [1, 2, 3]);
         assert_eq!(it.heard(&status(400), 3, now(1), &mut chance), (Verdict::Refused, None));
-        assert_eq!((numbers(&it), it.next_at), (vec![1], now(1).steady));
+        assert_eq!((numbers(&mut it), it.next_at), (vec![1], now(1).steady));
         assert_eq!(it.heard(&status(200), 1, now(2), &mut chance), (Verdict::Done, None));
         it.take(1, 5);
-        assert_eq!(numbers(&it), [2]);
+        assert_eq!(numbers(&mut it), [2]);
         // Refused once, it is tried once more.
         it.heard(&status(400), 1, now(3), &mut chance);
         assert!(it.condemned.is_none() && it.next_at > now(400).steady);
         it.heard(&status(422), 1, now(2000), &mut chance);
         assert_eq!(it.condemned, Some(422));
         it.take(1, 5);
-        assert_eq!(numbers(&it), [3]);
+        assert_eq!(numbers(&mut it), [3]);
         it.take(1, 5);
-        assert_eq!((numbers(&it), it.waiting, it.done()), (vec![4, 5], 2, 3));
+        assert_eq!((numbers(&mut it), it.waiting, it.done()), (vec![4, 5], 2, 3));
     }
 
     #[test]

@@ -48,7 +48,7 @@ struct World {
     chance: Prng,
     asks: VecDeque<(u64, Ask)>,
     posts: Vec<(u64, Post)>,
-    told: Vec<(u64, Result<Vec<String>, String>)>,
+    told: Vec<(u64, Result<Vec<String>, Denied>)>,
     notes: Vec<Note>,
     pushes: u64,
     /// Pushed, but perhaps not on disk.
@@ -64,10 +64,12 @@ fn row(name: &str, app: &str, types: &[&str], batch_max: u32) -> ReceiverRow {
         url: format!("http://{name}/"),
         app: app.into(),
         types: types.iter().map(|it| (*it).to_owned()).collect(),
-        secret: None,
         batch_max,
         timeout: Millis(10_000),
+        retry_first: Millis(1_000),
+        retry_longest: Millis(300_000),
         retry_max_age: Millis(3_600_000),
+        ..ReceiverRow::default()
     }
 }
 
@@ -77,6 +79,7 @@ fn settings(receivers: Vec<ReceiverRow>) -> Webhooks {
         queue_bytes_max: 1 << 30,
         dead_letters_max: 10_000,
         dead_letter_bytes_max: 1 << 30,
+        signers: Vec::new(),
     }
 }
 
@@ -136,6 +139,7 @@ impl World {
         let report = Report {
             app: AppIndex(0),
             kind: kind.into(),
+            channel: None,
             fields: vec![("X-Number", number.to_string().into())],
             body: Payload(format!("{{\"n\":{number}}}").into()),
         };
@@ -259,7 +263,7 @@ impl World {
         panic!("it does not come to rest");
     }
 
-    fn order(&mut self, text: &str) -> Result<Vec<String>, String> {
+    fn order(&mut self, text: &str) -> Result<Vec<String>, Denied> {
         let order = Order::parse(text).unwrap();
         self.with(|hooks, now, out| hooks.order(1, order, now, out));
         self.settle();
@@ -470,8 +474,25 @@ fn dead_letters_are_listed_sent_again_and_dropped() {
         assert!(line.contains("refused") && line.contains("status 422, 2 attempts"), "{line}");
     }
     assert_eq!(world.order("dead b").unwrap(), Vec::<String>::new());
-    assert_eq!(world.order("dead x").unwrap_err(), "there is no receiver \"x\"; there are: a, b");
-    assert!(world.order("retry 77").unwrap_err().contains("no dead letter 77"));
+    let denied = world.order("dead x").unwrap_err();
+    assert_eq!(denied, Denied::unknown("there is no receiver \"x\"; there are: a, b"));
+    let denied = world.order("retry 77").unwrap_err();
+    assert!(denied.status == 404 && denied.text.contains("no dead letter 77"));
+    let portion = world.order("json dead 1 2").unwrap();
+    let ids: Vec<_> = portion.iter().map(|it| json_member(it, "id").as_u64().unwrap()).collect();
+    assert_eq!(ids, [2, 3]);
+    for (name, value) in [
+        ("receiver", "\"a\""),
+        ("type", "\"k\""),
+        ("why", "\"refused\""),
+        ("status", "422"),
+        ("attempts", "2"),
+        ("retrying", "false"),
+    ] {
+        assert_eq!(json_member(&portion[0], name).text(), value);
+    }
+    assert_eq!(world.order("json dead 0 1001 b").unwrap(), Vec::<String>::new());
+    assert_eq!(world.order("json dead 0 9 x").unwrap_err().status, 404);
     assert_eq!(world.order("drop 2").unwrap(), ["1 dropped"]);
     assert_eq!(world.dead("a"), [2, 6].into());
     // Refused again, they are dead again.
@@ -487,6 +508,13 @@ fn dead_letters_are_listed_sent_again_and_dropped() {
     let lines = world.order("").unwrap();
     assert!(lines[0].starts_with("a: well; 0 waiting; last delivered 2023-11-14"), "{lines:?}");
     assert!(lines[1].ends_with("; 0 dead"), "{lines:?}");
+    let lines = world.order("json").unwrap();
+    assert_eq!((json_member(&lines[0], "name").text(), lines.len()), ("\"a\"", 2));
+    assert_eq!(json_member(&lines[1], "failing_since_ms").text(), "null");
+}
+
+fn json_member<'a>(line: &'a str, name: &str) -> json::Raw<'a> {
+    json::parse_str(line).expect("JSON").member(name).expect("it is there")
 }
 
 #[test]
@@ -611,6 +639,11 @@ fn orders_are_read() {
         ("retry 7 crm", None),
         ("dead crm crm", None),
         ("list", None),
+        ("json", Some(Order::Statuses)),
+        ("json dead 0 0", None),
+        ("json dead 0 1002", None),
+        ("json dead x 1", None),
+        ("json list", None),
     ] {
         assert_eq!(Order::parse(text), order, "{text}");
     }

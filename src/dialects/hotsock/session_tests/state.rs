@@ -613,9 +613,11 @@ fn events_are_rendered_as_subscribers_take_them() {
 #[test]
 fn reports_have_the_references_shapes() {
     let it = dialect(true, |_, _| {});
-    let about = payload(r#"{"requestId":"r","trigger":"server.http"}"#);
+    let about = payload(r#"{"trigger":"server.http","requestId":"r"}"#);
     let report = |event: &Event, about: Option<&Payload>| {
-        let report = it.report(event, about)?;
+        let mut told = Vec::new();
+        it.report(event, about, &mut told);
+        let report = told.pop()?;
         json::parse(&report.body.0).unwrap();
         let fields: Vec<_> = report.fields.iter().map(|(_, value)| &**value).collect();
         Some(format!("{} {}", fields.join(" "), std::str::from_utf8(&report.body.0).unwrap()))
@@ -625,7 +627,7 @@ fn reports_have_the_references_shapes() {
     assert_eq!(
         report(&message, Some(&about)).unwrap(),
         format!(
-            r#"hotsock.messagePublished message %C3%A4 {{"source":"hotsock.v1","type":"hotsock.messagePublished","metadata":{{"hotsockVersion":"1.13.5","channel":"ä","requestId":"r","trigger":"server.http","event":"x"}},"data":{{"id":"{id}","event":"x","channel":"ä","data":{{"a":1}}}},"dataType":"message"}}"#
+            r#"hotsock.messagePublished message %C3%A4 {{"source":"hotsock.v1","type":"hotsock.messagePublished","metadata":{{"hotsockVersion":"1.13.5","channel":"ä","trigger":"server.http","requestId":"r","event":"x"}},"data":{{"id":"{id}","event":"x","channel":"ä","data":{{"a":1}}}},"dataType":"message"}}"#
         )
     );
     assert!(report(&message, None).is_none());
@@ -645,7 +647,7 @@ fn reports_have_the_references_shapes() {
     assert_eq!(
         report(&event("#hotsock:a", said, meta), Some(&about)).unwrap(),
         format!(
-            r#"hotsock.messageReactionAdded messageReaction a {{"source":"hotsock.v1","type":"hotsock.messageReactionAdded","metadata":{{"hotsockVersion":"1.13.5","channel":"a","requestId":"r","trigger":"server.http","reaction":"👍"}},"data":{{"channel":"a","messageId":"m","id":"{id}","reaction":"👍","uid":"1","umd":2,"createdAt":5,"expiresAt":7}},"dataType":"messageReaction"}}"#
+            r#"hotsock.messageReactionAdded messageReaction a {{"source":"hotsock.v1","type":"hotsock.messageReactionAdded","metadata":{{"hotsockVersion":"1.13.5","channel":"a","trigger":"server.http","requestId":"r","reaction":"👍"}},"data":{{"channel":"a","messageId":"m","id":"{id}","reaction":"👍","uid":"1","umd":2,"createdAt":5,"expiresAt":7}},"dataType":"messageReaction"}}"#
         )
     );
     let change = crate::broker::state::ValueChange {
@@ -672,6 +674,12 @@ fn reports_have_the_references_shapes() {
     assert!(report(&joined, None).unwrap().contains(
         r#""data":{"uid":"7","umd":null,"members":[{"uid":"7","umd":null}]},"dataType":"channelMember"}"#
     ));
+    // What another protocol's publisher says about an event is not for us to read.
+    let bridged = event("news", sent("x", None), Meta::default());
+    assert!(report(&bridged, Some(&about)).is_some());
+    assert!(report(&bridged, Some(&payload("{}"))).is_none());
     // Without anyone to tell there is nothing to tell.
-    assert!(dialect(false, |_, _| {}).report(&count("#hotsock:a"), None).is_none());
+    let mut told = Vec::new();
+    dialect(false, |_, _| {}).report(&count("#hotsock:a"), None, &mut told);
+    assert!(told.is_empty());
 }

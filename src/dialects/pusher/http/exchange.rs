@@ -288,6 +288,8 @@ impl Exchange {
                     meta: it.meta.clone(),
                     ephemeral: it.ephemeral,
                     key: it.key.clone(),
+                    // What is ephemeral is not told.
+                    report: self.shared.reports.about_message(app.index).filter(|_| !it.ephemeral),
                     ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
                 };
                 let ticket = Ticket(outcomes.len() as u32);

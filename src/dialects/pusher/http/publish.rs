@@ -155,9 +155,12 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
     // An id that is none names no connection: nobody is left out.
     let exclude = text(socket_id, "socket_id")?.and_then(|id| id.parse().ok());
     let info = text(info, "info")?.map(|list| Info::parse(&list)).transpose()?;
-    if delta.is_some_and(|it| !it.is_null() && it.as_bool().is_none()) {
-        return Err(Refusal::shape("delta is not a boolean"));
-    }
+    // It says so of events for peers that take what changed.
+    let is_whole = match delta.filter(|it| !it.is_null()).map(Raw::as_bool) {
+        None | Some(Some(true)) => false,
+        Some(Some(false)) => true,
+        Some(None) => return Err(Refusal::shape("delta is not a boolean")),
+    };
     let tags_text = tags.map_or("", Raw::text);
     let tags = tags.filter(|it| !it.is_null()).map(read_tags).transpose()?.unwrap_or_default();
     let message_id = text(message_id, "message_id")?;
@@ -197,10 +200,11 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
     let key = key.map(|(name, fingerprint)| {
         Arc::new(IdempotencyKey { name: Name::from(&*name), fingerprint, span: None })
     });
-    let meta = (message_id.is_some() || extras.is_some()).then(|| {
+    let meta = (message_id.is_some() || extras.is_some() || is_whole).then(|| {
         Arc::new(Meta {
             message_id: message_id.as_deref().map(Name::from),
             extras: extras.map(|it| Payload(Bytes::copy_from_slice(it.text().as_bytes()))),
+            is_whole,
             ..Meta::default()
         })
     });
