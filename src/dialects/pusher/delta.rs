@@ -6,7 +6,9 @@
 //! nothing of what either side holds. State is bounded by [`Settings`]: whoever is forgotten is sent all of the next event.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::fault::Fault;
 use super::filters;
@@ -168,7 +170,8 @@ struct Held {
 /// The last frame of one key.
 #[derive(Debug)]
 struct Base {
-    frame: Vec<u8>,
+    /// Shared with the shard's other subscribers that hold the same.
+    frame: Rc<[u8]>,
     /// Its number.
     number: u32,
     /// Numbered frames of the key so far.
@@ -177,6 +180,43 @@ struct Base {
     run: u32,
     at: Nanos,
     used: u64,
+}
+
+/// What was last told on this shard. The subscribers of a channel mostly hold the same frame, so what changed is looked
+/// for once and all of them hold one copy. It only saves work: what it says follows from what it is asked.
+#[derive(Default)]
+struct Last {
+    frame: Rc<[u8]>,
+    base: Rc<[u8]>,
+    algorithm: Algorithm,
+    /// From the base to the frame; empty: not looked for yet.
+    changed: Rc<[u8]>,
+}
+
+thread_local! {
+    static LAST: RefCell<Last> = RefCell::default();
+}
+
+impl Last {
+    /// A frame as it is shared, and what changed from a base to it; nothing without a base.
+    fn tell(frame: Vec<u8>, base: Option<(&Rc<[u8]>, Algorithm)>) -> (Rc<[u8]>, Rc<[u8]>) {
+        LAST.with_borrow_mut(|last| {
+            if *last.frame != *frame {
+                last.frame = frame.into();
+                last.changed = Rc::default();
+            }
+            let Some((base, algorithm)) = base else { return (last.frame.clone(), Rc::default()) };
+            let is_same =
+                last.algorithm == algorithm && (Rc::ptr_eq(&last.base, base) || last.base == *base);
+            if !is_same || last.changed.is_empty() {
+                let mut changed = Vec::new();
+                algorithm.encode(base, &last.frame, &mut changed);
+                (last.base, last.algorithm) = (base.clone(), algorithm);
+                last.changed = changed.into();
+            }
+            (last.frame.clone(), last.changed.clone())
+        })
+    }
 }
 
 /// Bytes that a base takes beside its frame and its key.
@@ -237,10 +277,7 @@ impl Deltas {
                 && it.run < settings.delta_run_max
                 && Millis(now.since(it.at).as_millis() as u64) < settings.delta_age_max
         });
-        let mut changed = Vec::new();
-        if let Some(base) = base {
-            algorithm.encode(&base.frame, &frame, &mut changed);
-        }
+        let (frame, changed) = Last::tell(frame, base.map(|it| (&it.frame, algorithm)));
         let is_change = base.is_some() && changed.len() < frame.len();
         let marked_key = rule.conflation_key.map(|_| key);
         let sent = match base.filter(|_| is_change) {

@@ -9,8 +9,8 @@ use super::names;
 use crate::base::event_id::EVENT_ID_CHARS;
 use crate::base::ids::AppIndex;
 use crate::base::name::Name;
-use crate::broker::versioned::{Action, Annotated, MessageRef, Mutated};
-use crate::broker::{Event, Happening, Payload, Presence, Report, Sender};
+use crate::broker::versioned::{Action, Annotated, Annotating, MessageRef, Mutated};
+use crate::broker::{Command, Event, Happening, Payload, Presence, Report, Sender};
 use crate::config::Config;
 use crate::config::webhooks::Webhooks;
 use crate::wire::http::query;
@@ -88,7 +88,11 @@ impl Reports {
         let webhooks = Webhooks::of(config);
         let of_app = |app: &crate::config::App| {
             let kind = |what: What| format!("{FAMILY}{}", what.name());
-            let wanted = What::ALL.into_iter().filter(|it| webhooks.wants(&app.id, &kind(*it)));
+            let wants = |what: &What| webhooks.wants(&app.id, &kind(*what));
+            // Without versions no message has any.
+            let is_there =
+                |it: &What| *it != What::VersionCreated || config.pusher.versioned_messages;
+            let wanted = What::ALL.into_iter().filter(|it| is_there(it) && wants(it));
             wanted.fold(0, |bits, what| bits | bit(what))
         };
         Self(config.apps.iter().map(of_app).collect())
@@ -109,7 +113,7 @@ impl Reports {
         is_wanted.then(|| Payload(Bytes::from_static(b"{}")))
     }
 
-    /// What comes with a message of a back end, or another version of one.
+    /// What comes with a message of a back end.
     pub fn about_message(&self, app: AppIndex) -> Option<Payload> {
         self.about(app, &[What::VersionCreated])
     }
@@ -119,9 +123,23 @@ impl Reports {
         self.about(app, &[What::ClientEvent, What::VersionCreated])
     }
 
-    /// What comes with an annotation.
-    pub fn about_annotation(&self, app: AppIndex) -> Option<Payload> {
-        self.about(app, &[What::AnnotationCreated, What::AnnotationDeleted])
+    /// The same ask, with what is to be told of another version or an annotation.
+    pub fn with(&self, command: Command) -> Command {
+        match command {
+            Command::Mutate(mut it) => {
+                it.report = self.about_message(it.channel.app);
+                Command::Mutate(it)
+            }
+            Command::Annotate(mut it) => {
+                let what = match it.what {
+                    Annotating::Say(_) => What::AnnotationCreated,
+                    Annotating::TakeBack { .. } => What::AnnotationDeleted,
+                };
+                it.report = self.about(it.channel.app, &[what]);
+                Command::Annotate(it)
+            }
+            command => command,
+        }
     }
 
     /// What is told of a cache channel that keeps nothing; none: nobody wants it.

@@ -7,7 +7,7 @@ use crate::base::event_id::EventId;
 use crate::base::ids::{ConnectionId, Epoch, Serial};
 use crate::base::name::Channel;
 use crate::base::time::{Nanos, UnixMillis};
-use crate::broker::versioned::{About, Annotation, Summarizer};
+use crate::broker::versioned::{About, Annotate, Annotation, Summarizer};
 use crate::broker::{Member, Tags};
 use crate::config::webhooks::{Format, ReceiverRow};
 
@@ -191,12 +191,23 @@ fn what_nobody_wants_costs_nothing_and_is_not_told() {
     assert!(told(&none, &event("room", Happening::Occupied)).is_empty());
     let some = reports(Format::Sockudo, &["channel_*", "client_event"]);
     assert!(some.any() && some.about_client_event(APP).is_some());
-    assert!(some.about_message(APP).is_none() && some.about_annotation(APP).is_none());
+    assert!(some.about_message(APP).is_none());
     assert_eq!(told(&some, &event("room", Happening::Vacated)).len(), 1);
     assert!(told(&some, &kept(sent("e", None))).is_empty());
     // In our own form the kinds are spelled out, and none are all.
     assert!(reports(Format::Ringmain, &["sockudo.member_added"]).wants(APP, What::MemberAdded));
     assert!(!reports(Format::Ringmain, &["member_added"]).any());
-    assert!(reports(Format::Ringmain, &[]).about_annotation(APP).is_some());
+    let all = reports(Format::Ringmain, &[]);
+    let taking_back = || {
+        let channel = Channel { app: APP, name: "room".into() };
+        let message = MessageRef { id: EventId(9), serial: Serial(2) };
+        let what = Annotating::TakeBack { message, id: EventId(4), only_of: None };
+        Command::Annotate(Box::new(Annotate { channel, what, summary_bytes_max: 0, report: None }))
+    };
+    let is_told = |it: &Reports| match it.with(taking_back()) {
+        Command::Annotate(it) => it.report.is_some(),
+        _ => false,
+    };
+    assert!(is_told(&all) && !is_told(&some));
     assert!(!some.wants(AppIndex(9), What::ClientEvent));
 }

@@ -233,7 +233,7 @@ impl Exchange {
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
         let Some(actor) = matter.actor() else {
-            out.push(Output::Ask(Ticket(0), matter.command()));
+            out.push(Output::Ask(Ticket(0), self.shared.reports.with(matter.command())));
             self.state = State::Asking(Box::new(matter));
             return Ok(());
         };
@@ -382,7 +382,7 @@ impl Exchange {
         if let Err(response) = matter.act_as(actor, &words) {
             return Some(response);
         }
-        out.push(Output::Ask(Ticket(0), matter.command()));
+        out.push(Output::Ask(Ticket(0), self.shared.reports.with(matter.command())));
         self.state = State::Asking(matter);
         None
     }
