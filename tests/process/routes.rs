@@ -93,6 +93,7 @@ fn faults(kind: &Kind, value: &Value, at: &str, found: &mut Vec<String>) {
         Kind::Text(..) | Kind::Pattern(_) => value.is_string(),
         Kind::Choice(words) => value.as_str().is_some_and(|it| words.contains(&it)),
         Kind::Whole(min) => value.as_u64().is_some_and(|it| it >= *min),
+        Kind::Number => value.is_number(),
         Kind::Switch => value.is_boolean(),
         Kind::Scalar => !value.is_object() && !value.is_array() && !value.is_null(),
         Kind::Any => true,

@@ -119,7 +119,11 @@ impl Revoking {
             (None, Some(at)) => Millis(at.saturating_sub(wall.0)),
             (None, None) => TTL,
         };
-        let reason = given("reason").and_then(Raw::as_str).unwrap_or_default();
+        let reason = match given("reason").map(Raw::as_str) {
+            None => Default::default(),
+            Some(Some(reason)) => reason,
+            Some(None) => return Err(Refusal::shape("reason is not a string")),
+        };
         let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
         let mut about = b"{\"reason\":".to_vec();
         json::write_str(&mut about, reason);

@@ -399,3 +399,7 @@ pub(super) fn latest(channel: &str, message: MessageRef, found: &Versions) -> Re
     out.push(b'}');
     respond(200, out.into())
 }
+
+#[cfg(test)]
+#[path = "messages_tests.rs"]
+mod tests;

@@ -213,6 +213,7 @@ fn schema(kind: &Kind, help: &str, absent: Absent, it: &mut Json<'_>) {
             it.number("minimum", min);
             it.number("maximum", u64::MAX);
         }
+        Kind::Number => it.text("type", "number"),
         Kind::Switch => it.text("type", "boolean"),
         Kind::Scalar => it.member("type").list(|it| {
             ["string", "number", "boolean"].iter().for_each(|word| it.item().string(word));

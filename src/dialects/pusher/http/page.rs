@@ -89,6 +89,7 @@ fn kind_text(kind: &Kind) -> String {
             words.join(", ")
         }
         Kind::Whole(min) => format!("whole number from {min}"),
+        Kind::Number => "number".into(),
         Kind::Switch => "`true` or `false`".into(),
         Kind::Scalar => "string, number or boolean".into(),
         Kind::Any => "any JSON value".into(),
@@ -115,7 +116,7 @@ fn outline(kind: &Kind) -> String {
     match *kind {
         Kind::Text(..) | Kind::Pattern(_) => "string".into(),
         Kind::Choice(words) => words.join("/"),
-        Kind::Whole(_) => "number".into(),
+        Kind::Whole(_) | Kind::Number => "number".into(),
         Kind::Switch => "bool".into(),
         Kind::Scalar => "scalar".into(),
         Kind::Any => "any".into(),

@@ -116,9 +116,7 @@ pub(super) fn read_batch(
 fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventIn, Refusal> {
     let (mut name, mut data, mut channels, mut channel) = (None, None, None, None);
     let (mut socket_id, mut info, mut tags) = (None, None, None);
-    let (mut message_id, mut extras, mut key) = (None, None, None);
-    // It says so of events for peers that take what changed.
-    let mut is_whole = false;
+    let (mut message_id, mut extras, mut key, mut delta) = (None, None, None, None);
     if item.kind() != Kind::Object {
         return Err(Refusal::shape("the event is not an object"));
     }
@@ -134,7 +132,7 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
             "message_id" => message_id = Some(value),
             "extras" => extras = Some(value),
             "idempotency_key" => key = Some(value),
-            "delta" => is_whole = value.as_bool() == Some(false),
+            "delta" => delta = Some(value),
             _ => {}
         }
     }
@@ -157,6 +155,12 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
     // An id that is none names no connection: nobody is left out.
     let exclude = text(socket_id, "socket_id")?.and_then(|id| id.parse().ok());
     let info = text(info, "info")?.map(|list| Info::parse(&list)).transpose()?;
+    // It says so of events for peers that take what changed.
+    let is_whole = match delta.filter(|it| !it.is_null()).map(Raw::as_bool) {
+        None | Some(Some(true)) => false,
+        Some(Some(false)) => true,
+        Some(None) => return Err(Refusal::shape("delta is not a boolean")),
+    };
     let tags_text = tags.map_or("", Raw::text);
     let tags = tags.filter(|it| !it.is_null()).map(read_tags).transpose()?.unwrap_or_default();
     let message_id = text(message_id, "message_id")?;

@@ -14,6 +14,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A whole number from here on.
     Whole(u64),
+    /// A number.
+    Number,
     /// `true` or `false`.
     Switch,
     /// A string, a number or one of those.
@@ -74,12 +76,12 @@ const TEXTS: Kind = Kind::Map(&TEXT);
 const SOCKET_ID: Kind = Kind::Pattern(r"^[0-9]+\.[0-9]+$");
 
 /// A channel's name in a path.
-pub const CHANNEL_NAME: Kind = Kind::Pattern("^[A-Za-z0-9_=@,.;-]{1,200}$");
+pub const CHANNEL_NAME: Kind = Kind::Pattern("^[A-Za-z0-9_=@,.;:-]{1,200}$");
 /// A presence channel's.
-pub const PRESENCE_NAME: Kind = Kind::Pattern("^presence-[A-Za-z0-9_=@,.;-]{0,191}$");
+pub const PRESENCE_NAME: Kind = Kind::Pattern("^presence-[A-Za-z0-9_=@,.;:-]{0,191}$");
 /// A channel's name in a publish, which may be a user's own.
 const CHANNEL_PUBLISHED: Kind =
-    Kind::Pattern("^([A-Za-z0-9_=@,.;-]{1,200}|#server-to-user-[^\\x00-\\x1f\\x7f]+)$");
+    Kind::Pattern("^([A-Za-z0-9_=@,.;:-]{1,200}|#server-to-user-[^\\x00-\\x1f\\x7f]+)$");
 
 /// What is refused.
 pub static ERROR: Kind = Kind::Object(&[
@@ -495,8 +497,8 @@ const VERSION: Kind = Kind::Object(&[
 const ITEM: Kind = Kind::Object(&[
     must("event", TEXT, "`sockudo:message.` and the action."),
     must("channel", TEXT, ""),
-    must("data", Kind::Any, "Null where it was cleared."),
-    must("name", TEXT_OR_NULL, "The message's."),
+    may("data", Kind::Any, "Absent where it was cleared."),
+    may("name", TEXT, "The message's."),
     must("serial", SERIAL, "The version's place in the channel's history."),
     may("extras", Kind::Open, ""),
     must("action", Kind::Choice(&["create", "update", "delete", "append", "summary"]), ""),
@@ -694,8 +696,12 @@ pub static REVOCATION_BODY: Body = Body {
     fields: &[
         may("jti", ID, "The token's id."),
         may("client_id", ID, "Every token of this client; also `clientId`."),
-        may("expires_at", COUNT, "Until when it is remembered, in seconds since 1970."),
-        may("ttl_seconds", COUNT, "For how long; without either: as long as a token may live."),
+        may("expires_at", Kind::Number, "Until when it is remembered, in seconds since 1970."),
+        may(
+            "ttl_seconds",
+            Kind::Number,
+            "For how long; without either: as long as a token may live.",
+        ),
         may("reason", TEXT, "Why."),
     ],
     any_of: &["jti", "client_id"],
