@@ -271,10 +271,9 @@ impl Ours {
         if !namespaces.is_empty() {
             out.push(format!("channel_namespaces = [{}]", namespaces.join(", ")));
         }
-        let field = |(name, value): (&String, &Value)| {
-            Some(text(&format!("{}: {}", name.strip_prefix("headers.")?, word(value))))
-        };
-        let fields: Vec<_> = said.iter().filter_map(field).collect();
+        let field = |(name, value): (&String, &Value)| text(&format!("{name}: {}", word(value)));
+        let fields = said.get("headers").and_then(Value::as_object);
+        let fields: Vec<_> = fields.into_iter().flatten().map(field).collect();
         if !fields.is_empty() {
             out.push(format!("headers = [{}]", fields.join(", ")));
         }

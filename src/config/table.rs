@@ -421,8 +421,8 @@ pub static SETTINGS: &[Setting<Config>] = &[
     switch!(
         "pusher.meta_is_open",
         pusher.meta_is_open,
-        true,
-        "Anyone may subscribe [meta] of a private or presence channel, and hear how many are in it and who; else it takes a signature."
+        false,
+        "Anyone may subscribe [meta] of a private or presence channel, and hear how many are in it and who, as with Sockudo; else that takes a signature of the name with [meta]."
     ),
     switch!(
         "admin.remote",

@@ -740,4 +740,7 @@ fn truncated(text: &str, bytes_max: usize) -> &str {
 
 #[cfg(test)]
 #[path = "continuity_tests.rs"]
-pub(super) mod tests;
+mod tests;
+
+#[cfg(test)]
+pub(super) use self::tests::{Peer, inner, place, positions, told};

@@ -75,7 +75,6 @@ impl PusherSession {
         if info.text().len() > UPDATE_BYTES_MAX {
             return Err(Fault::PresenceUpdate("data exceeds 1024 bytes"));
         }
-        self.allow(Op::Presence, &name)?;
         let standing = self.find(&name).ok().map(|at| &self.subscriptions[at]);
         let standing = standing.filter(|it| it.owed == 0);
         let (name, member) = standing

@@ -465,10 +465,6 @@ impl PusherSession {
     /// Ends the subscriptions that are not allowed any more.
     pub(super) fn leave_denied(&mut self, out: &mut Vec<Output>) {
         let is_denied = |name: &str| {
-            // What tells of a channel goes with it.
-            if let Some(of) = companion::of_meta(name) {
-                return !self.may(Op::Subscribe, of);
-            }
             let is_member = Kind::of(name).access == Access::Presence;
             !self.may(Op::Subscribe, companion::of_meta(name).unwrap_or(name))
                 || is_member && !self.may(Op::Presence, name)

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::super::capabilities::Capabilities;
-use super::super::continuity::tests::{Peer, inner, place, positions, told};
+use super::super::continuity::{Peer, inner, place, positions, told};
 use super::super::frames::{View, render};
 use super::*;
 use crate::base::ids::{AppIndex, ConnectionId, Epoch, Serial};
