@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::rules::Rule;
+use super::versioned::Action;
 use super::{Event, Gap, GapReason, Happening, Mode, PageQuery, Payload, Position, Stream};
 use crate::base::event_id::EventId;
 use crate::base::ids::{Epoch, Serial};
@@ -74,6 +75,16 @@ pub(super) fn weight(event: &Event) -> u64 {
 pub(super) trait Show: Fn(&Arc<Event>) -> Option<Arc<Event>> {}
 
 impl<T: Fn(&Arc<Event>) -> Option<Arc<Event>>> Show for T {}
+
+/// How much of an event is told to who continues: of an append what was added, mostly.
+fn told_weight(kept: &Kept) -> u64 {
+    match &kept.event.happening {
+        Happening::Mutated(it) if it.action == Action::Append => {
+            kept.bytes.saturating_sub(it.data.as_ref().map_or(0, |it| it.0.len() as u64))
+        }
+        _ => kept.bytes,
+    }
+}
 
 fn is_message(event: &Event) -> bool {
     matches!(event.happening, Happening::Message { .. })
@@ -233,7 +244,7 @@ impl Window {
         let mut found = Found { from: serial + 1, ..Found::default() };
         let mut bytes = 0;
         for kept in self.kept.iter().skip((serial + 1 - from) as usize) {
-            bytes += kept.bytes;
+            bytes += told_weight(kept);
             if found.events.len() as u64 >= u64::from(max.events) || bytes > max.bytes {
                 found.is_cut_by_limit = true;
                 break;

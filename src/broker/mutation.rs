@@ -13,7 +13,7 @@ use crate::base::event_id::EventId;
 use crate::base::ids::Serial;
 use crate::base::name::Name;
 use crate::base::time::Now;
-use crate::wire::json::write_str;
+use crate::wire::json::{self, write_str};
 
 /// A message as it is before something is done to it.
 struct Before<'a> {
@@ -68,7 +68,8 @@ pub(super) fn mutated(
         (_, Patch::Clear) => (None, None, keeps_type),
         (_, Patch::Stay) => (before.data.cloned(), None, keeps_type),
     };
-    let (bytes, bytes_max) = (data.as_ref().map_or(0, |it| it.0.len()), mutate.data_bytes_max);
+    let bytes_max = mutate.data_bytes_max;
+    let bytes = data.as_ref().map_or(0, |it| told_bytes(it, bytes_max));
     if matches!(mutate.data, Patch::Set(_)) && bytes > bytes_max {
         return Err(Refusal::DataTooLarge { bytes, bytes_max });
     }
@@ -104,6 +105,17 @@ fn patched<T: Clone>(patch: &Patch<T>, before: Option<&T>) -> Option<T> {
         Patch::Clear => None,
         Patch::Set(it) => Some(it.clone()),
     }
+}
+
+/// How large data is as its subscribers see it: a string's text, anything else's JSON.
+fn told_bytes(data: &Payload, bytes_max: usize) -> usize {
+    // A string is never longer than its JSON: nothing to read when that fits.
+    let bytes = data.0.len();
+    if bytes <= bytes_max {
+        return bytes;
+    }
+    let read = json::parse(&data.0).ok();
+    read.and_then(|it| it.as_str().map(|text| text.len())).unwrap_or(bytes)
 }
 
 /// The message's text and what is added to it, as one JSON string.

@@ -154,7 +154,7 @@ fn each_step_gives_the_message_that_comes_after() {
         (
             "back",
             "\"a\"",
-            &[("append max=3 data=\"b\"", "DataTooLarge { bytes: 4, bytes_max: 3 }")],
+            &[("append max=1 data=\"b\"", "DataTooLarge { bytes: 2, bytes_max: 1 }")],
         ),
         ("back", "\"abcdef\"", &[("update max=3 name=x", "x \"abcdef\"")]),
     ];

@@ -203,10 +203,13 @@ impl Summary {
             }
             (Said::Flag(clients), _, Some(client)) => clients.remove(client),
             (Said::Distinct(names), Some(name), Some(client)) => remove(names, name, client),
-            (Said::Unique(names, last), _, Some(client)) => match last.remove(client) {
-                Some(name) => remove(names, &name, client) + entry_bytes(client),
-                None => 0,
-            },
+            // What was taken back may be what the client has moved on from.
+            (Said::Unique(names, last), Some(name), Some(client))
+                if last.get(client) == Some(name) =>
+            {
+                last.remove(client);
+                remove(names, name, client) + entry_bytes(client)
+            }
             // The name stays, as Sockudo has it: who counts sees that nobody says it any more.
             (Said::Multiple(names), Some(name), Some(client)) => {
                 names.get_mut(name).map_or(0, |clients| clients.remove(client))

@@ -74,8 +74,13 @@ fn each_summarizer_counts_as_it_says() {
             "ann:like bob:like ann:love",
             r#"{"like":{"total":1,"clientIds":["bob"],"clipped":false},"love":{"total":1,"clientIds":["ann"],"clipped":false}}"#,
         ),
-        // Whichever of theirs is taken back: nothing of theirs counts any more.
-        (unique, "ann:like ann:love -ann:like", "{}"),
+        // What they have moved on from can be taken back; what they say now stands.
+        (
+            unique,
+            "ann:like ann:love -ann:like",
+            r#"{"love":{"total":1,"clientIds":["ann"],"clipped":false}}"#,
+        ),
+        (unique, "ann:like ann:love -ann:love", "{}"),
         (
             unique,
             "ann:like -ann:like ann:x",
@@ -175,8 +180,17 @@ fn recounted(summarizer: Summarizer, all: &[Annotated]) -> String {
             (!who.is_empty()).then(|| list(&who))
         }),
         Summarizer::Unique => of_names(&|name| {
-            let says = |it: &&Name| {
-                stands(None, it).is_some_and(|it| it.annotation.name.as_ref() == Some(name))
+            // The newest name that was said, unless that name was taken back since.
+            let says = |client: &&Name| {
+                let said =
+                    |it: &&Annotated| it.takes_back.is_none() && is_of(it, None, Some(client));
+                let newest = all.iter().rposition(|it| said(&it));
+                newest.is_some_and(|at| {
+                    let is_back = |it: &Annotated| {
+                        it.takes_back.is_some() && is_of(it, Some(name), Some(client))
+                    };
+                    all[at].annotation.name.as_ref() == Some(name) && !all[at..].iter().any(is_back)
+                })
             };
             let who: Vec<_> = clients.iter().filter(says).collect();
             (!who.is_empty()).then(|| list(&who))

@@ -76,7 +76,7 @@ impl Home {
         let Happening::Annotated(annotated) = &event.happening else { return };
         let is_asked = self.said(number).is_some_and(|said| !said.asking.askers.is_empty());
         // Who asks may hear it already, and be told what was read before this.
-        let is_heard = is_asked || !self.channels[number].interest.is_empty();
+        let is_heard = is_asked || self.is_heard(number);
         let (message, kind) = (annotated.annotation.message, &annotated.annotation.kind);
         match self.with_said(number, |said| said.apply(event, annotated)) {
             Some(Applied::Changed) if is_heard => {
@@ -122,8 +122,8 @@ impl Home {
             Some(Ok(summarized)) => {
                 let held = &self.channels[number];
                 let event = held.happened(Happening::Summarized(summarized), now);
-                if !held.interest.is_empty() {
-                    held.deliver(event, None, render, out);
+                if self.is_heard(number) {
+                    self.deliver(number, event, None, render, out);
                 }
             }
             Some(Err(due)) => {

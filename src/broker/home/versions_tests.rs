@@ -252,7 +252,7 @@ fn what_cannot_be_is_refused_and_takes_no_place() {
         for (command, why) in [
             (refused(|it| it.only_of = Some("ann".into())), Refusal::NotOwner),
             (refused(|it| it.data = Patch::Set(json("1"))), Refusal::NotText),
-            (refused(|it| it.data_bytes_max = 3), Refusal::DataTooLarge { bytes: 4, bytes_max: 3 }),
+            (refused(|it| it.data_bytes_max = 1), Refusal::DataTooLarge { bytes: 2, bytes_max: 1 }),
         ] {
             let reply = bench.ask(command);
             assert!(matches!(reply, Reply::Refused(it) if it == why), "{name}: {reply:?}");

@@ -204,6 +204,11 @@ pub(super) fn filter(
     Some(Arc::new(Filter { any_of, admit: Box::new(chosen) }))
 }
 
+/// What a subscription's predicate counts for, its place among them included.
+fn weight(predicate: &Predicate) -> usize {
+    predicate.held_bytes() + 64
+}
+
 impl PusherSession {
     /// Notes what a subscribe says about which messages it takes and how; the filter it needs for that.
     pub(super) fn choose(
@@ -214,7 +219,9 @@ impl PusherSession {
     ) -> Option<Arc<Filter>> {
         self.ask_delta(channel, delta);
         if let (Some(two), Some(predicate)) = (&mut self.two, predicate) {
-            two.predicates.insert(channel.clone(), Arc::new(predicate));
+            two.predicates_bytes += weight(&predicate);
+            let old = two.predicates.insert(channel.clone(), Arc::new(predicate));
+            two.predicates_bytes -= old.map_or(0, |it| weight(&it));
         }
         filter(self.predicate(channel).as_ref(), self.takes_changes(channel))
     }
@@ -234,7 +241,8 @@ impl PusherSession {
     /// Forgets what a subscription that is over took, and how.
     pub(super) fn forget_choice(&mut self, channel: &str) {
         if let Some(two) = &mut self.two {
-            two.predicates.remove(channel);
+            let old = two.predicates.remove(channel);
+            two.predicates_bytes -= old.map_or(0, |it| weight(&it));
         }
         self.leave_delta(channel);
     }

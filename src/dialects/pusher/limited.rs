@@ -11,7 +11,7 @@ use crate::base::ids::{AppIndex, Ticket};
 use crate::base::name::Name;
 use crate::base::time::{Millis, Now};
 use crate::broker::{Command, Reply, Spend, Spent};
-use crate::dialects::api::respond;
+use crate::dialects::api::{Refusal, respond};
 use crate::dialects::{Input, Opening, Output, Request, Response, Session};
 
 /// Tickets that no session inside uses.
@@ -118,6 +118,16 @@ impl LimitedExchange {
         let Some((app, is_publish)) = bound else { return self.settle(first, out) };
         let Some(app) = self.shared.apps.app(app) else { return };
         let Some(spend) = of_app(app, &out[first..], is_publish) else { return };
+        if spend.cost > spend.uses_max {
+            // Coming again would not help.
+            let text = format!(
+                "{} events at once, and the app may publish {} in a second",
+                spend.cost, spend.uses_max
+            );
+            out.truncate(first);
+            self.is_answered = true;
+            return out.push(Output::Respond(Refusal::limit(text).response()));
+        }
         self.held.extend(out.drain(first..));
         self.asked_max = spend.uses_max;
         out.push(Output::Ask(OF_APP, Command::Spend(app.index, Box::new(spend))));

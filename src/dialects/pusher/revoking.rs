@@ -69,6 +69,7 @@ pub(super) struct Revoking {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     New,
+    Reading,
     Writing,
     Telling,
     Done,
@@ -119,6 +120,10 @@ impl Revoking {
             (None, Some(at)) => Millis(at.saturating_sub(wall.0)),
             (None, None) => TTL,
         };
+        if span == Millis(0) {
+            let text = "a revocation ends in the future: ttl_seconds is above 0, expires_at later than now";
+            return Err(Refusal::invalid(text));
+        }
         let reason = match given("reason").map(Raw::as_str) {
             None => Default::default(),
             Some(Some(reason)) => reason,
@@ -184,7 +189,12 @@ impl Revoking {
     /// What is to be asked next, all together; nothing once it is done.
     fn commands(&mut self, now: Now) -> Vec<Command> {
         match self.stage {
-            Stage::New => {
+            // In memory there is one: it takes nothing from an earlier one that lasts longer.
+            Stage::New if !self.is_durable => {
+                self.stage = Stage::Reading;
+                self.channels().map(Command::Describe).collect()
+            }
+            Stage::New | Stage::Reading => {
                 self.stage = Stage::Writing;
                 self.channels().map(|channel| self.write(channel, now)).collect()
             }
@@ -217,7 +227,8 @@ impl Revoking {
         }
         Command::SetValue(Box::new(SetValue {
             channel,
-            key: Name::from(KEY),
+            // Each end has a key of its own: a revocation takes nothing from an earlier one that lasts longer.
+            key: Name::from(format!("{KEY}-{}", now.wall.0.saturating_add(self.span.0)).as_str()),
             data: Some(self.about.clone()),
             meta: Payload(Bytes::from_static(b"{}")),
             keep: Keep::For(self.span),
@@ -233,6 +244,10 @@ impl Revoking {
         let is_of_token = self.jti.is_some() && (!is_both || nth < 3);
         match reply {
             Reply::Refused(refusal) => return Err(api_refusal(*refusal)),
+            Reply::Described(it) if self.stage == Stage::Reading => {
+                let left = it.last.as_ref().map_or(Millis(0), |(_, left)| *left);
+                self.span = self.span.max(left);
+            }
             Reply::Described(it) if is_of_token => self.of_token = it.subscription_count,
             Reply::Described(it) => self.of_client = it.subscription_count,
             Reply::Members(members) if !is_of_token => {
@@ -286,8 +301,7 @@ mod tests {
             (r#"{"jti":"a"}"#, TTL.0),
             (r#"{"client_id":"a","ttl_seconds":60,"expires_at":9999}"#, 60_000),
             (r#"{"clientId":"a","expires_at":1100}"#, 100_000),
-            (r#"{"jti":"a","expires_at":3}"#, 1000),
-            (r#"{"jti":"a","ttl_seconds":0}"#, 1000),
+            (r#"{"jti":"a","ttl_seconds":0.001}"#, 1000),
             (r#"{"jti":"a","ttl_seconds":1e300}"#, TTL_MAX.0),
         ] {
             assert_eq!(read(body).map(|it| it.span.0), Ok(span), "{body}");
@@ -298,6 +312,9 @@ mod tests {
             (r#"{"jti":""}"#, 400),
             (r#"{"jti":1}"#, 422),
             (r#"{"jti":"a","ttl_seconds":"1"}"#, 422),
+            (r#"{"jti":"a","expires_at":3}"#, 400),
+            (r#"{"jti":"a","ttl_seconds":0}"#, 400),
+            (r#"{"jti":"a","ttl_seconds":-5}"#, 400),
             ("[]", 422),
             ("", 400),
         ] {
@@ -333,6 +350,8 @@ mod tests {
 
         let mut it = read(r#"{"client_id":"c"}"#).unwrap();
         it.is_durable = false;
+        assert_eq!(asked(&mut it), ["describe #client:c"]);
+        it.hear(0, &described(9)).unwrap();
         assert_eq!(asked(&mut it), ["keep #client:c"]);
         assert_eq!(asked(&mut it), ["describe #client:c", "revoke #client:c"]);
         it.hear(0, &described(3)).unwrap();

@@ -43,6 +43,8 @@ pub(super) struct Two {
     pub updates: Updates,
     /// What subscriptions take, of those that do not take everything.
     pub predicates: BTreeMap<Name, Arc<Predicate>>,
+    /// Bytes of all of them: looked at with each message, however many there are.
+    pub predicates_bytes: usize,
     /// What it takes as changes, if it asked for that.
     pub deltas: Option<Box<Deltas>>,
 }
@@ -83,6 +85,7 @@ impl Two {
             tokens: None,
             updates: Updates::default(),
             predicates: BTreeMap::new(),
+            predicates_bytes: 0,
             deltas: None,
         })
     }
@@ -125,7 +128,7 @@ impl Two {
             + self.signed_in.as_deref().map_or(0, Capabilities::held_bytes)
             + self.tokens.as_deref().map_or(0, Tokens::held_bytes)
             + self.updates.held_bytes()
-            + self.predicates.values().map(|it| it.held_bytes() + 64).sum::<usize>()
+            + self.predicates_bytes
             + self.deltas.as_deref().map_or(0, Deltas::held_bytes)
     }
 
