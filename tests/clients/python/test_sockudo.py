@@ -463,6 +463,10 @@ class SockudoTest(unittest.IsolatedAsyncioTestCase):
                     first = (await self.create(name, "a"))["message_serial"]
                     await self.call(self.publisher.append_message, name, first, "b")
                     await listener.until(lambda: listener.count(f"{name} sockudo:message.append") == 1)
+                    # Who looked back was told all of the message in its first place, and goes on after its last.
+                    late = await self.listener(append_mode=mode)
+                    await late.subscribe(name, ws.SubscriptionRewind.count_messages(10))
+                    await late.until(lambda: late.count(f"{name} sockudo:rewind_complete") == 1)
                     self.proxy.cut()
                     for part in ("c", "d"):
                         await self.call(self.publisher.append_message, name, first, part)
@@ -481,7 +485,9 @@ class SockudoTest(unittest.IsolatedAsyncioTestCase):
                     if mode is ws.AppendMode.DELTA:
                         latest = {it: (await self.item(name, it))["data"] for it in (first, second)}
                         self.assertEqual(latest, {first: "abcd", second: "y"})
-                        self.assertEqual({it: listener.messages(name)[it] for it in latest}, latest)
+                        for it in (listener, late):
+                            await it.until(lambda: it.count(f"{name} last") == 1)
+                            self.assertEqual({one: it.messages(name)[one] for one in latest}, latest)
 
     async def test_messages_changed_through_the_back_end_of_a_client(self):
         """The client SDK changes messages by asking the application's own back end, which asks the server."""
