@@ -87,6 +87,11 @@
 //! A subscription may begin in the past: the home puts what came after a position in front of what comes next, in
 //! one step ([`broker::Start`]), so that there is no seam.
 //!
+//! A message of a channel that keeps history can have further versions and be annotated ([`broker::versioned`]): each is an
+//! event with a place of its own in that history, so that who continues from a position hears them in order, and what goes
+//! with it in the store is written in the same batch. Some channels go with another and have its home (the history of its
+//! presence, its metachannel: `broker::companion`); a subscription may be of a pattern of names, which every home knows.
+//!
 //! A subscription travels the same road. The home notes that the shard is interested and takes the
 //! snapshot (members, kept event) in one step; its answer and all later events share the down mailbox, so the
 //! edge attaches exactly where the answer lies: nothing is missed and nothing comes twice. An answer that

@@ -20,8 +20,14 @@ pub(super) struct Window {
     /// The newest event's serial, kept or not.
     pub newest: u64,
     kept: VecDeque<Kept>,
+    /// How many of them are messages, not versions of one or what was said about one.
+    messages: u64,
     bytes: u64,
 }
+
+/// Places in a window for each message that it may hold: versions and annotations take the others. Without them a
+/// message that many react to would push all others out, and itself.
+const PLACES_PER_MESSAGE: u64 = 100;
 
 #[derive(Debug)]
 struct Kept {
@@ -69,9 +75,13 @@ pub(super) trait Show: Fn(&Arc<Event>) -> Option<Arc<Event>> {}
 
 impl<T: Fn(&Arc<Event>) -> Option<Arc<Event>>> Show for T {}
 
+fn is_message(event: &Event) -> bool {
+    matches!(event.happening, Happening::Message { .. })
+}
+
 impl Window {
     pub fn new(rule: Rule, epoch: Epoch) -> Self {
-        Self { rule, epoch, newest: 0, kept: VecDeque::new(), bytes: 0 }
+        Self { rule, epoch, newest: 0, kept: VecDeque::new(), messages: 0, bytes: 0 }
     }
 
     /// Bytes it holds.
@@ -107,12 +117,18 @@ impl Window {
         self.newest = event.serial.0;
         let bytes = weight(&event);
         self.bytes += bytes;
+        self.messages += u64::from(is_message(&event));
         self.kept.push_back(Kept { event, expires, bytes });
-        let Rule { events_max, bytes_max, .. } = self.rule;
+        let Rule { mode, events_max, bytes_max, .. } = self.rule;
+        let places_max = match mode {
+            Mode::Memory => events_max.saturating_mul(PLACES_PER_MESSAGE),
+            // As the store counts.
+            _ => events_max,
+        };
         let is_over = |it: &Self| {
             let kept = it.kept.len();
             kept > records_max
-                || events_max > 0 && kept as u64 > events_max
+                || events_max > 0 && (it.messages > events_max || kept as u64 > places_max)
                 || bytes_max > 0 && it.bytes > bytes_max
         };
         while is_over(self) {
@@ -124,6 +140,7 @@ impl Window {
     fn pop(&mut self) -> u64 {
         let Some(gone) = self.kept.pop_front() else { return 0 };
         self.bytes -= gone.bytes;
+        self.messages -= u64::from(is_message(&gone.event));
         if self.kept.is_empty() {
             self.kept = VecDeque::new();
         }
@@ -333,35 +350,57 @@ mod tests {
     const EPOCH: Epoch = Epoch(7);
     const ANY: ReplayMax = ReplayMax { events: 1000, bytes: 1 << 20 };
 
+    fn event(serial: u64) -> Event {
+        let happening = Happening::Message {
+            name: Name::from("name"),
+            data: Payload(Bytes::from_static(b"123456")),
+            sender: None,
+        };
+        Event {
+            channel: Channel { app: AppIndex(0), name: Name::from("c") },
+            serial: Serial(serial),
+            epoch: Some(EPOCH),
+            id: EventId(serial.into()),
+            at: UnixMillis(serial * 1000),
+            arrived: Nanos(0),
+            tags: Tags::default(),
+            meta: None,
+            guarded: false,
+            happening,
+        }
+    }
+
     /// Events of 10 bytes, a second apart, that expire 10 seconds after.
     fn window(rule: Rule, serials: u64) -> Window {
         let mut window = Window::new(Rule { age: Millis(10_000), ..rule }, EPOCH);
         for serial in 1..=serials {
-            let happening = Happening::Message {
-                name: Name::from("name"),
-                data: Payload(Bytes::from_static(b"123456")),
-                sender: None,
-            };
-            let event = Event {
-                channel: Channel { app: AppIndex(0), name: Name::from("c") },
-                serial: Serial(serial),
-                epoch: Some(EPOCH),
-                id: EventId(serial.into()),
-                at: UnixMillis(serial * 1000),
-                arrived: Nanos(0),
-                tags: Tags::default(),
-                meta: None,
-                guarded: false,
-                happening,
-            };
             let expires = window.expiry(UnixMillis(serial * 1000));
-            window.push(Arc::new(event), expires, 50);
+            window.push(Arc::new(event(serial)), expires, 50);
         }
         window
     }
 
     fn serials(events: &[Arc<Event>]) -> Vec<u64> {
         events.iter().map(|it| it.serial.0).collect()
+    }
+
+    #[test]
+    fn what_is_said_about_messages_pushes_none_out() {
+        let of_memory = Rule { mode: Mode::Memory, events_max: 2, ..Rule::default() };
+        let mut window = window(of_memory, 2);
+        let mut push = |is_message: bool| {
+            let mut event = event(window.newest + 1);
+            if !is_message {
+                event.happening = Happening::Vacated;
+            }
+            window.push(Arc::new(event), NEVER, usize::MAX);
+            (window.oldest(), window.newest)
+        };
+        let filled = (0..198).map(|_| push(false)).last();
+        assert_eq!(filled, Some((1, 200)));
+        assert_eq!(push(true), (2, 201), "a third message pushes the first out");
+        assert_eq!(push(true), (3, 202), "and a fourth the second");
+        assert_eq!(push(false), (4, 203), "places have an end, too");
     }
 
     #[test]

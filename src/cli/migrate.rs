@@ -67,6 +67,10 @@ struct Ours {
     /// Webhooks, by where they stand: their app and what is said of them.
     receivers: BTreeMap<String, (String, BTreeMap<String, Value>)>,
     history: BTreeMap<String, Value>,
+    /// Names before a colon, by app, as TOML.
+    namespaces: BTreeMap<String, Vec<String>>,
+    /// Channels that are told as what changed: app, pattern, what is said of it.
+    deltas: Vec<(String, String, Value)>,
     host: Option<String>,
     port: Option<String>,
     left: Vec<(String, String)>,
@@ -120,6 +124,16 @@ impl Ours {
                     "host" => self.host = text,
                     _ => self.port = text,
                 }
+            }
+            To::Together("namespaces") => {
+                let names = self.namespaces.entry(app.unwrap_or_default().into()).or_default();
+                names.push(text(&word(&leaf.value)));
+            }
+            To::Together("[[pusher.delta]]") => {
+                let patterns = leaf.value.as_object().cloned().unwrap_or_default();
+                let app = app.unwrap_or_default().to_owned();
+                self.deltas
+                    .extend(patterns.into_iter().map(|(pattern, it)| (app.clone(), pattern, it)));
             }
             To::Together("[[webhooks.receivers]]") => {
                 let Some((at, name)) = webhook_of(&leaf.path) else { return };
@@ -192,9 +206,12 @@ impl Ours {
                 line(format!("{name} = {value}"));
             }
         }
-        for app in self.apps.values() {
+        for (number, app) in &self.apps {
             line("\n[[apps]]".into());
             let mut app = app.clone();
+            if let Some(names) = self.namespaces.get(number) {
+                app.insert("namespaces".into(), format!("[{}]", names.join(", ")));
+            }
             for (name, value) in &self.of_apps {
                 app.entry(name.clone()).or_insert_with(|| value.clone());
             }
@@ -205,6 +222,11 @@ impl Ours {
             }
             for (name, value) in &app {
                 line(format!("{name} = {value}"));
+            }
+        }
+        for (app, pattern, said) in &self.deltas {
+            for text in self.delta(app, pattern, said) {
+                line(text);
             }
         }
         for (at, (app, said)) in &self.receivers {
@@ -238,6 +260,26 @@ impl Ours {
             }
         }
         reasons
+    }
+
+    fn delta(&self, app: &str, pattern: &str, said: &Value) -> Vec<String> {
+        let id =
+            self.apps.get(app).and_then(|it| it.get("id")).cloned().unwrap_or_else(|| text(""));
+        let mut out = vec!["\n[[pusher.delta]]".to_owned()];
+        out.push(format!("app = {id}"));
+        out.push(format!("pattern = {}", text(pattern)));
+        for (theirs, ours) in [
+            ("enabled", "enabled"),
+            ("algorithm", "algorithm"),
+            ("conflation_key", "conflation_key"),
+            ("max_messages_per_key", "messages_per_key_max"),
+            ("max_conflation_keys", "conflation_keys_max"),
+        ] {
+            let how = if theirs == "algorithm" { As::Lower } else { As::Same };
+            let value = said.get(theirs).and_then(|it| become_ours(it, how, false).ok().flatten());
+            out.extend(value.map(|value| format!("{ours} = {value}")));
+        }
+        out
     }
 
     fn receiver(&self, at: &str, app: &str, said: &BTreeMap<String, Value>) -> Vec<String> {
@@ -326,6 +368,7 @@ fn become_ours(
             }
             _ => text(&word(value)),
         },
+        As::Lower => text(&word(value).to_ascii_lowercase()),
         As::Kibibytes => whole(number()? * 1024.0),
         As::Mebibytes => whole(number()? * 1_048_576.0),
         As::Time if in_milliseconds => whole((number()? / 1000.0).ceil()),
@@ -374,6 +417,8 @@ mod tests {
             let value = match how {
                 As::Texts => Value::from("a,b"),
                 As::Compression => Value::from("disabled"),
+                As::Lower => Value::from("Fossil"),
+                As::Same if place.ends_with("omit_delta_algorithm") => Value::Bool(true),
                 As::Same if place.contains("enable") || place.ends_with("terminate_on_limit") => {
                     Value::Bool(true)
                 }

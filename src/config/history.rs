@@ -216,7 +216,7 @@ static CHANNEL_ROWS: &[Setting<ChannelRow>] = &[
     number!("age_s", age, Seconds, 24 * HOUR, 1_000, 100 * 365 * 24 * HOUR,
         zero: Some("for ever"), "How long an event is kept after it was published."),
     number!("events_max", events_max, Count, 0, 1, 1 << 40,
-        zero: Some("any number"), "Events kept of one channel; above it the oldest go."),
+        zero: Some("any number"), "Events kept of one channel; above it the oldest go. In memory, versions of messages and annotations have up to 99 places more for each; on disk they count."),
     number!("bytes_max", bytes_max, Bytes, 0, KIB, 1 << 50,
         zero: Some("any number"), "Bytes of events kept of one channel; above it the oldest go."),
 ];

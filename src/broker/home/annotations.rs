@@ -186,6 +186,11 @@ impl Home {
         None
     }
 
+    fn is_said_about(&self, number: u32, message: MessageRef) -> bool {
+        let about = self.said(number).and_then(|it| it.of(message.id));
+        about.is_some_and(|it| it.message == message)
+    }
+
     /// What is to be done, by what is in memory.
     fn decide(&mut self, number: u32, what: &Annotating, now: Now) -> Decided {
         let is_durable = self.durable(number).is_some();
@@ -194,6 +199,10 @@ impl Home {
                 match self.known(number, annotation.message, true, now) {
                     Known::Here(_) => said_now(what),
                     Known::OnDisk => Decided::Unknown,
+                    // What is said about it has pushed it out of memory: it is remembered by that.
+                    Known::Not if !is_durable && self.is_said_about(number, annotation.message) => {
+                        said_now(what)
+                    }
                     Known::Not => Decided::Not(Refusal::NotFound),
                 }
             }

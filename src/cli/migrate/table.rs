@@ -11,6 +11,8 @@ pub enum As {
     Mebibytes,
     /// Seconds; where the configuration counts milliseconds, those.
     Time,
+    /// A word in lower case.
+    Lower,
     /// A number where what is not positive means: without a limit.
     Limit,
     /// Texts, or one with commas between them.
@@ -77,6 +79,43 @@ pub const ROWS: &[Row] = &[
     ("connection_recovery.buffer_ttl_seconds", To::Together("[[history.channels]]")),
     ("connection_recovery.max_buffer_size", To::Together("[[history.channels]]")),
     ("history.*", To::Nowhere(STORES)),
+    ("presence_history.enabled", To::Setting("history.presence", As::Same)),
+    ("presence_history.*", To::Nowhere("as the history of the channel: `[[history.channels]]`")),
+    ("versioned_messages.enabled", To::Setting("pusher.versioned_messages", As::Same)),
+    ("versioned_messages.*", To::Nowhere("as the history of the channel: `[[history.channels]]`")),
+    ("annotations.enabled", To::Setting("pusher.annotations", As::Same)),
+    ("presence.v2_ungraceful_timeout_seconds", To::Setting("pusher.presence_lease_s", As::Same)),
+    ("tag_filtering.enabled", To::Setting("pusher.filters", As::Same)),
+    ("tag_filtering.*", To::Nowhere("tags are told to subscribers of protocol 2")),
+    ("delta_compression.enabled", To::Setting("pusher.delta_enabled", As::Same)),
+    ("delta_compression.algorithm", To::Setting("pusher.delta_algorithm", As::Lower)),
+    ("delta_compression.full_message_interval", To::Setting("pusher.delta_run_max", As::Same)),
+    ("delta_compression.min_message_size", To::Setting("pusher.delta_bytes_min", As::Same)),
+    ("delta_compression.max_state_age_secs", To::Setting("pusher.delta_age_s", As::Same)),
+    (
+        "delta_compression.max_channel_states_per_socket",
+        To::Setting("pusher.delta_channels_max", As::Same),
+    ),
+    (
+        "delta_compression.omit_delta_algorithm",
+        To::Setting("pusher.delta_algorithm_omitted", As::Same),
+    ),
+    ("delta_compression.*", To::Nowhere(CLUSTER)),
+    ("rate_limiter.api_rate_limit.max_requests", To::Setting("rates.api_requests_max", As::Limit)),
+    ("rate_limiter.api_rate_limit.window_seconds", To::Setting("rates.api_window_s", As::Same)),
+    ("rate_limiter.api_rate_limit.trust_hops", To::Setting("rates.proxies", As::Same)),
+    (
+        "rate_limiter.websocket_rate_limit.max_requests",
+        To::Setting("rates.upgrades_max", As::Limit),
+    ),
+    (
+        "rate_limiter.websocket_rate_limit.window_seconds",
+        To::Setting("rates.upgrades_window_s", As::Same),
+    ),
+    (
+        "rate_limiter.*",
+        To::Nowhere("off unless `rates.*` say otherwise; all shards count together"),
+    ),
     ("app_manager.array.apps.*.id", To::App("id", As::Same)),
     ("app_manager.array.apps.*.key", To::App("key", As::Same)),
     ("app_manager.array.apps.*.secret", To::App("secret", As::Same)),
@@ -87,6 +126,16 @@ pub const ROWS: &[Row] = &[
         "app_manager.array.apps.*.max_client_events_per_second",
         To::App("client_events_per_second_max", As::Limit),
     ),
+    (
+        "app_manager.array.apps.*.max_backend_events_per_second",
+        To::App("publishes_per_second_max", As::Limit),
+    ),
+    (
+        "app_manager.array.apps.*.max_read_requests_per_second",
+        To::App("reads_per_second_max", As::Limit),
+    ),
+    ("app_manager.array.apps.*.channel_namespaces.*.name", To::Together("namespaces")),
+    ("app_manager.array.apps.*.channel_delta_compression", To::Together("[[pusher.delta]]")),
     ("app_manager.array.apps.*.terminate_on_limit", To::App("client_events_terminate", As::Same)),
     (
         "app_manager.array.apps.*.enable_user_authentication",
@@ -120,13 +169,14 @@ pub const ROWS: &[Row] = &[
     (
         "app_manager.array.apps.*.channel_namespaces.*",
         To::Nowhere(
-            "names with `:` need no namespace; `[[history.channels]]` says what channels keep",
+            "a namespace is a name among `namespaces` of the app; `[[history.channels]]` says what channels keep",
         ),
     ),
     (
         "app_manager.driver",
         To::Nowhere("apps are in the configuration: copy them from your database to [[apps]]"),
     ),
+    ("app_manager.array.apps.*", To::Nowhere("said for all apps and channels together, if at all")),
     ("app_manager.*", To::Nowhere("apps are in the configuration")),
     ("webhooks.batching.*", To::Nowhere("each receiver says it: `batch_max`")),
     ("adapter.*", To::Nowhere(CLUSTER)),
@@ -187,6 +237,17 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("WEBSOCKET_MAX_BACKPRESSURE", "websocket.max_backpressure"),
     ("WEBSOCKET_COMPRESSION", "websocket.compression"),
     ("IDEMPOTENCY_TTL_SECONDS", "idempotency.ttl_seconds"),
+    ("TAG_FILTERING_ENABLED", "tag_filtering.enabled"),
+    ("VERSIONED_MESSAGES_ENABLED", "versioned_messages.enabled"),
+    ("ANNOTATIONS_ENABLED", "annotations.enabled"),
+    ("PRESENCE_HISTORY_ENABLED", "presence_history.enabled"),
+    ("PRESENCE_V2_UNGRACEFUL_TIMEOUT_SECONDS", "presence.v2_ungraceful_timeout_seconds"),
+    ("RATE_LIMITER_ENABLED", "rate_limiter.enabled"),
+    ("RATE_LIMITER_API_MAX_REQUESTS", "rate_limiter.api_rate_limit.max_requests"),
+    ("RATE_LIMITER_API_WINDOW_SECONDS", "rate_limiter.api_rate_limit.window_seconds"),
+    ("RATE_LIMITER_API_TRUST_HOPS", "rate_limiter.api_rate_limit.trust_hops"),
+    ("RATE_LIMITER_WS_MAX_REQUESTS", "rate_limiter.websocket_rate_limit.max_requests"),
+    ("RATE_LIMITER_WS_WINDOW_SECONDS", "rate_limiter.websocket_rate_limit.window_seconds"),
     ("HISTORY_ENABLED", "history.enabled"),
     ("HISTORY_BACKEND", "history.backend"),
     ("HISTORY_RETENTION_WINDOW_SECONDS", "history.retention_window_seconds"),
@@ -201,6 +262,14 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("SOCKUDO_DEFAULT_APP_SECRET", "app_manager.array.apps.0.secret"),
     ("SOCKUDO_DEFAULT_APP_ENABLED", "app_manager.array.apps.0.enabled"),
     ("SOCKUDO_DEFAULT_APP_MAX_CONNECTIONS", "app_manager.array.apps.0.max_connections"),
+    (
+        "SOCKUDO_DEFAULT_APP_MAX_BACKEND_EVENTS_PER_SECOND",
+        "app_manager.array.apps.0.max_backend_events_per_second",
+    ),
+    (
+        "SOCKUDO_DEFAULT_APP_MAX_READ_REQUESTS_PER_SECOND",
+        "app_manager.array.apps.0.max_read_requests_per_second",
+    ),
     (
         "SOCKUDO_DEFAULT_APP_MAX_CLIENT_EVENTS_PER_SECOND",
         "app_manager.array.apps.0.max_client_events_per_second",

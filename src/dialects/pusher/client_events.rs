@@ -8,13 +8,19 @@ use super::capabilities::Op;
 use super::fault::{Ending, Fault};
 use super::names::{Access, Kind};
 use super::session::{Envelope, PusherSession};
+use crate::base::ids::Ticket;
 use crate::base::name::{Channel, Name};
-use crate::base::time::Now;
-use crate::broker::{Command, Meta, Payload, Publish, Sender};
+use crate::base::time::{Millis, Now};
+use crate::broker::{Command, Meta, Payload, Publish, Sender, Spend, Spent};
 use crate::dialects::Output;
 use crate::dialects::api::is_within_rate;
 use crate::observe::Counter;
 use crate::wire::json::Raw;
+
+/// Events of one connection that wait to hear whether its user may publish so many, at most.
+const WAITING_MAX: usize = 64;
+/// The time that a user's bound is given in.
+const SECOND: Millis = Millis(1_000);
 
 impl PusherSession {
     pub(super) fn client_event(
@@ -83,8 +89,40 @@ impl PusherSession {
             )
         };
         let ticket = self.ticket();
-        out.push(Output::Count(Counter::ClientEvents));
-        out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
+        let uses_max = self.app().settings.user_events_per_second_max;
+        match &mut self.user {
+            Some(user) if uses_max > 0 => {
+                // All connections of the user are counted together, where the user's name is.
+                if user.waiting.len() >= WAITING_MAX {
+                    return Err(Fault::RateLimited);
+                }
+                let name = Name::from(format!("#events:{}", user.member.user_id).as_str());
+                let spend = Spend { name, cost: 1, uses_max, window: SECOND };
+                user.waiting.push_back((ticket, Box::new(publish)));
+                let app = self.seat.index;
+                out.push(Output::Ask(ticket, Command::Spend(app, Box::new(spend))));
+            }
+            _ => publish_now(ticket, Box::new(publish), out),
+        }
         Ok(())
     }
+
+    /// Whether the user may publish once more is known.
+    pub(super) fn spent(&mut self, ticket: Ticket, spent: Spent, out: &mut Vec<Output>) {
+        let Some(user) = &mut self.user else { return };
+        let Some((_, publish)) = user.waiting.pop_front_if(|(of, _)| *of == ticket) else { return };
+        if spent.is_within {
+            return publish_now(ticket, publish, out);
+        }
+        out.push(Output::Count(Counter::ClientEventsLimited));
+        if self.app().settings.client_events_terminate {
+            return out.push(self.end(&Ending::RateLimited));
+        }
+        self.fault(&Fault::RateLimited, out);
+    }
+}
+
+fn publish_now(ticket: Ticket, publish: Box<Publish>, out: &mut Vec<Output>) {
+    out.push(Output::Count(Counter::ClientEvents));
+    out.push(Output::Ask(ticket, Command::Publish(publish)));
 }

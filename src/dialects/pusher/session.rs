@@ -333,6 +333,7 @@ impl PusherSession {
         match reply {
             Reply::Subscribed(subscribed) => self.subscribed(ticket, *subscribed, out),
             Reply::Refused(refusal) => self.refused(ticket, refusal, out),
+            Reply::Spent(spent) => self.spent(ticket, spent, out),
             Reply::Summaries(summaries) => self.summaries(ticket, &summaries, out),
             _ => {}
         }

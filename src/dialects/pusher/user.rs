@@ -5,6 +5,7 @@
 //! between their own answer and the last one, and the news of it overtakes the snapshot: so each is
 //! asked about once more, and whoever differs from the snapshot is told again.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use super::session::{PusherSession, field, object, user_id_of};
 use crate::auth::sign;
 use crate::base::ids::Ticket;
 use crate::base::name::Name;
-use crate::broker::{Command, Member, Payload, Refusal, Reply, Subscribe};
+use crate::broker::{Command, Member, Payload, Publish, Refusal, Reply, Subscribe};
 use crate::dialects::Output;
 use crate::wire::json::{self, Kind, Raw};
 
@@ -31,6 +32,8 @@ pub struct User {
     /// The ask that subscribes the user's own channel.
     ticket: Ticket,
     watch: Watch,
+    /// Events of theirs that wait to hear whether so many may be published.
+    pub waiting: VecDeque<(Ticket, Box<Publish>)>,
 }
 
 /// How far the watchlist's snapshot is.
@@ -119,7 +122,8 @@ impl PusherSession {
             ..Subscribe::new(self.channel(name), self.lane())
         };
         let user_data = Some(user_data.into());
-        self.user = Some(Box::new(User { member, user_data, ticket, watch }));
+        self.user =
+            Some(Box::new(User { member, user_data, ticket, watch, waiting: VecDeque::new() }));
         out.push(Output::Ask(ticket, Command::Subscribe(Box::new(subscribe))));
         Ok(())
     }

@@ -138,10 +138,11 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
     }
     let name = text(name, "name")?.ok_or(Refusal::shape("name is missing"))?;
     check_event_name(&name, app)?;
+    let channel = text(channel, "channel")?;
     let channels = match channels.filter(|it| !it.is_null()) {
         Some(list) => channel_list(list, app)?,
         None => {
-            let channel = text(channel, "channel")?.ok_or(Refusal::new(
+            let channel = channel.ok_or(Refusal::new(
                 400,
                 "missing_channel_info",
                 "channel or channels is missing",

@@ -124,11 +124,11 @@ const EVENT_FIELDS: &[Field] = &[
         Kind::Any,
         "Subscribers get a string as it is and anything else as its JSON text. Absent: `null`.",
     ),
-    may("channel", CHANNEL_PUBLISHED, "Where."),
+    may("channel", TEXT, "Where; not looked at where there is `channels`."),
     may(
         "channels",
         Kind::List(1, &CHANNEL_PUBLISHED),
-        "Where, at most the app's `event_channels_max`; counts before `channel`.",
+        "Where, at most the app's `event_channels_max`.",
     ),
     may("socket_id", TEXT, "The connection that does not get it."),
     may(
