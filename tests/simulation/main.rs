@@ -12,6 +12,7 @@ mod crashes;
 mod hotsock;
 mod keep;
 mod link;
+mod messages;
 #[allow(dead_code)]
 #[path = "../transcripts/mint.rs"]
 mod mint;

@@ -254,7 +254,9 @@ impl PusherSession {
         let place = subscription.and_then(|it| it.place.as_deref_mut());
         // Without a place it is the user's own channel, which is only ever continued.
         let (mut rewinds, mut is_continued, mut told) = (false, true, Told::Nothing);
+        let mut attached = None;
         if let Some(place) = place {
+            attached = place.attached;
             is_continued = matches!(std::mem::take(&mut place.start), Start::After(_));
             rewinds = std::mem::take(&mut place.rewinds);
             told = std::mem::replace(&mut place.told, Told::Nothing);
@@ -288,7 +290,7 @@ impl PusherSession {
             self.say(failure.frame(), out);
         }
         if rewinds {
-            self.say(rewind_complete(channel, sent, replay.as_ref().ok()), out);
+            self.say(rewind_complete(channel, sent, replay.as_ref().ok(), attached), out);
         }
     }
 
@@ -695,8 +697,15 @@ fn start_frame(event: &str, channel: &str) -> Vec<u8> {
     out
 }
 
-/// The past has been told. Nothing live was held back meanwhile: the replay ends where that begins.
-fn rewind_complete(channel: &str, sent: usize, replay: Option<&Replay>) -> Vec<u8> {
+/// The past has been told. Nothing live was held back meanwhile: the replay ends where that begins, which is where the
+/// subscription was attached. The frame names that place: clients take the last one they read for where they are, and
+/// a changed message was told in its first place, so that they would be told of its changes again.
+fn rewind_complete(
+    channel: &str,
+    sent: usize,
+    replay: Option<&Replay>,
+    attached: Option<Position>,
+) -> Vec<u8> {
     let by_retention = replay.is_some_and(|it| it.is_cut_by_retention);
     let by_limit = replay.is_some_and(|it| it.is_cut_by_limit);
     let complete = replay.is_some() && !by_retention && !by_limit;
@@ -705,9 +714,13 @@ fn rewind_complete(channel: &str, sent: usize, replay: Option<&Replay>) -> Vec<u
         &mut out,
         format_args!(
             "{{\"historical_count\":{sent},\"live_count\":0,\"complete\":{complete},\
-             \"truncated_by_retention\":{by_retention},\"truncated_by_limit\":{by_limit}}}}}"
+             \"truncated_by_retention\":{by_retention},\"truncated_by_limit\":{by_limit}}}"
         ),
     );
+    if let Some(Position { epoch, serial: Serial(serial) }) = attached {
+        frames::append(&mut out, format_args!(",\"stream_id\":\"{epoch}\",\"serial\":{serial}"));
+    }
+    out.push(b'}');
     out
 }
 

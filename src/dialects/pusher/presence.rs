@@ -11,13 +11,13 @@ use super::capabilities::Op;
 use super::fault::Fault;
 use super::frames::{self, Version};
 use super::names::{self, Access, Kind};
-use super::session::{PusherSession, Subscription, object};
+use super::session::{Envelope, PusherSession, Subscription, object};
 use crate::base::name::Name;
 use crate::base::time::{Millis, Nanos, Now};
 use crate::broker::{Command, Event, Happening, Member, Payload, Renew, Subscribe, companion};
 use crate::dialects::Output;
 use crate::dialects::api::is_within_rate;
-use crate::wire::json::{self, Raw};
+use crate::wire::json;
 
 /// Bytes of what a member may let others know with one update.
 const UPDATE_BYTES_MAX: usize = 1024;
@@ -58,16 +58,18 @@ impl PusherSession {
     /// `presence_update`: others know something else about this peer from now on, it hears so itself.
     pub(super) fn presence_update(
         &mut self,
-        data: Option<Raw<'_>>,
+        message: &Envelope<'_>,
         now: Now,
         out: &mut Vec<Output>,
     ) -> Result<(), Fault> {
         let mut buffer = String::new();
-        let data = object("presence_update", data, &mut buffer)?;
+        let data = object("presence_update", message.data, &mut buffer)?;
+        // Sockudo's Python client has the channel beside the data, and another word for what is known.
         let name = data.member("channel").and_then(|it| it.as_str());
-        let name = name.filter(|it| !it.is_empty());
+        let name = name.or_else(|| message.channel.clone()).filter(|it| !it.is_empty());
         let name = name.ok_or(Fault::PresenceUpdate("channel is required"))?;
-        let info = data.member("data").ok_or(Fault::PresenceUpdate("data field is required"))?;
+        let info = data.member("data").or_else(|| data.member("user_info"));
+        let info = info.ok_or(Fault::PresenceUpdate("data field is required"))?;
         if !names::is_presence(&name) {
             return Err(Fault::PresenceUpdate("requires a presence channel"));
         }

@@ -303,7 +303,7 @@ impl PusherSession {
                 return self.channel_history(message.data, out);
             }
             Some("presence_update") if self.two.is_some() => {
-                return self.presence_update(message.data, now, out);
+                return self.presence_update(&message, now, out);
             }
             // A pong has done its work by coming. What is not known is not answered: clients send
             // things of their own that other servers understand.
