@@ -280,11 +280,6 @@ impl Load {
         })
     }
 
-    /// How many publishes were begun.
-    pub fn sequence_next(&self) -> u64 {
-        self.sequence_next
-    }
-
     /// The last error a server reported to any peer, empty if none.
     pub fn last_error(&self) -> &str {
         &self.last_error
