@@ -72,6 +72,9 @@ fn credentials() -> Credentials {
     Credentials { app: "app-id".into(), key: "app-key".into(), secret: "app-secret".into() }
 }
 
+/// A kind of filter, the channel of those who have one, and the n-th of them.
+type Kind = (&'static str, &'static str, fn(usize) -> String);
+
 /// A peer that subscribes to a channel.
 fn peer(target: &str, channel: &'static str, publish: Publishing) -> Script {
     let subscribe = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
@@ -210,7 +213,7 @@ impl Plan {
     /// Publishes into channels of subscribers whose filters do not match, and into one that nobody hears.
     fn filtered(&self, fresh: &Fresh, cells: &mut Cells) -> io::Result<()> {
         let address = fresh.server.address;
-        let kinds: [(&str, &str, fn(usize) -> String); 3] = [
+        let kinds: [Kind; 3] = [
             ("equal", "f-equal", |at| format!(r#"{{"key":"n","cmp":"eq","val":"{at}"}}"#)),
             ("greater", "f-greater", |at| format!(r#"{{"key":"n","cmp":"gt","val":"{at}"}}"#)),
             ("all of two", "f-both", |at| {
@@ -418,7 +421,7 @@ impl Plan {
 fn ticking(channel: &str, tick: usize) -> String {
     let mut document = String::from("{");
     for row in 0..16 {
-        let price = if (tick + row) % 5 == 0 { 10_000 + tick } else { 10_000 + row };
+        let price = if (tick + row).is_multiple_of(5) { 10_000 + tick } else { 10_000 + row };
         let _ = write!(
             document,
             r#""item-{row:02}":{{"price":{price},"currency":"EUR","name":"instrument {row:02}"}},"#
