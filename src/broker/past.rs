@@ -18,7 +18,7 @@ pub struct Position {
 /// Which part of a channel's history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageQuery {
-    /// Only if the channel still is in this epoch; else [`Refusal::EpochChanged`].
+    /// Only if the channel still is in this epoch; else [`Refusal::EpochChanged`](super::Refusal::EpochChanged).
     pub epoch: Option<Epoch>,
     /// This event or a later one.
     pub from: Serial,

@@ -47,7 +47,7 @@ pub enum DecodeError {
     Utf8,
     /// More follows what should be all.
     Trailing,
-    /// It nests deeper than [`DEPTH_MAX`].
+    /// It nests deeper than `DEPTH_MAX`.
     TooDeep,
 }
 
