@@ -8,8 +8,6 @@
 //! subscribe before, while and after they resume.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::capabilities::Op;
 use super::fault::Fault;
@@ -22,7 +20,6 @@ use crate::base::ids::{Epoch, Serial, Ticket};
 use crate::base::name::Name;
 use crate::base::pattern::Pattern;
 use crate::base::time::Millis;
-use crate::broker::versioned::{Action, MessageRef};
 use crate::broker::{
     Command, Event, Gap, GapReason, Happening, Position, Refusal, Replay, Reply, Start, Stream,
     Subscribed,
@@ -163,20 +160,6 @@ pub(super) fn rewind(data: Raw<'_>) -> Result<Option<Start>, Fault> {
     Ok(Some(Start::Since(Millis(seconds.saturating_mul(1000)))))
 }
 
-/// The message that an append was about.
-fn appended_to(event: &Event) -> Option<MessageRef> {
-    match &event.happening {
-        Happening::Mutated(it) if it.action == Action::Append => Some(it.message),
-        _ => None,
-    }
-}
-
-/// The place of each message's newest append.
-fn newest_of_each(events: &[Arc<Event>]) -> HashMap<Option<MessageRef>, Serial> {
-    let appends = events.iter().filter(|it| appended_to(it).is_some());
-    appends.map(|it| (appended_to(it), it.serial)).collect()
-}
-
 impl PusherSession {
     /// Where a channel's subscription begins: at the position that waits for it, else as asked.
     pub(super) fn start(&mut self, channel: &str, rewind: Option<Start>) -> Start {
@@ -246,40 +229,45 @@ impl PusherSession {
     pub(super) fn replay(
         &mut self,
         channel: &Name,
-        replay: Result<Replay, Gap>,
+        mut replay: Result<Replay, Gap>,
         out: &mut Vec<Output>,
     ) {
+        let bytes_max = self.shared.replay_bytes_max;
         let subscription = self.subscription(channel);
         let lane = subscription.as_ref().map(|it| it.lane);
         let place = subscription.and_then(|it| it.place.as_deref_mut());
         // Without a place it is the user's own channel, which is only ever continued.
-        let (mut rewinds, mut is_continued, mut told) = (false, true, Told::Nothing);
-        let mut attached = None;
+        let (mut rewinds, mut start, mut told) = (false, Start::Now, Told::Nothing);
+        let (mut is_continued, mut attached) = (true, None);
         if let Some(place) = place {
             attached = place.attached;
-            is_continued = matches!(std::mem::take(&mut place.start), Start::After(_));
+            start = std::mem::take(&mut place.start);
+            is_continued = matches!(start, Start::After(_));
             rewinds = std::mem::take(&mut place.rewinds);
             told = std::mem::replace(&mut place.told, Told::Nothing);
         }
         let (mut sent, mut bytes) = (0, 0);
-        if let Ok(replay) = &replay {
+        if let Ok(past) = &replay {
             let is_told = |event: &Event| match told {
                 Told::Reached(it) => event.epoch == Some(it.epoch) && event.serial <= it.serial,
                 Told::Nothing | Told::Failed => false,
             };
             let lane = lane.unwrap_or_else(|| self.lane());
-            let newest = newest_of_each(&replay.events);
-            let shows_all = self.two.as_ref().is_some_and(|it| it.shows_all);
-            for event in replay.events.iter().filter(|it| !is_told(it)) {
-                // What is appended to once more shows all of it then.
-                let is_old = shows_all && newest.get(&appended_to(event)) > Some(&event.serial);
-                if is_old || !self.lets_through(channel, event) {
+            let first = out.len();
+            for event in past.events.iter().filter(|it| !is_told(it)) {
+                if !self.lets_through(channel, event) {
                     continue;
                 }
                 if let Some(shown) = self.show(lane, event, out) {
                     bytes += shown;
                     sent += 1;
                 }
+            }
+            // Who is shown all of a message at each append is shown more than the home has counted.
+            if let (true, Start::After(asked)) = (bytes > bytes_max, start) {
+                out.truncate(first);
+                (sent, bytes) = (0, 0);
+                replay = Err(Gap { reason: GapReason::TooMuch, asked, stream: None });
             }
         }
         if let Some(two) = &mut self.two {
@@ -456,13 +444,10 @@ impl PusherSession {
         let lane = lane.unwrap_or_else(|| self.lane());
         let mut sent = Vec::new();
         let mut bytes = bytes_before;
-        let newest = newest_of_each(result.as_ref().map_or(&[], |it| &it.events));
-        let shows_all = self.two.as_ref().is_some_and(|it| it.shows_all);
         for event in result.iter().flat_map(|it| &it.events) {
-            let is_old = shows_all && newest.get(&appended_to(event)) > Some(&event.serial);
             let comes_anyway =
                 began.is_some_and(|it| event.epoch == Some(it.epoch) && event.serial > it.serial);
-            if !comes_anyway && !is_old && self.lets_through(&channel, event) {
+            if !comes_anyway && self.lets_through(&channel, event) {
                 bytes += self.show(lane, event, &mut sent).unwrap_or_default();
             }
         }
