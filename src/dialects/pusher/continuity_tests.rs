@@ -572,6 +572,27 @@ fn a_resume_asks_and_sends_within_its_bounds() {
 }
 
 #[test]
+fn a_subscription_that_would_begin_with_too_much_is_told_so_and_goes_on_live() {
+    let mut peer = Peer::new("");
+    peer.say("sockudo:resume", positions(&[("c", 3)]));
+    peer.say("sockudo:subscribe", json!({"channel": "c"}));
+    peer.session.shared = Arc::new(super::super::Shared {
+        apps: peer.session.shared.apps.clone(),
+        settings: peer.session.shared.settings.clone(),
+        version_two: peer.session.shared.version_two.clone(),
+        replay_bytes_max: 400,
+        reports: super::super::Reports::default(),
+        ..*peer.session.shared
+    });
+    // The subscription's answer comes first.
+    peer.asked.remove(0);
+    let many = peer.replay("c", 4, 9);
+    let heard = peer.reply(peer.subscribed("c", Some(9), Some(Ok(many))));
+    assert_eq!(told(&heard), ["subscription_succeeded", "resume_failed"]);
+    assert_eq!(inner(&heard[1])["reason"], "replay_too_large");
+}
+
+#[test]
 fn history_is_read_by_subscribers_two_pages_at_a_time() {
     let mut peer = Peer::new("");
     let event = "sockudo:channel_history";
