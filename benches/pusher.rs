@@ -72,6 +72,7 @@ fn open(pusher: &dyn Dialect, method: &str, path: &str, query: &str) -> Opening 
         headers: &headers,
         peer: ([127, 0, 0, 1], 9).into(),
         is_websocket: method == "GET",
+        takes_chunks: true,
     };
     pusher.open(&request, &facts()).expect("the path is this dialect's")
 }

@@ -111,7 +111,7 @@ fuzz_target!(|script: &[u8]| {
     let now = Now { steady: Nanos(1), wall: UnixMillis(1_700_000_000_000) };
     let peer = ([127, 0, 0, 1], 9).into();
     let (method, path) = ("GET", "/realtime");
-    let request = Request { method, path, query: None, headers: &[], peer, is_websocket: true };
+    let request = Request { method, path, query: None, headers: &[], peer, is_websocket: true, takes_chunks: true };
     let facts = Facts {
         connection: ConnectionId::from_pair(1, 1),
         now,
@@ -119,6 +119,7 @@ fuzz_target!(|script: &[u8]| {
         draining: false,
         lane_first: LaneId(0),
         deflate: false,
+        chance: 0,
     };
     let Some(Opening::WebSocket { session, .. }) = dialect.open(&request, &facts) else {
         panic!("its own path is opened");

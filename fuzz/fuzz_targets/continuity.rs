@@ -47,6 +47,7 @@ impl Server {
             draining: false,
             lane_first: LaneId(0),
             deflate: false,
+            chance: 0,
         }
     }
 
@@ -66,7 +67,7 @@ impl Server {
         let query = sign::sign_request(&self.app, method, path, pairs, body, self.now.wall);
         let peer = ([127, 0, 0, 1], 9).into();
         let query = Some(query.as_str());
-        let request = Request { method, path, query, headers: &[], peer, is_websocket: false };
+        let request = Request { method, path, query, headers: &[], peer, is_websocket: false, takes_chunks: true };
         let mut session = match self.dialect.open(&request, &self.facts()) {
             Some(Opening::Exchange { session, .. }) => session,
             Some(Opening::Respond(response)) => return response.status,
@@ -159,7 +160,7 @@ fuzz_target!(|script: &[u8]| {
     let mut server = Server { home, now, app, dialect };
     let peer = ([127, 0, 0, 1], 9).into();
     let (method, path, query) = ("GET", "/app/app-key", Some("protocol=2"));
-    let request = Request { method, path, query, headers: &[], peer, is_websocket: true };
+    let request = Request { method, path, query, headers: &[], peer, is_websocket: true, takes_chunks: true };
     let Some(Opening::WebSocket { session, .. }) = server.dialect.open(&request, &server.facts()) else {
         panic!("its own path is opened");
     };

@@ -26,6 +26,7 @@ fn facts() -> Facts {
         draining: false,
         lane_first: LaneId(0),
         deflate: false,
+        chance: 0,
     }
 }
 
@@ -36,7 +37,7 @@ fuzz_target!(|text: &str| {
     let peer = ([127, 0, 0, 1], 9).into();
     let path = "/app/app-key";
     let request =
-        Request { method: "GET", path, query: Some("protocol=2"), headers: &[], peer, is_websocket: true };
+        Request { method: "GET", path, query: Some("protocol=2"), headers: &[], peer, is_websocket: true, takes_chunks: true };
     let opened = dialects.iter().find_map(|it| it.open(&request, &facts()));
     let Some(Opening::WebSocket { mut session, .. }) = opened else {
         panic!("the development server speaks it");

@@ -20,6 +20,7 @@ fn facts() -> Facts {
         draining: false,
         lane_first: LaneId(0),
         deflate: false,
+        chance: 0,
     }
 }
 
@@ -37,7 +38,7 @@ fuzz_target!(|text: &str| {
     let dialects = dialects::all(&config, Arc::new(Metrics::new(1, &dialects::NAMES)));
     let open = |method, path, headers: &[(&str, &[u8])], is_websocket| {
         let peer = ([127, 0, 0, 1], 9).into();
-        let request = Request { method, path, query: None, headers, peer, is_websocket };
+        let request = Request { method, path, query: None, headers, peer, is_websocket, takes_chunks: true };
         dialects.iter().find_map(|it| it.open(&request, &facts()))
     };
     let Some(Opening::WebSocket { mut session, .. }) = open("GET", "/ws", &[], true) else {

@@ -17,6 +17,10 @@ pub struct Identity {
     pub moderates: Vec<Name>,
     /// What else they may do, in the dialect's words.
     pub permissions: Vec<Name>,
+    /// What its issuer calls the token that told this, to take it back by.
+    pub token: Option<Name>,
+    /// The languages that they want to hear; none: all.
+    pub languages: Option<Vec<Name>>,
     /// From when on the token that told this is void.
     pub expires: Option<UnixMillis>,
 }
@@ -37,6 +41,8 @@ impl Identity {
             groups: Vec::new(),
             moderates: Vec::new(),
             permissions: Vec::new(),
+            token: None,
+            languages: None,
             expires: None,
         }
     }
@@ -95,6 +101,8 @@ impl Identity {
             groups: list("groups")?,
             moderates: list("moderates")?,
             permissions: list("permissions")?,
+            token: text("jti")?.map(|it| Name::from(&*it)),
+            languages: None,
             expires: expires.map(UnixMillis),
         })
     }

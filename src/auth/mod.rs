@@ -11,7 +11,10 @@ pub mod keyring;
 pub mod sign;
 pub mod sigv4;
 pub mod source;
+pub mod upstream;
 
 pub use apps::{App, Apps, Seat};
 pub use identity::Identity;
-pub use source::{Checked, Denied, Finding, Inquiry, Source, TokenSettings, What};
+pub use source::{
+    Checked, Denied, Feeds, Finding, Follow, Following, Inquiry, Need, Source, TokenSettings, What,
+};

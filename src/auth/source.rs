@@ -124,6 +124,8 @@ pub struct Source {
     pub consult: Option<Consult>,
     /// Who may log in, where that is offered.
     pub logins: Option<Logins>,
+    /// Whatever else there is to ask is for the dialect's upstream ([`super::upstream`]).
+    pub has_upstream: bool,
 }
 
 /// Whom to ask.
@@ -175,7 +177,7 @@ impl Source {
             cache: settings.consult_cache,
         });
         let verifier = settings.verifier().and_then(Result::ok);
-        Self { dialect, known: known.collect(), verifier, consult, logins }
+        Self { dialect, known: known.collect(), verifier, consult, logins, has_upstream: false }
     }
 
     /// Looks at a token.
@@ -190,7 +192,7 @@ impl Source {
                 Err(jwt::Refused::Invalid) => Checked::Unknown,
             };
         }
-        if self.consult.is_none() && self.logins.is_none() {
+        if self.consult.is_none() && self.logins.is_none() && !self.has_upstream {
             return Checked::Unknown;
         }
         Checked::Inquire(Inquiry { source: self.clone(), what: What::Token(token.into()) })
@@ -237,8 +239,71 @@ pub enum What {
         /// Of which account.
         account: Option<Name>,
     },
+    /// Deliver what comes on these channels from upstream from here on, for as long as the connection lives or until
+    /// it is unfollowed: [`Finding::Following`], [`Finding::Unknown`] if what it needs is not theirs.
+    Follow(Box<Follow>),
+    /// No more of these channels: [`Finding::Done`], [`Finding::Unknown`] if what it needs is not theirs.
+    Unfollow(Box<Follow>),
+    /// Publish this on these channels as if it came from upstream: [`Finding::Done`].
+    Submit {
+        /// The channels, as upstream calls them.
+        channels: Vec<Name>,
+        /// What upstream would send.
+        envelope: bytes::Bytes,
+    },
     /// An operator's order about what the world outside is told, in words: [`Finding::Told`].
     Operate(Box<str>),
+}
+
+impl What {
+    /// Whoever answers it remembers the connection that asked until that is gone.
+    pub fn stands(&self) -> bool {
+        matches!(self, Self::Token(_) | Self::Follow(_))
+    }
+}
+
+/// What of upstream's channels a connection follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follow {
+    /// As upstream calls them, without its namespace.
+    pub channels: Vec<Name>,
+    /// For which account.
+    pub account: Name,
+    /// Events there are judged for the account before they are published.
+    pub is_judged: bool,
+    /// What it needs.
+    pub need: Need,
+}
+
+/// What a connection may follow a channel for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing more than what was checked already.
+    Nothing,
+    /// That the account owns this list.
+    List(Name),
+    /// That such feeds are open: told in [`Following`].
+    Feeds(Feeds),
+}
+
+/// Kinds of feeds that a site opens or closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feeds {
+    /// Everything public.
+    Live,
+    /// By topic.
+    Topic,
+}
+
+/// What a connection that follows something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// Events with a number from here on are judged for the account; others are not for it.
+    pub judged_from: u64,
+    /// What is written here is shown.
+    pub local: bool,
+    /// What is written elsewhere is shown.
+    pub remote: bool,
 }
 
 impl std::fmt::Debug for What {
@@ -248,6 +313,9 @@ impl std::fmt::Debug for What {
             Self::Login { .. } => "login ***",
             Self::Refresh(_) => "refresh ***",
             Self::Revoke { .. } => "revoke",
+            Self::Follow(_) => "follow",
+            Self::Unfollow(_) => "unfollow",
+            Self::Submit { .. } => "submit",
             Self::Operate(_) => "operate",
         })
     }
@@ -270,6 +338,8 @@ pub enum Finding {
     Unavailable,
     /// Carried out.
     Done,
+    /// It is followed.
+    Following(Following),
     /// What came of an order, in lines.
     Told(Result<Vec<String>, Denied>),
 }

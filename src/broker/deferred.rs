@@ -139,7 +139,8 @@ fn put_publish(out: &mut Writer, publish: &Publish) {
     out.flag(meta.is_some());
     if let Some(meta) = meta {
         // Nobody who schedules speaks for a client, or for peers that take changes only.
-        let Meta { message_id, extras, publisher, was_due, client_id: _, is_whole: _ } = &**meta;
+        let Meta { message_id, extras, publisher, was_due, client_id: _, is_whole: _, brief: _ } =
+            &**meta;
         out.name_if(message_id.as_ref());
         out.payload_if(extras.as_ref());
         out.payload_if(publisher.as_ref());
@@ -198,6 +199,7 @@ fn take_publish(rest: &mut Reader, app: AppIndex) -> Option<Publish> {
             was_due: rest.number_if()?.map(UnixMillis),
             client_id: None,
             is_whole: false,
+            brief: super::Brief::default(),
         })),
         false => None,
     };

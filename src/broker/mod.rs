@@ -278,6 +278,44 @@ pub struct Meta {
     pub client_id: Option<Name>,
     /// Peers that take what changed since the last event are sent all of this one. Of live events only: not kept.
     pub is_whole: bool,
+    /// What was found out about it, for filters. Of live events only: not kept.
+    pub brief: Brief,
+}
+
+/// What a dialect found out about an event before it was published, once for all its subscriptions: only their filters
+/// look at it.
+#[derive(Clone, Default)]
+pub struct Brief(Option<Arc<dyn std::any::Any + Send + Sync>>);
+
+impl Brief {
+    /// Holds this.
+    pub fn new(it: Arc<dyn std::any::Any + Send + Sync>) -> Self {
+        Self(Some(it))
+    }
+
+    /// What it holds, if that is of this type.
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.0.as_deref().and_then(|it| it.downcast_ref())
+    }
+}
+
+/// The same only if it is the very same.
+impl PartialEq for Brief {
+    fn eq(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
+
+impl Eq for Brief {}
+
+impl fmt::Debug for Brief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Brief(..)" } else { "Brief" })
+    }
 }
 
 /// One thing that happened, ordered: what the home renders and the edges deliver.
@@ -306,6 +344,11 @@ pub struct Event {
 }
 
 impl Event {
+    /// What was found out about it for filters, if that is of this type.
+    pub fn brief<T: 'static>(&self) -> Option<&T> {
+        self.meta.as_ref()?.brief.get()
+    }
+
     /// Its place in its channel's history, if it is kept there.
     pub fn position(&self) -> Option<Position> {
         self.epoch.map(|epoch| Position { epoch, serial: self.serial })

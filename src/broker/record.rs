@@ -222,6 +222,7 @@ pub(super) fn decode(
         was_due: rest.number_if(flags, HAS_WAS_DUE)?.map(UnixMillis),
         client_id: rest.text_if(flags, HAS_CLIENT)?,
         is_whole: false,
+        brief: super::Brief::default(),
     };
     let mut tags = Vec::new();
     if flags & HAS_TAGS != 0 {

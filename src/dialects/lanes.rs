@@ -88,6 +88,10 @@ impl Render for Lanes {
         if lane.kind == LaneKind::Session {
             return Some(Bytes::new());
         }
+        if let LaneKind::Chunk | LaneKind::Plain = lane.kind {
+            let mut piece = Vec::with_capacity(PAYLOAD_BYTES_EXPECTED);
+            return lane.dialect.render(lane.number, event, &mut piece).then(|| piece.into());
+        }
         let mut frame = Builder::with_capacity(PAYLOAD_BYTES_EXPECTED);
         if !lane.dialect.render(lane.number, event, frame.payload()) {
             return None;

@@ -7,13 +7,15 @@ use super::admin::Admin;
 use super::authrequest::{self, AuthRequest};
 use super::hotsock::{self, Hotsock};
 use super::hypothesis::{self, Hypothesis};
+use super::mastodon::{self, Mastodon};
 use super::pusher::{self, Pusher};
 use crate::auth::Apps;
 use crate::config::{Config, Section, history, rates, webhooks};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
-pub const NAMES: [&str; 5] = ["hotsock", "authrequest", "hypothesis", "pusher", "admin"];
+pub const NAMES: [&str; 6] =
+    ["hotsock", "authrequest", "hypothesis", "pusher", "mastodon", "admin"];
 
 /// What is declared of settings in sections: those of history, webhooks and rates, and what the dialects declare.
 pub const SECTIONS: &[&dyn Section] = &[
@@ -24,6 +26,7 @@ pub const SECTIONS: &[&dyn Section] = &[
     &hotsock::settings::SECTION,
     &authrequest::SECTION,
     &hypothesis::settings::SECTION,
+    &mastodon::SECTION,
 ];
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
@@ -34,8 +37,14 @@ pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let authrequest = AuthRequest::new(config, apps.clone());
     let hypothesis = Hypothesis::new(config, apps.clone());
     let pusher = Pusher::new(config, apps.clone());
-    let mut dialects: Vec<Arc<dyn Dialect>> =
-        vec![Arc::new(hotsock), Arc::new(authrequest), Arc::new(hypothesis), Arc::new(pusher)];
+    let mastodon = Mastodon::new(config, apps.clone());
+    let mut dialects: Vec<Arc<dyn Dialect>> = vec![
+        Arc::new(hotsock),
+        Arc::new(authrequest),
+        Arc::new(hypothesis),
+        Arc::new(pusher),
+        Arc::new(mastodon),
+    ];
     dialects.push(Arc::new(Admin::new(config, apps, metrics, dialects.clone())));
     dialects
 }

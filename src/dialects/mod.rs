@@ -10,10 +10,13 @@ pub mod hotsock;
 pub mod hypothesis;
 pub mod lanes;
 pub mod list;
+pub mod mastodon;
 pub mod pusher;
+pub mod upstream;
 
 pub use self::lanes::Lanes;
 pub use self::list::{NAMES, SECTIONS, all};
+pub use self::upstream::Upstream;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -93,7 +96,21 @@ pub trait Dialect: Send + Sync {
         false
     }
 
-    /// How to say goodbye when the shard, not the session, ends a WebSocket connection.
+    /// What it follows elsewhere, on the back shard; asked for once, at the start. None: it follows nothing.
+    fn upstream(&self) -> Option<Upstream> {
+        None
+    }
+
+    /// Why nobody should be sent here now, in words; none: it is ready.
+    fn unready(&self) -> Option<String> {
+        None
+    }
+
+    /// Appends metrics of its own in the text format of Prometheus, under the names that its protocol's users know.
+    fn metrics(&self, _out: &mut String) {}
+
+    /// How to say goodbye when the shard, not the session, ends a WebSocket connection or an event stream: of the
+    /// latter the message is the last piece, and there is no code.
     fn farewell(&self, reason: CloseReason) -> Farewell;
 }
 
@@ -117,6 +134,10 @@ pub enum LaneKind {
     TextDeflate,
     /// One WebSocket binary message.
     Binary,
+    /// A piece of an event stream, whole lines, as one chunk (RFC 9112, section 7.1).
+    Chunk,
+    /// The same for peers that take no chunks: as it stands.
+    Plain,
     /// Not at all: its sessions are handed the events, as `Input::Event`.
     Session,
 }
@@ -136,6 +157,9 @@ pub struct Request<'a> {
     pub peer: SocketAddr,
     /// The head is a well-formed WebSocket handshake (RFC 6455, section 4.2.1).
     pub is_websocket: bool,
+    /// The peer takes an answer in chunks: it speaks HTTP/1.1. One that does not hears an event stream in a
+    /// [`LaneKind::Plain`] lane.
+    pub takes_chunks: bool,
 }
 
 impl<'a> Request<'a> {
@@ -161,6 +185,8 @@ pub struct Facts {
     pub lane_first: LaneId,
     /// The peer offered permessage-deflate and the server takes it.
     pub deflate: bool,
+    /// Chance, new for each request: for ids that nobody else has.
+    pub chance: u128,
 }
 
 /// What becomes of a request.
@@ -184,6 +210,10 @@ pub enum Opening {
         message_bytes_max: usize,
         /// As there.
         deflate: bool,
+        /// The sub-protocol that accepting selects; one of those that the peer offered.
+        protocol: Option<String>,
+        /// Header fields of the answer that accepts, beside the handshake's own.
+        headers: Vec<(&'static str, Cow<'static, str>)>,
     },
     /// Switch to WebSocket. The session's first input is `Input::Opened`.
     WebSocket {
@@ -276,12 +306,17 @@ pub const TIMERS_MAX: u8 = 4;
 /// What a session wants done.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a text message; must be UTF-8.
+    /// Send a text message; must be UTF-8. On an event stream: the next piece of it, whole lines.
     Text(Vec<u8>),
     /// Send a binary message.
     Binary(Vec<u8>),
     /// Answer the request. Once, and only in an exchange.
     Respond(Response),
+    /// Answer the request with an event stream that ends when the session closes it: status, header fields, and as the
+    /// body what it begins with. In an exchange instead of `Respond`, once. The next input is `Input::Opened`; from
+    /// there on the session takes events in a lane of [`LaneKind::Chunk`] or, as [`Request::takes_chunks`] says,
+    /// [`LaneKind::Plain`]. What the peer sends meanwhile is dropped.
+    Stream(Response),
     /// Switch to WebSocket; only after `Input::Asked`, and once. The next input is `Input::Opened`.
     Accept,
     /// Ask the broker.

@@ -247,7 +247,9 @@ impl<W> Desk<W> {
                 })
             }
             // The desk knows of no such thing; who has it done does not ask here.
-            What::Operate(_) => Some(Finding::Unavailable),
+            What::Operate(_) | What::Follow(_) | What::Unfollow(_) | What::Submit { .. } => {
+                Some(Finding::Unavailable)
+            }
             What::Revoke { user, account } => {
                 self.tokens.revoke(user, account.as_deref());
                 if !self.flights.is_empty() {
@@ -373,6 +375,8 @@ fn key_of(inquiry: &Inquiry) -> Digest32 {
         What::Refresh(token) => digest_of(&[b"refresh", dialect, token.as_bytes()]),
         What::Revoke { user, .. } => digest_of(&[b"revoke", dialect, user.as_bytes()]),
         What::Operate(words) => digest_of(&[b"operate", dialect, words.as_bytes()]),
+        // Answered before anybody asks for the same.
+        What::Follow(_) | What::Unfollow(_) | What::Submit { .. } => Digest32::default(),
     }
 }
 
@@ -409,7 +413,7 @@ fn question(source: &Source, consult: &Consult, what: &What) -> Question {
             member("token", token);
         }
         What::Revoke { user, .. } => member("user", user),
-        What::Operate(_) => {}
+        What::Operate(_) | What::Follow(_) | What::Unfollow(_) | What::Submit { .. } => {}
     }
     body.push(b'}');
     let signature = consult.key.as_ref().map(|key| {

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use crate::auth::{Denied, Finding, Inquiry, What};
 use crate::base::ids::{ConnectionId, Ticket};
 use crate::base::time::{Nanos, Now};
+use crate::broker::Publish;
 use crate::config::webhooks::Webhooks;
 use crate::observe::log;
 use crate::outbound::client::Client;
@@ -41,8 +42,14 @@ pub trait Outside: Send {
     fn ask(&mut self, from: ConnectionId, ticket: Ticket, inquiry: Inquiry);
     /// A finding, and whose.
     fn take(&mut self) -> Option<(ConnectionId, Ticket, Finding)>;
-    /// Is there one?
+    /// Is there one, or an arrival?
     fn is_ready(&self) -> bool;
+    /// A connection that asked something which stands ([`What::stands`]) has ended its session.
+    fn gone(&mut self, _from: ConnectionId) {}
+    /// An event from upstream, whose channel's home is this shard.
+    fn arrival(&mut self) -> Option<Box<Publish>> {
+        None
+    }
 }
 
 /// Answers that nobody can be asked.

@@ -16,6 +16,7 @@ use crate::wire::websocket::handshake::VERSION_FIELD;
 
 use super::Shard;
 use super::connection::{BodyState, Connection, Exchange, HOLD_PIPELINE, Phase, TIMER_PHASE};
+use super::websocket::Asked;
 
 /// What a peer may pipeline ahead of an answer before we stop receiving.
 const PIPELINE_BYTES_MAX: usize = 16 * 1024;
@@ -148,6 +149,7 @@ impl Shard {
             headers: fields,
             peer: c.peer,
             is_websocket: head.is_websocket(),
+            takes_chunks: true,
         };
         if let Some(Err(error)) = &head.websocket {
             return self.refuse_handshake(c, *error, &request);
@@ -177,6 +179,7 @@ impl Shard {
                 draining,
                 lane_first: self.lane_first(index),
                 deflate: agreed.is_some_and(Agreed::shares_lane),
+                chance: 0,
             };
             let Some(opening) = dialect.open(&request, &facts) else { continue };
             c.dialect = Some(index as u8);
@@ -202,9 +205,10 @@ impl Shard {
                     c.session = Some(session);
                     self.start_body(c, exchange, head.expect_continue);
                 }
-                Opening::Decide { session, message_bytes_max, deflate } => {
+                Opening::Decide { session, message_bytes_max, deflate, protocol, headers } => {
                     let agreed = agreed.filter(|_| deflate);
-                    self.decide(c, head, exchange, session, message_bytes_max, agreed);
+                    let asked = Asked { session, message_bytes_max, agreed, protocol, headers };
+                    self.decide(c, head, exchange, asked);
                 }
                 Opening::WebSocket { session, message_bytes_max, deflate } => {
                     let agreed = agreed.filter(|_| deflate);

@@ -473,7 +473,9 @@ impl Shard {
         match output {
             Output::Text(payload) => self.send_text(connection, &payload),
             Output::Binary(payload) => self.send_binary(connection, &payload),
-            Output::Respond(response) => self.respond(connection, response),
+            Output::Respond(response) | Output::Stream(response) => {
+                self.respond(connection, response);
+            }
             Output::Ask(ticket, command) => {
                 let mut ups = std::mem::take(&mut self.ups);
                 self.edge.ask(connection.id, ticket, command, &mut ups);

@@ -1,5 +1,7 @@
 //! The WebSocket side of a connection: messages in, control frames answered, text out.
 
+use std::borrow::Cow;
+
 use crate::base::frame::Frame;
 use crate::dialects::{Input, Session};
 use crate::observe::{CloseReason, Counter};
@@ -14,6 +16,15 @@ use super::connection::{Connection, Exchange, Phase, Stream, TIMER_PHASE, Upgrad
 
 /// Makes a close frame without a code; see [`encode::close_frame`].
 const NO_CODE: u16 = 1005;
+
+/// A WebSocket whose session decides whether there will be one.
+pub(super) struct Asked {
+    pub session: Box<dyn Session>,
+    pub message_bytes_max: usize,
+    pub agreed: Option<Agreed>,
+    pub protocol: Option<String>,
+    pub headers: Vec<(&'static str, Cow<'static, str>)>,
+}
 
 impl Shard {
     /// Answers the handshake and lets the session greet.
@@ -40,10 +51,9 @@ impl Shard {
         c: &mut Connection,
         head: &Head<'_>,
         mut exchange: Box<Exchange>,
-        session: Box<dyn Session>,
-        message_bytes_max: usize,
-        agreed: Option<Agreed>,
+        asked: Asked,
     ) {
+        let Asked { session, message_bytes_max, agreed, protocol, headers } = asked;
         let Some(Ok(handshake)) = &head.websocket else {
             return self.refuse(c, 400, "This path speaks WebSocket.", CloseReason::Protocol);
         };
@@ -52,7 +62,8 @@ impl Shard {
             return self.refuse(c, 503, "This server is overloaded.", CloseReason::Overload);
         }
         let mut accept = Vec::new();
-        write_accept(&mut accept, handshake, None, agreed, []);
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_ref()));
+        write_accept(&mut accept, handshake, protocol.as_deref(), agreed, headers);
         let deflate = agreed.is_some();
         exchange.upgrade = Some(Box::new(Upgrade { accept, message_bytes_max, deflate }));
         // Whatever is said instead ends the connection: it was meant to become another.

@@ -219,6 +219,7 @@ impl Bare {
             headers: &headers,
             peer: ([127, 0, 0, 1], 9).into(),
             is_websocket,
+            takes_chunks: true,
         };
         self.opened += 1;
         let id = ConnectionId {
@@ -234,6 +235,7 @@ impl Bare {
                 draining: self.draining,
                 lane_first: self.lanes.lanes.first(number),
                 deflate: self.deflate,
+                chance: 0,
             };
             if let Some(opening) = dialect.open(&request, &facts) {
                 return (id, opening);

@@ -456,6 +456,8 @@ impl Shared {
                 LaneKind::TextDeflate => "text-deflate",
                 LaneKind::Binary => "binary",
                 LaneKind::Session => "session",
+                LaneKind::Chunk => "chunk",
+                LaneKind::Plain => "plain",
             };
             out.extend_from_slice(
                 format!(",\"lane\":{number},\"kind\":\"{kind}\",\"bytes\":\"").as_bytes(),

@@ -161,6 +161,7 @@ mod tests {
             headers: &headers,
             peer: peer.parse().unwrap(),
             is_websocket: false,
+            takes_chunks: true,
         };
         keeper.entry(&request, NOW)
     }

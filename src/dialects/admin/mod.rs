@@ -263,6 +263,7 @@ mod tests {
             headers: &[],
             peer: peer.parse().unwrap(),
             is_websocket: false,
+            takes_chunks: true,
         };
         let facts = Facts {
             connection: ConnectionId::from_pair(1, 1),
@@ -271,6 +272,7 @@ mod tests {
             draining,
             lane_first: LaneId(0),
             deflate: false,
+            chance: 0,
         };
         match admin.open(&request, &facts) {
             Some(Opening::Respond(response)) => response,

@@ -98,7 +98,10 @@ impl Exchange {
                 response.headers.push(("Retry-After", RETRY_LIMITED.into()));
                 response
             }
-            (Finding::Unavailable | Finding::Done | Finding::Told(_), _) => {
+            (
+                Finding::Unavailable | Finding::Done | Finding::Following(_) | Finding::Told(_),
+                _,
+            ) => {
                 let mut response = refuse(503, "internal_error", "nobody could tell: try again");
                 response.headers.push(("Retry-After", "1".into()));
                 response

@@ -193,7 +193,15 @@ mod tests {
         draining: bool,
     ) -> String {
         let peer = ([127, 0, 0, 1], 9).into();
-        let request = Request { method, path, query: None, headers: &[], peer, is_websocket };
+        let request = Request {
+            method,
+            path,
+            query: None,
+            headers: &[],
+            peer,
+            is_websocket,
+            takes_chunks: true,
+        };
         let now = Now::default();
         let facts = Facts {
             connection: ConnectionId::from_pair(1, 1),
@@ -202,6 +210,7 @@ mod tests {
             draining,
             lane_first: LaneId(0),
             deflate: false,
+            chance: 0,
         };
         match dialect.open(&request, &facts) {
             None => "not ours".into(),

@@ -245,6 +245,7 @@ impl AuthSession {
             | Finding::Limited
             | Finding::Unavailable
             | Finding::Done
+            | Finding::Following(_)
             | Finding::Told(_) => {
                 self.fail(Failure::Unavailable, &id, out);
             }

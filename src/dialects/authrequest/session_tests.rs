@@ -61,6 +61,7 @@ impl Bench {
             headers: &[],
             peer: ([127, 0, 0, 1], 9).into(),
             is_websocket: true,
+            takes_chunks: true,
         };
         let now = Now { steady: Nanos(1_000_000_000), wall: UnixMillis(1_700_000_000_000) };
         let facts = Facts {
@@ -70,6 +71,7 @@ impl Bench {
             draining: false,
             lane_first: LaneId(0),
             deflate: false,
+            chance: 0,
         };
         let Some(Opening::WebSocket { session, message_bytes_max, .. }) =
             dialect.open(&request, &facts)

@@ -149,7 +149,13 @@ fn connect(shared: &Arc<Shared>, request: &Request<'_>, facts: &Facts) -> Result
         Box::new(HotsockSession::new(shared.clone(), seat, claims, about, facts));
     let message_bytes_max = shared.settings.message_bytes_max;
     Ok(match single_use {
-        true => Opening::Decide { session, message_bytes_max, deflate: true },
+        true => Opening::Decide {
+            session,
+            message_bytes_max,
+            deflate: true,
+            protocol: None,
+            headers: Vec::new(),
+        },
         false => Opening::WebSocket { session, message_bytes_max, deflate: true },
     })
 }

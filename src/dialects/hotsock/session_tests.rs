@@ -56,6 +56,7 @@ fn facts(now: Now) -> Facts {
         draining: false,
         lane_first: LaneId(10),
         deflate: false,
+        chance: 0,
     }
 }
 
@@ -68,6 +69,7 @@ fn open(it: &Hotsock, query: &str, facts: &Facts) -> Option<Opening> {
             headers: &[("User-Agent", b"test/1")],
             peer: ([127, 0, 0, 1], 9).into(),
             is_websocket: true,
+            takes_chunks: true,
         },
         facts,
     )
@@ -419,7 +421,8 @@ fn paths_are_ours_or_not() {
     ] {
         let peer = ([127, 0, 0, 1], 9).into();
         let query = Some(query);
-        let request = Request { method, path, query, headers: &[], peer, is_websocket };
+        let request =
+            Request { method, path, query, headers: &[], peer, is_websocket, takes_chunks: true };
         let found = match it.open(&request, &facts(now)) {
             None => "none".into(),
             Some(Opening::Respond(response)) => {

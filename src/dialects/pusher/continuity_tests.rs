@@ -45,6 +45,7 @@ impl Peer {
             draining: false,
             lane_first: LaneId(0),
             deflate: false,
+            chance: 0,
         };
         let shared = Pusher::new(&config, apps).0.clone();
         let two = Two::read(query).unwrap();

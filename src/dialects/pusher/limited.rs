@@ -43,16 +43,17 @@ pub(super) fn limit(shared: &Arc<Shared>, opening: Opening, request: &Request<'_
             None => Opening::WebSocket { session, message_bytes_max, deflate },
             Some(spend) => {
                 let session = Box::new(LimitedUpgrade::new(session, false, spend));
-                Opening::Decide { session, message_bytes_max, deflate }
+                let (protocol, headers) = (None, Vec::new());
+                Opening::Decide { session, message_bytes_max, deflate, protocol, headers }
             }
         },
-        Opening::Decide { session, message_bytes_max, deflate } => match of_upgrade() {
-            None => Opening::Decide { session, message_bytes_max, deflate },
-            Some(spend) => {
-                let session = Box::new(LimitedUpgrade::new(session, true, spend));
-                Opening::Decide { session, message_bytes_max, deflate }
-            }
-        },
+        Opening::Decide { session, message_bytes_max, deflate, protocol, headers } => {
+            let session = match of_upgrade() {
+                None => session,
+                Some(spend) => Box::new(LimitedUpgrade::new(session, true, spend)),
+            };
+            Opening::Decide { session, message_bytes_max, deflate, protocol, headers }
+        }
         Opening::Respond(response) => Opening::Respond(response),
     }
 }

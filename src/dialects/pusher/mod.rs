@@ -183,6 +183,8 @@ impl Pusher {
                 session: Box::new(session),
                 message_bytes_max: self.0.message_bytes_max,
                 deflate: true,
+                protocol: None,
+                headers: Vec::new(),
             },
             Ok(session) => Opening::WebSocket {
                 session: Box::new(session),

@@ -132,6 +132,7 @@ impl Peer {
             draining: false,
             lane_first: LaneId(0),
             deflate: false,
+            chance: 0,
         };
         let shared = Pusher::new(&config, apps).0.clone();
         let seat = Seat::try_take(&app).unwrap();

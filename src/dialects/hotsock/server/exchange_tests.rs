@@ -39,6 +39,7 @@ fn facts(draining: bool) -> Facts {
         draining,
         lane_first: LaneId(0),
         deflate: false,
+        chance: 0,
     }
 }
 
@@ -51,7 +52,8 @@ impl Bench {
     ) -> Option<Self> {
         let (path, query) = target.split_once('?').map_or((target, None), |(a, b)| (a, Some(b)));
         let peer = ([127, 0, 0, 1], 9).into();
-        let request = Request { method, path, query, headers, peer, is_websocket: false };
+        let request =
+            Request { method, path, query, headers, peer, is_websocket: false, takes_chunks: true };
         let mut bench = Self { session: None, asked: Vec::new(), answer: None };
         match dialect.open(&request, &facts(draining))? {
             Opening::Respond(response) => bench.answer = Some(response),
