@@ -60,6 +60,7 @@ fn facts() -> Facts {
         draining: false,
         lane_first: LaneId(0),
         deflate: false,
+        chance: 0,
     }
 }
 

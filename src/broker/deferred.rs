@@ -381,8 +381,7 @@ mod tests {
                     extras: Some(json("{}")),
                     publisher: Some(json(r#"{"uid":"ann"}"#)),
                     was_due: Some(UnixMillis(8)),
-                    client_id: None,
-                    is_whole: false,
+                    ..Meta::default()
                 }),
                 retain: Some(Keep::For(Millis(u64::MAX))),
                 report: Some(json(r#"{"trigger":"server.http"}"#)),

@@ -93,7 +93,7 @@ fn every_kind() -> Vec<Event> {
                 publisher: Some(json("null")),
                 was_due: Some(UnixMillis(u64::MAX)),
                 client_id: Some("c".into()),
-                is_whole: false,
+                ..Meta::default()
             }),
         ] {
             for tags in [vec![], vec![tag("a", ""), tag("", "b"), tag("a", "c")]] {
