@@ -274,7 +274,7 @@ impl Bare {
                     peer.hear(Heard::Text(text), self.now);
                 }
                 Output::Binary(bytes) => peer.hear(Heard::Binary(bytes), self.now),
-                Output::Respond(response) => {
+                Output::Respond(response) | Output::Stream(response) => {
                     assert!(!peer.is_accepted, "answered what it accepted");
                     assert!(peer.response.replace(response).is_none(), "answered twice");
                 }
