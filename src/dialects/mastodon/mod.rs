@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod brief;
 pub mod envelope;
+mod http;
 pub mod judge;
 pub mod names;
 mod settings;
@@ -33,6 +34,8 @@ struct Shared {
     app: Arc<App>,
     settings: Settings,
     source: Arc<Source>,
+    /// The route that back ends publish by.
+    publishing: Arc<http::Publishing>,
 }
 
 /// The dialect; without an app it takes no request.
@@ -47,7 +50,10 @@ impl Mastodon {
         let shared = apps.with_id(&settings.app).cloned().map(|app| {
             let mut source = Source::new("mastodon", &settings.tokens, None);
             source.has_upstream = settings.has_upstream();
-            Arc::new(Shared { app, source: Arc::new(source), settings })
+            let source = Arc::new(source);
+            let publishing =
+                http::Publishing::new(config, apps.clone(), app.clone(), source.clone(), &settings);
+            Arc::new(Shared { app, source, publishing: Arc::new(publishing), settings })
         });
         Self { shared }
     }
@@ -62,9 +68,9 @@ impl Dialect for Mastodon {
         &[LaneKind::Text, LaneKind::Chunk, LaneKind::Plain]
     }
 
-    fn open(&self, _request: &Request<'_>, _facts: &Facts) -> Option<Opening> {
-        let _shared = self.shared.as_ref()?;
-        None
+    fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
+        let shared = self.shared.as_ref()?;
+        shared.publishing.open(request, facts)
     }
 
     fn render(&self, _lane: usize, _event: &Event, _out: &mut Vec<u8>) -> bool {
