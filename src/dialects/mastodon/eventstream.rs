@@ -112,7 +112,7 @@ impl EventStreamSession {
     fn found(&mut self, finding: Finding, out: &mut Vec<Output>) {
         let State::Asking(asking) = &mut self.state else { return };
         if asking.identity.is_none() {
-            return match self.shared.known(finding) {
+            return match self.shared.found(finding) {
                 Ok(identity) => self.entered(identity, out),
                 Err(fault) => self.refuse(fault, out),
             };

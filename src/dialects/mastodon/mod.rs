@@ -6,12 +6,14 @@
 //! it is published ([`judge`], [`brief`]). Never here: timelines, which are Mastodon's. Start with [`names`], then the
 //! sessions.
 
+pub mod accounts;
 pub mod brief;
 pub mod connected;
 mod credentials;
 pub mod envelope;
 mod eventstream;
 mod frames;
+mod http;
 pub mod judge;
 mod listening;
 pub mod names;
@@ -68,6 +70,8 @@ struct Shared {
     source: Arc<Source>,
     filters: Filters,
     connected: Arc<Connected>,
+    /// The route that back ends publish by.
+    publishing: Arc<http::Publishing>,
 }
 
 impl Shared {
@@ -76,35 +80,41 @@ impl Shared {
         let Some(token) = credentials::token_of(request) else {
             return Shown::Fault(Fault::MissingToken);
         };
-        match self.source.check(&token, facts.now.wall) {
-            Checked::Known(identity) => Shown::Known(self.known_here(identity)),
-            Checked::Inquire(inquiry) => Shown::Ask(inquiry),
-            Checked::Expired | Checked::Unknown => Shown::Fault(Fault::InvalidToken),
-        }
+        let shown = match self.source.check(&token, facts.now.wall) {
+            Checked::Known(identity) => self.enter(identity),
+            Checked::Inquire(inquiry) => return Shown::Ask(inquiry),
+            Checked::Expired | Checked::Unknown => Err(Fault::InvalidToken),
+        };
+        shown.map_or_else(Shown::Fault, Shown::Known)
     }
 
     /// Who was found out to ask, or why that is not good enough.
-    fn known(&self, finding: Finding) -> Result<Arc<Identity>, Fault> {
+    fn found(&self, finding: Finding) -> Result<Arc<Identity>, Fault> {
         match finding {
-            Finding::Known(identity) => Ok(self.known_here(identity)),
+            Finding::Known(identity) => self.enter(identity),
             Finding::Unknown | Finding::Expired => Err(Fault::InvalidToken),
             _ => Err(Fault::Unexpected),
         }
     }
 
-    /// What is known of an account beside its token.
-    fn known_here(&self, identity: Arc<Identity>) -> Arc<Identity> {
-        identity
-    }
-
-    /// Whether an account owns a list, without anyone to ask.
-    fn owns_list(&self, account: &Name, list: &str) -> bool {
-        &**account == settings::DEVELOPMENT_ACCOUNT && list == "1"
+    /// Lets someone in, with what is known of the account beside its token.
+    fn enter(&self, mut identity: Arc<Identity>) -> Result<Arc<Identity>, Fault> {
+        // Channels are named by it: `public` is nobody's account.
+        if !accounts::is_account(&identity.user) {
+            return Err(Fault::InvalidToken);
+        }
+        if !self.source.has_upstream
+            && identity.languages.is_none()
+            && let Some(languages) = self.settings.languages(&identity.user)
+        {
+            Arc::make_mut(&mut identity).languages = Some(languages);
+        }
+        Ok(identity)
     }
 
     /// How a stream may be followed, without anyone to ask.
     fn alone(&self, account: &Name, stream: &Stream) -> Result<Following, Fault> {
-        match stream.list().is_some_and(|list| !self.owns_list(account, list)) {
+        match stream.list().is_some_and(|list| !self.settings.owns_list(account, list)) {
             true => Err(Fault::ForeignList),
             false => Ok(Following { judged_from: 0, local: true, remote: true }),
         }
@@ -139,16 +149,19 @@ impl Mastodon {
     /// The dialect of the app that its settings name.
     pub fn new(config: &Config, apps: Arc<Apps>) -> Self {
         let settings = Settings::of(config);
-        let settings = defaults(settings);
         let shared = apps.with_id(&settings.app).cloned().map(|app| {
             let mut source = Source::new("mastodon", &settings.tokens, None);
             source.has_upstream = settings.has_upstream();
+            let source = Arc::new(source);
+            let publishing =
+                http::Publishing::new(config, apps.clone(), app.clone(), source.clone(), &settings);
             Arc::new(Shared {
                 app,
-                source: Arc::new(source),
+                source,
                 settings,
                 filters: Filters::default(),
                 connected: Arc::default(),
+                publishing: Arc::new(publishing),
             })
         });
         Self { shared }
@@ -226,18 +239,6 @@ impl Mastodon {
     }
 }
 
-/// Until the settings have rows of their own.
-fn defaults(mut it: Settings) -> Settings {
-    use crate::base::time::Millis;
-    if it.streams_max == 0 {
-        it.message_bytes_max = 64 << 10;
-        it.streams_max = 1000;
-        it.heartbeat = Millis(15_000);
-        it.ping = Millis(30_000);
-    }
-    it
-}
-
 /// What an address asks for; `kind`: its path says it.
 fn asked_of(request: &Request<'_>, kind: Option<names::Kind>) -> Asked<'static> {
     let query = request.query.unwrap_or_default();
@@ -278,6 +279,9 @@ impl Dialect for Mastodon {
 
     fn open(&self, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
         let shared = self.shared.as_ref()?;
+        if let Some(opening) = shared.publishing.open(request, facts) {
+            return Some(opening);
+        }
         if !Self::is_ours(shared, request) {
             return None;
         }

@@ -120,7 +120,7 @@ impl SocketSession {
 
     fn found(&mut self, finding: Finding, now: Now, out: &mut Vec<Output>) {
         match &mut self.state {
-            State::Arriving(arriving) => match self.shared.known(finding) {
+            State::Arriving(arriving) => match self.shared.found(finding) {
                 Ok(identity) => {
                     arriving.identity = Some(identity);
                     out.push(Output::Accept);
