@@ -12,7 +12,8 @@ pub mod envelope;
 mod http;
 pub mod judge;
 pub mod names;
-mod settings;
+pub mod sample;
+pub mod settings;
 
 use std::sync::Arc;
 
