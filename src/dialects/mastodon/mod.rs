@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod judge;
 pub mod names;
 mod settings;
+pub mod tags;
 
 use std::sync::Arc;
 
