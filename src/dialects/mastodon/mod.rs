@@ -8,9 +8,13 @@
 
 pub mod brief;
 pub mod envelope;
+mod folded;
+mod html;
 pub mod judge;
+pub mod keywords;
 pub mod names;
 mod settings;
+pub mod status;
 pub mod tags;
 
 use std::sync::Arc;
