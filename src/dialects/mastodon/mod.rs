@@ -13,6 +13,7 @@ mod html;
 pub mod judge;
 pub mod keywords;
 pub mod names;
+pub mod rules;
 mod settings;
 pub mod status;
 pub mod tags;
