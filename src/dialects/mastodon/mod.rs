@@ -21,6 +21,7 @@ pub mod keywords;
 mod listening;
 pub mod names;
 mod replies;
+pub mod rules;
 pub mod sample;
 mod scopes;
 mod session;
