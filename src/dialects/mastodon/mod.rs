@@ -2,20 +2,22 @@
 //! server speaks it, in its place or alone.
 //!
 //! Alone, tokens come from the settings or an issuer, and events from a signed request. In that server's place, both come
-//! from Mastodon's own Redis and PostgreSQL ([`upstream`]). What a status means for each account is found out once, before
+//! from Mastodon's own Redis and PostgreSQL ([`follower`]). What a status means for each account is found out once, before
 //! it is published ([`judge`], [`brief`]). Never here: timelines, which are Mastodon's. Start with [`names`], then the
 //! sessions.
 
 pub mod brief;
 pub mod envelope;
+pub mod follower;
 pub mod judge;
 pub mod names;
 mod settings;
 
 use std::sync::Arc;
 
+use self::follower::{Counts, Plan, Relay};
 pub use self::settings::{SECTION, Settings};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Upstream};
 use crate::auth::{App, Apps, Source};
 use crate::broker::Event;
 use crate::config::Config;
@@ -37,6 +39,8 @@ struct Shared {
 /// The dialect; without an app it takes no request.
 pub struct Mastodon {
     shared: Option<Arc<Shared>>,
+    /// What comes of following Mastodon's own servers.
+    counts: Arc<Counts>,
 }
 
 impl Mastodon {
@@ -48,7 +52,7 @@ impl Mastodon {
             source.has_upstream = settings.has_upstream();
             Arc::new(Shared { app, source: Arc::new(source), settings })
         });
-        Self { shared }
+        Self { shared, counts: Arc::default() }
     }
 }
 
@@ -68,6 +72,24 @@ impl Dialect for Mastodon {
 
     fn render(&self, _lane: usize, _event: &Event, _out: &mut Vec<u8>) -> bool {
         false
+    }
+
+    fn upstream(&self) -> Option<Upstream> {
+        let Shared { app, settings, source } = &**self.shared.as_ref()?;
+        let plan = Plan {
+            app: app.index,
+            namespace: settings.redis_namespace.clone(),
+            relations_cache: settings.relations_cache,
+            sends_filters_changed: settings.sends_filters_changed,
+            enforces_expiry: settings.enforces_expiry,
+        };
+        let follower = Box::new(Relay::new(plan, self.counts.clone()));
+        Some(Upstream { dialect: source.dialect, servers: settings.servers()?, follower })
+    }
+
+    fn unready(&self) -> Option<String> {
+        let follows = self.shared.as_ref().is_some_and(|it| it.settings.has_upstream());
+        self.counts.unready().filter(|_| follows)
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {
