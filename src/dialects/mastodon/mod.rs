@@ -6,6 +6,7 @@
 //! it is published ([`judge`], [`brief`]). Never here: timelines, which are Mastodon's. Start with [`names`], then the
 //! sessions.
 
+mod automaton;
 pub mod brief;
 pub mod envelope;
 mod folded;
