@@ -36,6 +36,32 @@ fn keywords_are_found() {
     }
 }
 
+/// What JavaScript finds; made by `tests/data/mastodon.mjs`.
+#[test]
+fn keywords_are_found_as_javascript_does() {
+    let oracle = json::parse_str(include_str!("../../../tests/data/mastodon.json")).unwrap();
+    let (mut cases, mut found) = (0, 0);
+    for case in oracle.member("keywords").unwrap().items() {
+        let parts: Vec<_> = case.items().collect();
+        let keywords = parts[0].items().map(|it| {
+            let mut sides = it.items();
+            let keyword = sides.next().and_then(json::Raw::as_str).unwrap();
+            (keyword.into_owned(), sides.next().and_then(json::Raw::as_bool).unwrap())
+        });
+        let keywords: Vec<_> = keywords.collect();
+        let keywords: Vec<_> = keywords.iter().map(|it| (&*it.0, it.1)).collect();
+        let text = parts[1].as_str().unwrap();
+        let expected = parts[2].as_str();
+        assert_eq!(
+            match_of(&keywords, &text).as_deref(),
+            expected.as_deref(),
+            "{keywords:?} in {text:?}"
+        );
+        (cases, found) = (cases + 1, found + usize::from(expected.is_some()));
+    }
+    assert!(cases > 700 && found > 150, "{found} of {cases}");
+}
+
 /// Everyone by themselves.
 fn find_plainly(
     accounts: &HashMap<Name, Vec<KeywordFilter>>,
