@@ -2,7 +2,7 @@
 //! server speaks it, in its place or alone.
 //!
 //! Alone, tokens come from the settings or an issuer, and events from a signed request. In that server's place, both come
-//! from Mastodon's own Redis and PostgreSQL ([`upstream`]). What a status means for each account is found out once, before
+//! from Mastodon's own Redis and PostgreSQL ([`follower`]). What a status means for each account is found out once, before
 //! it is published ([`judge`], [`brief`]). Never here: timelines, which are Mastodon's. Start with [`names`], then the
 //! sessions.
 
@@ -13,6 +13,7 @@ mod credentials;
 pub mod envelope;
 mod eventstream;
 mod folded;
+pub mod follower;
 mod frames;
 mod html;
 mod http;
@@ -34,13 +35,14 @@ use std::sync::Arc;
 
 use self::connected::Connected;
 use self::eventstream::EventStreamSession;
+use self::follower::{Counts, Plan, Relay};
 use self::listening::Filters;
 use self::replies::Fault;
 use self::rules::Rules;
 use self::session::SocketSession;
 pub use self::settings::{SECTION, Settings};
 use self::streams::{Asked, Stream, Word};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Upstream};
 use crate::auth::source::Following;
 use crate::auth::{App, Apps, Checked, Finding, Identity, Inquiry, Seat, Source};
 use crate::base::ids::Ticket;
@@ -153,6 +155,8 @@ enum Shown {
 /// The dialect; without an app it takes no request.
 pub struct Mastodon {
     shared: Option<Arc<Shared>>,
+    /// What comes of following Mastodon's own servers.
+    counts: Arc<Counts>,
 }
 
 impl Mastodon {
@@ -185,7 +189,7 @@ impl Mastodon {
                 publishing: Arc::new(publishing),
             })
         });
-        Self { shared }
+        Self { shared, counts: Arc::default() }
     }
 
     /// Whether a request is for this dialect.
@@ -354,6 +358,24 @@ impl Dialect for Mastodon {
 
     fn sample(&self) -> Option<&'static str> {
         self.shared.as_ref().map(|_| "--mastodon")
+    }
+
+    fn upstream(&self) -> Option<Upstream> {
+        let Shared { app, settings, source, .. } = &**self.shared.as_ref()?;
+        let plan = Plan {
+            app: app.index,
+            namespace: settings.redis_namespace.clone(),
+            relations_cache: settings.relations_cache,
+            sends_filters_changed: settings.sends_filters_changed,
+            enforces_expiry: settings.enforces_expiry,
+        };
+        let follower = Box::new(Relay::new(plan, self.counts.clone()));
+        Some(Upstream { dialect: source.dialect, servers: settings.servers()?, follower })
+    }
+
+    fn unready(&self) -> Option<String> {
+        let follows = self.shared.as_ref().is_some_and(|it| it.settings.has_upstream());
+        self.counts.unready().filter(|_| follows)
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {
