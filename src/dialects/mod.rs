@@ -72,6 +72,11 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// What who waits for the server to listen reads from its output: a line, once it does. None: nobody waits.
+    fn listening(&self, _address: &str) -> Option<String> {
+        None
+    }
+
     /// Whether the frames of its lane number `lane` for members who come, change or leave show everyone present.
     fn shows_members(&self, _lane: usize) -> bool {
         false

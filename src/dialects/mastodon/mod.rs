@@ -67,6 +67,12 @@ impl Dialect for Mastodon {
         None
     }
 
+    fn listening(&self, address: &str) -> Option<String> {
+        let is_in_place = self.shared.as_ref()?.settings.takes_everything;
+        // What starts that server waits for these words.
+        is_in_place.then(|| format!("Streaming API now listening on {address}"))
+    }
+
     fn render(&self, _lane: usize, _event: &Event, _out: &mut Vec<u8>) -> bool {
         false
     }
