@@ -25,7 +25,8 @@ pub(super) fn text(
 ) -> bool {
     let Some((name, data)) = message(event) else { return false };
     if names::is_system(&event.channel.name) {
-        // Sessions are handed it, and say nothing.
+        // Sessions are handed it, and say nothing. What a lane does not show they would not be handed.
+        out.extend_from_slice(b"{}");
         return true;
     }
     let start = out.len();
@@ -67,6 +68,7 @@ pub(super) fn text(
 pub(super) fn piece(event: &Event, filtered: Option<&str>, out: &mut Vec<u8>) -> bool {
     let Some((name, data)) = message(event) else { return false };
     if names::is_system(&event.channel.name) {
+        sse::write_comment(out, "");
         return true;
     }
     out.reserve(data.len() + 64);
