@@ -11,6 +11,18 @@ const DATA: &str = r#"{"text":"hi"}"#;
 
 /// Writes the banner.
 pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
+    about(started, out)?;
+    for address in &started.addresses {
+        let address = address.to_string();
+        let lines = started.dialects.iter().filter_map(|it| it.listening(&address));
+        for line in lines {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     let config = &started.config;
     let limits = &config.limits;
     let plural = if config.shards == 1 { "" } else { "s" };

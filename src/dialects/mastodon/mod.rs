@@ -20,6 +20,7 @@ mod http;
 pub mod judge;
 pub mod keywords;
 mod listening;
+mod metrics;
 pub mod names;
 mod replies;
 pub mod rules;
@@ -322,6 +323,12 @@ impl Dialect for Mastodon {
         })
     }
 
+    fn listening(&self, address: &str) -> Option<String> {
+        let is_in_place = self.shared.as_ref()?.settings.takes_everything;
+        // What starts that server waits for these words.
+        is_in_place.then(|| format!("Streaming API now listening on {address}"))
+    }
+
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
         match lane as u8 {
             LANE_TEXT => frames::text(event, None, None, out),
@@ -371,6 +378,13 @@ impl Dialect for Mastodon {
         };
         let follower = Box::new(Relay::new(plan, self.counts.clone()));
         Some(Upstream { dialect: source.dialect, servers: settings.servers()?, follower })
+    }
+
+    fn metrics(&self, delivered: &dyn Fn(usize) -> u64, out: &mut String) {
+        let Some(shared) = &self.shared else { return };
+        let (connected, counts) = (&*shared.connected, &*self.counts);
+        let numbers = metrics::Numbers { connected, counts, delivered };
+        numbers.write(&shared.settings.metrics_prefix, out);
     }
 
     fn unready(&self) -> Option<String> {
