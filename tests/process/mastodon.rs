@@ -179,6 +179,7 @@ fn the_end_of_the_process_asks_sockets_to_come_back() {
         drop(peer);
         let rest = stream.rest();
         assert!(rest.ends_with(b"0\r\n\r\n"), "{}", String::from_utf8_lossy(&rest));
+        drop(stream);
         assert!(server.wait().success());
     }
 }
