@@ -42,6 +42,7 @@ use self::listening::Filters;
 use self::replies::Fault;
 use self::rules::Rules;
 use self::session::SocketSession;
+use self::settings::DEVELOPMENT_TOKEN;
 pub use self::settings::{SECTION, Settings};
 use self::streams::{Asked, Stream, Word};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Upstream};
@@ -353,15 +354,13 @@ impl Dialect for Mastodon {
 
     fn welcome(&self, host: &str) -> Option<String> {
         let shared = self.shared.as_ref()?;
-        let who = match shared.development && !shared.source.has_upstream {
+        let at = format!("{host}{PATH}");
+        Some(match shared.development && !shared.source.has_upstream {
             true => format!(
-                ", token {} of account {}",
-                settings::DEVELOPMENT_TOKEN,
-                settings::DEVELOPMENT_ACCOUNT
+                "ws://{at}, token {DEVELOPMENT_TOKEN}, or curl -N 'http://{at}/public?access_token={DEVELOPMENT_TOKEN}'"
             ),
-            false => String::new(),
-        };
-        Some(format!("ws://{host}{PATH}, event streams below http://{host}{PATH}{who}"))
+            false => format!("ws://{at}, and event streams below http://{at}"),
+        })
     }
 
     fn sample(&self) -> Option<&'static str> {
