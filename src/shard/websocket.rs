@@ -204,12 +204,23 @@ impl Shard {
         self.finish(c, reason);
     }
 
+    /// Sends a text message, or the next piece of an event stream.
     pub(super) fn send_text(&mut self, c: &Connection, payload: &[u8]) {
+        let frame = match c.phase {
+            Phase::Streaming(framing) => return self.send_piece(c, framing, payload),
+            Phase::WebSocket => Frame::from(encode::text_frame(payload)),
+            _ => return,
+        };
         self.count(Counter::MessagesOut, 1);
-        self.outboxes.push(c.socket.slot, Frame::from(encode::text_frame(payload)));
+        self.outboxes.push(c.socket.slot, frame);
     }
 
     pub(super) fn send_binary(&mut self, c: &Connection, payload: &[u8]) {
+        match c.phase {
+            Phase::Streaming(framing) => return self.send_piece(c, framing, payload),
+            Phase::WebSocket => {}
+            _ => return,
+        }
         self.count(Counter::MessagesOut, 1);
         let mut out = Vec::with_capacity(payload.len() + encode::HEADROOM);
         encode::write_frame(&mut out, Opcode::Binary, Compression::Plain, payload);

@@ -102,7 +102,7 @@ impl Relay {
     /// `filters_changed` on a home timeline has no payload, and is an event only where the settings want that.
     fn bare(&self, channel: &str, envelope: &Envelope<'_>, arrived: Nanos) -> Option<Publish> {
         let is_wanted = self.plan.sends_filters_changed && &*envelope.event == FILTERS_CHANGED;
-        let data = Payload(Bytes::new());
+        let data = Payload(Bytes::from_static(b"null"));
         is_wanted.then(|| self.quiet(channel, envelope.event.clone(), data, arrived))
     }
 
@@ -241,8 +241,8 @@ fn read(envelope: &Envelope<'_>) -> Read {
     // What cannot be judged is nobody's, in whatever shape it comes.
     let status = Some(payload).filter(|it| it.kind() == Kind::Object).and_then(Status::read);
     let Some(status) = status else { return Read::Broken };
-    let Some(author) = queries::number(&status.author) else { return Read::Broken };
-    let mentions = status.mentions.iter().filter_map(|it| queries::number(it));
+    let Some(author) = queries::number_said(&status.author) else { return Read::Broken };
+    let mentions = status.mentions.iter().filter_map(|it| queries::number_said(it));
     let mut all: Vec<_> = mentions.chain([author]).collect();
     all.sort_unstable();
     all.dedup();

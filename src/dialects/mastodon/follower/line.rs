@@ -64,6 +64,7 @@ impl Line {
     }
 
     /// Whether nobody is in it.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }

@@ -231,6 +231,7 @@ impl Follower for Relay {
         self.move_line(now, out);
         self.counts.subscriptions.store(self.channels.len() as u64, Ordering::Relaxed);
         self.counts.waiting.store(self.line.len() as u64, Ordering::Relaxed);
+        self.counts.keywords_passed_over.store(self.viewers.passed_over, Ordering::Relaxed);
     }
 
     fn due(&self) -> Option<Nanos> {
@@ -248,3 +249,6 @@ impl Follower for Relay {
         .min()
     }
 }
+
+#[cfg(test)]
+mod model;
