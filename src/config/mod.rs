@@ -144,6 +144,11 @@ impl App {
         }
     }
 
+    /// An app with these credentials and every default.
+    pub fn with(id: String, key: String, secret: Secret) -> Self {
+        Self { id, key, secret, ..Self::from_defaults() }
+    }
+
     /// The defaults of the table; id, key and secret still empty.
     pub(crate) fn from_defaults() -> Self {
         let mut app = Self {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::time::Millis;
+use crate::config::Secret;
 
 fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
     Sources {
@@ -290,4 +291,36 @@ fn no_secret_is_ever_printed() {
     let file = "[[apps]]\nid = 1\nkey = \"k\"\nsecret = \"hush-hush\"\n";
     let loaded = load(&sources(file, &[], &[])).unwrap();
     assert!(!format!("{loaded:?}").contains("hush"));
+}
+
+#[test]
+fn presets_are_weaker_than_every_source_and_stronger_than_defaults() {
+    let preset = |key, value: &str| (Origin::Command("other"), key, Given::One(value.to_owned()));
+    let presets = || Presets {
+        settings: vec![
+            preset("limits.spin_us", "1"),
+            preset("limits.mailbox_slots", "64"),
+            preset("limits.receive_buffers", "16"),
+        ],
+        app: Some(App::with("a".into(), "k".into(), Secret("s".into()))),
+    };
+    let file = "limits.spin_us = 2\n";
+    let environment = [("RINGMAIN_LIMITS_MAILBOX_SLOTS", "128")];
+    let loaded = load_over(presets(), &sources(file, &environment, &[])).unwrap();
+    let limits = &loaded.config.limits;
+    assert_eq!((limits.spin_us, limits.mailbox_slots, limits.receive_buffers), (2, 128, 16));
+    assert_eq!(loaded.origins["limits.receive_buffers"].to_string(), "command other");
+    assert!(!loaded.config.development);
+    let ids =
+        |loaded: &Loaded| loaded.config.apps.iter().map(|it| it.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&loaded), ["a"]);
+    // An app that is configured stands instead.
+    assert_eq!(ids(&load_over(presets(), &sources(APP, &[], &[])).unwrap()), ["1"]);
+    let wrong = Presets { settings: vec![preset("limits.spin_us", "x")], app: None };
+    let problems = load_over(wrong, &sources("", &[], &[])).unwrap_err();
+    assert!(
+        problems[0].to_string().starts_with("command other: limits.spin_us"),
+        "{}",
+        problems[0]
+    );
 }
