@@ -258,3 +258,7 @@ impl Follower for Relay {
 
 #[cfg(test)]
 mod model;
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;
