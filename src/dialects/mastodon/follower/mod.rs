@@ -260,5 +260,4 @@ impl Follower for Relay {
 mod model;
 
 #[cfg(test)]
-#[path = "relay_tests.rs"]
 mod tests;
