@@ -83,6 +83,19 @@ fn publish_reads_data_from_stdin() {
 }
 
 #[test]
+fn publish_sends_a_sample_of_a_status() {
+    let (server, url) = listener();
+    let child = start(&["publish", "--mastodon", "--data", "a < b"], &url);
+    let (head, body) = answer(&server, "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}");
+    assert!(head.starts_with("POST /apps/app-id/mastodon/events?auth_key=app-key&"), "{head}");
+    assert!(body.starts_with(r#"{"event":"update","channels":["timeline:public","#), "{body}");
+    assert!(body.contains("<p>a &lt; b "), "{body}");
+    assert_eq!(end(child), (Some(0), "{}\n".to_owned(), String::new()));
+    let (code, _, stderr) = end(start(&["publish", "--mastodon", "--channel", "a"], &url));
+    assert_eq!(code, Some(2), "{stderr}");
+}
+
+#[test]
 fn publish_says_why_it_was_refused() {
     let (server, url) = listener();
     let child = start(&["publish", "--channel", "a"], &url);

@@ -59,7 +59,8 @@ impl Identity {
 
     /// Reads the claims of a token or the answer of an application: an object with `user` (or `sub`), and
     /// perhaps `account`, `groups`, `moderates`, `permissions` (lists of texts), `exp` (seconds since 1970,
-    /// may have a fraction) or `expires_in` (seconds from `wall`). Other members are passed over.
+    /// may have a fraction) or `expires_in` (seconds from `wall`). Without `permissions` the words of `scope` are
+    /// meant (RFC 8693, section 4.2). Other members are passed over.
     pub fn from_json(object: Raw<'_>, wall: UnixMillis) -> Result<Self, Malformed> {
         if object.kind() != Kind::Object {
             return Err(Malformed { member: "the whole" });
@@ -93,6 +94,15 @@ impl Identity {
         if user.is_empty() {
             return Err(Malformed { member: "user" });
         }
+        // Others use the name otherwise: what is no text says nothing here.
+        let scope = || {
+            let scope = object.member("scope").and_then(|it| it.as_str()).unwrap_or_default();
+            scope.split_ascii_whitespace().map(Name::from).collect()
+        };
+        let permissions = match object.member("permissions").filter(|it| !it.is_null()) {
+            Some(_) => list("permissions")?,
+            None => scope(),
+        };
         let expires_in = seconds("expires_in")?.map(|it| wall.0.saturating_add(it));
         let expires = [seconds("exp")?, expires_in].into_iter().flatten().min();
         Ok(Self {
@@ -100,7 +110,7 @@ impl Identity {
             account: text("account")?.map(|it| Name::from(&*it)),
             groups: list("groups")?,
             moderates: list("moderates")?,
-            permissions: list("permissions")?,
+            permissions,
             token: text("jti")?.map(|it| Name::from(&*it)),
             languages: None,
             expires: expires.map(UnixMillis),
@@ -125,6 +135,11 @@ mod tests {
         assert!(full.may("p") && !full.may("q"));
         assert_eq!(full.expires, Some(UnixMillis(12_500)));
         assert!(!full.is_expired(UnixMillis(12_499)) && full.is_expired(UnixMillis(12_500)));
+        let scoped = read(r#"{"sub":"1","scope":"read:statuses  follow"}"#).unwrap();
+        assert!(scoped.may("read:statuses") && scoped.may("follow") && !scoped.may("read"));
+        let both = read(r#"{"sub":"1","permissions":["p"],"scope":"q"}"#).unwrap();
+        assert!(both.may("p") && !both.may("q"));
+        assert!(read(r#"{"sub":"1","scope":["q"]}"#).unwrap().permissions.is_empty());
         let soon = read(r#"{"user":"ann","sub":"bob","exp":99,"expires_in":3}"#).unwrap();
         assert_eq!((&*soon.user, soon.expires), ("ann", Some(UnixMillis(13_000))));
         for (text, member) in [

@@ -3,10 +3,12 @@
 use std::io::{self, Read, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use ringmain::auth::sign::sign_request;
 use ringmain::base::ids::AppIndex;
 use ringmain::base::time::UnixMillis;
+use ringmain::dialects::mastodon::sample;
 use ringmain::wire::http::response::{reason, write_field};
 use ringmain::wire::json::write_str;
 
@@ -18,6 +20,7 @@ Examples:
   ringmain publish --channel news --event headline --data '{\"text\":\"hello\"}'
   ringmain publish --channel a --channel b --event tick --data 1
   date | ringmain publish --channel clock --event tick --data -
+  ringmain publish --mastodon --data 'a status on the sample streams'
   ringmain publish --url http://10.0.0.5:6001 --app-id shop --key shop-key --channel orders --event new";
 
 /// The command's arguments.
@@ -28,9 +31,16 @@ pub fn command() -> Command {
             Arg::new("channel")
                 .long("channel")
                 .value_name("CHANNEL")
-                .required(true)
+                .required_unless_present("mastodon")
                 .action(ArgAction::Append)
                 .help("Where to publish, may be repeated"),
+        )
+        .arg(
+            Arg::new("mastodon")
+                .long("mastodon")
+                .action(ArgAction::SetTrue)
+                .conflicts_with_all(["channel", "event", "socket-id"])
+                .help("Publish a sample status of Mastodon's, on the streams public, user and list of account 1 and the tag ringmain; --data is its text"),
         )
         .arg(
             Arg::new("event")
@@ -62,7 +72,10 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let url = Url::parse(text("url").unwrap_or_default())?;
+    let is_sample = matches.get_flag("mastodon");
+    let is_told = matches.value_source("data") == Some(ValueSource::CommandLine);
     let data = match text("data") {
+        _ if is_sample && !is_told => sample::TEXT.to_owned(),
         Some("-") => {
             let mut data = String::new();
             io::stdin().lock().read_to_string(&mut data).map_err(|error| {
@@ -78,13 +91,17 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     };
     let channels: Vec<&str> =
         matches.get_many::<String>("channel").into_iter().flatten().map(String::as_str).collect();
-    let body = body(text("event").unwrap_or_default(), &channels, &data, text("socket-id"));
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let wall = UnixMillis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX));
+    let body = match is_sample {
+        true => sample::body(&data, wall),
+        false => body(text("event").unwrap_or_default(), &channels, &data, text("socket-id")),
+    };
 
     let apps = apps(matches);
     let app = apps.app(AppIndex(0)).expect("the table was built of one app");
-    let path = format!("/apps/{}/events", app.settings.id);
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let wall = UnixMillis(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX));
+    let route = if is_sample { "mastodon/events" } else { "events" };
+    let path = format!("/apps/{}/{route}", app.settings.id);
     let query = sign_request(app, "POST", &path, &[], &body, wall);
     let mut request = format!("POST {}{path}?{query} HTTP/1.1\r\n", url.prefix).into_bytes();
     write_field(&mut request, "Host", &url.authority);
@@ -104,7 +121,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     })?;
     let said = String::from_utf8_lossy(&answer.body);
     let said = said.trim_end();
-    if answer.status == 200 {
+    if matches!(answer.status, 200 | 202) {
         writeln!(io::stdout().lock(), "{said}")?;
         if let Some(mode) = answer.acknowledged {
             // For people: what it stands for is no part of the answer's body.
@@ -114,6 +131,7 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
     }
     let change = match answer.status {
         401 | 403 => "check --app-id, --key and --secret, and that both clocks agree",
+        404 if is_sample => "check --app-id and --url, and that mastodon.app names that app",
         404 => "check --app-id and --url",
         413 => "publish less data, or raise the app's event_payload_bytes_max",
         429 | 503 => "see to what the answer names, or try again later",

@@ -9,6 +9,7 @@ use super::{Dialect, LaneKind};
 use crate::base::ids::{LANES_MAX, LaneId};
 use crate::broker::{Event, Payload, Render, Report};
 use crate::config::Config;
+use crate::wire::http::chunked;
 use crate::wire::websocket::Opcode;
 use crate::wire::websocket::deflate::Compressor;
 use crate::wire::websocket::encode::{Builder, Compression};
@@ -88,9 +89,15 @@ impl Render for Lanes {
         if lane.kind == LaneKind::Session {
             return Some(Bytes::new());
         }
-        if let LaneKind::Chunk | LaneKind::Plain = lane.kind {
+        if lane.kind == LaneKind::Chunk {
+            let mut chunk = chunked::Builder::with_capacity(PAYLOAD_BYTES_EXPECTED);
+            let is_shown = lane.dialect.render(lane.number, event, chunk.payload());
+            return Some(chunk.finish()).filter(|piece| is_shown && !piece.is_empty());
+        }
+        if lane.kind == LaneKind::Plain {
             let mut piece = Vec::with_capacity(PAYLOAD_BYTES_EXPECTED);
-            return lane.dialect.render(lane.number, event, &mut piece).then(|| piece.into());
+            let is_shown = lane.dialect.render(lane.number, event, &mut piece);
+            return Some(piece.into()).filter(|piece: &Bytes| is_shown && !piece.is_empty());
         }
         let mut frame = Builder::with_capacity(PAYLOAD_BYTES_EXPECTED);
         if !lane.dialect.render(lane.number, event, frame.payload()) {

@@ -15,7 +15,7 @@ use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
 pub const NAMES: [&str; 6] =
-    ["hotsock", "authrequest", "hypothesis", "pusher", "mastodon", "admin"];
+    ["hotsock", "authrequest", "hypothesis", "mastodon", "pusher", "admin"];
 
 /// What is declared of settings in sections: those of history, webhooks and rates, and what the dialects declare.
 pub const SECTIONS: &[&dyn Section] = &[
@@ -31,19 +31,20 @@ pub const SECTIONS: &[&dyn Section] = &[
 
 /// Every dialect, in the order in which they are asked about a request. The last takes what nobody
 /// else wants. Hotsock comes before authrequest, whose root it shares: there it takes only WebSockets with a `token`.
+/// Mastodon comes before Pusher, whose are all other paths of an app.
 pub fn all(config: &Config, metrics: Arc<Metrics>) -> Vec<Arc<dyn Dialect>> {
     let apps = Arc::new(Apps::new(&config.apps));
     let hotsock = Hotsock::new(config, apps.clone());
     let authrequest = AuthRequest::new(config, apps.clone());
     let hypothesis = Hypothesis::new(config, apps.clone());
-    let pusher = Pusher::new(config, apps.clone());
     let mastodon = Mastodon::new(config, apps.clone());
+    let pusher = Pusher::new(config, apps.clone());
     let mut dialects: Vec<Arc<dyn Dialect>> = vec![
         Arc::new(hotsock),
         Arc::new(authrequest),
         Arc::new(hypothesis),
-        Arc::new(pusher),
         Arc::new(mastodon),
+        Arc::new(pusher),
     ];
     dialects.push(Arc::new(Admin::new(config, apps, metrics, dialects.clone())));
     dialects

@@ -66,6 +66,7 @@ catalog! {
     "ringmain_connections_accepted_total", "Connections accepted.", { ConnectionsAccepted }
     "ringmain_accepts_failed_total", "Accepts that failed, for want of descriptors most likely.", { AcceptsFailed }
     "ringmain_websocket_handshakes_total", "HTTP connections that became WebSocket connections.", { Handshakes }
+    "ringmain_event_streams_total", "Requests answered with an event stream.", { EventStreams }
     "ringmain_messages_received_total", "WebSocket messages from peers, assembled.", { MessagesIn }
     "ringmain_messages_sent_total", "WebSocket messages handed to outboxes, deliveries included.", { MessagesOut }
     "ringmain_received_bytes_total", "Bytes received from sockets.", { BytesIn }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::base::ids::ShardId;
+use crate::base::ids::{LANES_MAX, LaneId, ShardId};
 use crate::base::time::UnixMillis;
 
 pub mod catalog;
@@ -128,6 +128,12 @@ impl Metrics {
         self.shards.iter().map(|shard| shard.counter(counter)).sum()
     }
 
+    /// Events queued to recipients as frames of this lane, over all shards. What sessions render themselves is not
+    /// among them.
+    pub fn total_delivered(&self, lane: LaneId) -> u64 {
+        self.shards.iter().map(|shard| shard.delivered_count(lane)).sum()
+    }
+
     /// A gauge over all shards: summed, or the greatest where it is a peak.
     pub fn total_gauge(&self, gauge: Gauge) -> u64 {
         let values = self.shards.iter().map(|shard| shard.gauge(gauge));
@@ -164,6 +170,8 @@ pub struct ShardMetrics {
     counters: [AtomicU64; Counter::COUNT],
     gauges: [AtomicU64; Gauge::COUNT],
     histograms: [Distribution; Histogram::COUNT],
+    /// Events queued to recipients, by the lane whose frame it was.
+    delivered: [AtomicU64; LANES_MAX],
     /// By dialect, the last being none, then by reason.
     closed: Box<[[AtomicU64; REASONS]]>,
 }
@@ -174,6 +182,7 @@ impl ShardMetrics {
             counters: [const { AtomicU64::new(0) }; Counter::COUNT],
             gauges: [const { AtomicU64::new(0) }; Gauge::COUNT],
             histograms: std::array::from_fn(|_| Distribution::new()),
+            delivered: [const { AtomicU64::new(0) }; LANES_MAX],
             closed: (0..=dialects).map(|_| [const { AtomicU64::new(0) }; REASONS]).collect(),
         }
     }
@@ -207,6 +216,20 @@ impl ShardMetrics {
     /// Counts a connection that ended, by the index of its dialect; none if no dialect took it.
     pub fn closed(&self, reason: CloseReason, dialect: Option<usize>) {
         add(&self.closed[self.closed_row(dialect)][reason as usize], 1);
+    }
+
+    /// Counts events queued to so many recipients as frames of this lane.
+    #[inline]
+    pub fn delivered(&self, lane: LaneId, recipients: u64) {
+        add(&self.counters[Counter::EventsDelivered as usize], recipients);
+        if let Some(count) = self.delivered.get(usize::from(lane.0)) {
+            add(count, recipients);
+        }
+    }
+
+    /// Events queued to recipients as frames of this lane.
+    pub fn delivered_count(&self, lane: LaneId) -> u64 {
+        self.delivered.get(usize::from(lane.0)).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     /// A counter's value.
@@ -295,6 +318,13 @@ mod tests {
         first.raise(Gauge::OutboxPeakBytes, 10);
         first.raise(Gauge::OutboxPeakBytes, 9);
         second.raise(Gauge::OutboxPeakBytes, 8);
+        first.delivered(LaneId(1), 2);
+        first.delivered(LaneId(2), 3);
+        second.delivered(LaneId(2), 4);
+        second.delivered(LaneId(LANES_MAX as u8), 1);
+        assert_eq!(metrics.total_delivered(LaneId(1)), 2);
+        assert_eq!(metrics.total_delivered(LaneId(2)), 7);
+        assert_eq!(metrics.total(Counter::EventsDelivered), 10);
         first.record(Histogram::Tick, Duration::from_millis(1));
         second.record(Histogram::Tick, Duration::from_millis(3));
         assert_eq!(first.counter(Counter::BytesIn), 5);

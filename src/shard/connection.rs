@@ -44,6 +44,8 @@ pub struct Connection {
     pub over_capacity: bool,
     /// The peer has said that it will send no more.
     pub ended: bool,
+    /// The world outside remembers it, and is told when its session ends.
+    pub stands: bool,
 }
 
 /// Paused because the asks of this shard wait in backlogs.
@@ -64,6 +66,8 @@ pub enum Phase {
     Body(Box<Exchange>),
     /// HTTP: the session works on the answer; what the peer sends meanwhile waits.
     Answering(Box<Exchange>),
+    /// HTTP: the answer is an event stream, which goes on; input is dropped.
+    Streaming(Framing),
     /// WebSocket, open.
     WebSocket,
     /// Goodbye is said and what was queued leaves; input is dropped.
@@ -75,6 +79,15 @@ impl Phase {
     pub fn idle() -> Self {
         Self::Head { pending: Vec::new(), scan: HeadScan::default() }
     }
+}
+
+/// How the pieces of an event stream are told apart from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Each is a chunk, and the last says so.
+    Chunked,
+    /// They stand as they are until the connection closes.
+    UntilClose,
 }
 
 /// One HTTP request being read or answered.
@@ -89,6 +102,8 @@ pub struct Exchange {
     pub discard: bool,
     /// The method was HEAD: the answer has no body.
     pub is_head: bool,
+    /// How the answer is framed if it is an event stream.
+    pub framing: Framing,
     /// The connection stays open after the answer.
     pub keep_alive: bool,
     /// Later requests that came before this one was answered.
@@ -166,6 +181,7 @@ impl Connection {
             holds: 0,
             over_capacity,
             ended: false,
+            stands: false,
         }
     }
 }
@@ -178,7 +194,7 @@ impl Connection {
             Phase::Body(exchange) | Phase::Answering(exchange) => {
                 exchange.bytes.capacity() + exchange.pending.capacity()
             }
-            Phase::WebSocket | Phase::Leaving(_) => 0,
+            Phase::Streaming(_) | Phase::WebSocket | Phase::Leaving(_) => 0,
         };
         let session = self.session.as_ref().map_or(0, |session| session.held_bytes());
         http + session + self.stream.as_ref().map_or(0, |stream| stream.assembly.capacity())
@@ -189,7 +205,9 @@ impl Connection {
         match self.phase {
             Phase::WebSocket => true,
             Phase::Leaving(leaving) => leaving.step == Step::AwaitClose,
-            Phase::Head { .. } | Phase::Body(_) | Phase::Answering(_) => false,
+            Phase::Head { .. } | Phase::Body(_) | Phase::Answering(_) | Phase::Streaming(_) => {
+                false
+            }
         }
     }
 }

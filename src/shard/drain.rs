@@ -87,7 +87,7 @@ impl Shard {
     /// Tells one peer to go; false if it is going already or must be answered first.
     fn send_away(&mut self, c: &mut Connection) -> bool {
         match (&c.phase, self.farewell(c, CloseReason::Drain)) {
-            (Phase::WebSocket, Some(farewell)) => {
+            (Phase::WebSocket | Phase::Streaming(_), Some(farewell)) => {
                 self.say_goodbye(c, &farewell, CloseReason::Drain);
                 true
             }

@@ -9,13 +9,17 @@ use crate::dialects::{Facts, Input, Opening, Request, Response};
 use crate::observe::{CloseReason, Counter, Histogram};
 use crate::wire::http::chunked::ChunkProgress;
 use crate::wire::http::response::{self, Body};
-use crate::wire::http::{BodyKind, Chunked, Field, Head, HeadLimits, Progress, parse_head};
+use crate::wire::http::{
+    BodyKind, Chunked, Field, Head, HeadLimits, Progress, Version, parse_head,
+};
 use crate::wire::websocket::HandshakeError;
 use crate::wire::websocket::deflate::Agreed;
 use crate::wire::websocket::handshake::VERSION_FIELD;
 
 use super::Shard;
-use super::connection::{BodyState, Connection, Exchange, HOLD_PIPELINE, Phase, TIMER_PHASE};
+use super::connection::{
+    BodyState, Connection, Exchange, Framing, HOLD_PIPELINE, Phase, TIMER_PHASE,
+};
 use super::websocket::Asked;
 
 /// What a peer may pipeline ahead of an answer before we stop receiving.
@@ -96,7 +100,7 @@ impl Shard {
                 }
             }
             Phase::Answering(exchange) => exchange.pending.extend_from_slice(rest),
-            Phase::Body(_) | Phase::WebSocket | Phase::Leaving(_) => {}
+            Phase::Body(_) | Phase::Streaming(_) | Phase::WebSocket | Phase::Leaving(_) => {}
         }
     }
 
@@ -149,7 +153,7 @@ impl Shard {
             headers: fields,
             peer: c.peer,
             is_websocket: head.is_websocket(),
-            takes_chunks: true,
+            takes_chunks: head.version == Version::Http11,
         };
         if let Some(Err(error)) = &head.websocket {
             return self.refuse_handshake(c, *error, &request);
@@ -165,10 +169,15 @@ impl Shard {
             bytes_max: 0,
             discard: false,
             is_head: head.method == "HEAD",
+            framing: match request.takes_chunks {
+                true => Framing::Chunked,
+                false => Framing::UntilClose,
+            },
             keep_alive: head.keep_alive && !draining && !c.over_capacity,
             pending: Vec::new(),
             upgrade: None,
         });
+        let chance = self.next_chance();
         let dialects = std::sync::Arc::clone(&self.dialects);
         let agreed = self.agree_on_deflate(fields);
         for (index, dialect) in dialects.iter().enumerate() {
@@ -179,7 +188,7 @@ impl Shard {
                 draining,
                 lane_first: self.lane_first(index),
                 deflate: agreed.is_some_and(Agreed::shares_lane),
-                chance: 0,
+                chance,
             };
             let Some(opening) = dialect.open(&request, &facts) else { continue };
             c.dialect = Some(index as u8);
@@ -345,6 +354,7 @@ impl Shard {
                 bytes_max: 0,
                 discard: true,
                 is_head: false,
+                framing: Framing::UntilClose,
                 keep_alive: true,
                 pending: Vec::new(),
                 upgrade: None,
@@ -355,10 +365,11 @@ impl Shard {
 
     /// Writes the answer and gets ready for the next request, or ends the connection.
     pub(super) fn respond(&mut self, c: &mut Connection, answer: Response) {
+        let Phase::Answering(_) = &c.phase else { return };
         let Phase::Answering(exchange) = std::mem::replace(&mut c.phase, Phase::idle()) else {
             return;
         };
-        c.session = None;
+        self.end_session(c);
         let is_large = answer.body.len() >= BODY_BYTES_APART;
         let is_apart = is_large && answer.status == 200 && !exchange.is_head;
         let body = if exchange.is_head || is_apart {
@@ -417,7 +428,7 @@ impl Shard {
         self.finish(c, reason);
     }
 
-    fn write_response(
+    pub(super) fn write_response(
         &mut self,
         c: &Connection,
         status: u16,

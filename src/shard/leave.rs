@@ -26,20 +26,25 @@ impl Shard {
         own.or_else(|| self.dialect_of(c).map(|dialect| dialect.farewell(reason)))
     }
 
-    /// Ends a WebSocket connection with its dialect's words.
+    /// Ends a WebSocket connection or an event stream with its dialect's words.
     pub(super) fn say_goodbye(
         &mut self,
         c: &mut Connection,
         farewell: &Farewell,
         reason: CloseReason,
     ) {
-        let Phase::WebSocket = c.phase else { return self.abandon(c, reason) };
+        let (Phase::WebSocket | Phase::Streaming(_)) = c.phase else {
+            return self.abandon(c, reason);
+        };
         match &farewell.message {
             Some(Words::Text(text)) => self.send_text(c, text.as_bytes()),
             Some(Words::Binary(bytes)) => self.send_binary(c, bytes),
             None => {}
         }
-        self.close_websocket(c, farewell.code, &farewell.text, reason);
+        match c.phase {
+            Phase::WebSocket => self.close_websocket(c, farewell.code, &farewell.text, reason),
+            _ => self.end_stream(c, reason),
+        }
     }
 
     /// Sends a close frame and waits for the peer's.
@@ -51,12 +56,7 @@ impl Shard {
         reason: CloseReason,
     ) {
         self.outboxes.push(c.socket.slot, Frame::from(encode::close_frame(code, text)));
-        let parting = match reason {
-            CloseReason::Timeout => Parting::Silent,
-            CloseReason::Asked => Parting::Forced,
-            _ => Parting::Closed,
-        };
-        self.retire(c, parting);
+        self.retire(c, parting_of(reason));
         c.phase = Phase::Leaving(Leaving { reason, step: Step::AwaitClose });
         self.arm(c, TIMER_PHASE, self.config.websocket.close_timeout);
     }
@@ -68,9 +68,11 @@ impl Shard {
         }
         // Words of an earlier reason stand: the first decision is the one that is counted.
         let reason = if let Phase::Leaving(leaving) = &c.phase { leaving.reason } else { reason };
-        // A long answer may leave slowly; a close frame does not.
+        // A long answer may leave slowly; last words do not.
         let flush_timeout = match &c.phase {
-            Phase::WebSocket | Phase::Leaving(_) => self.config.websocket.close_timeout,
+            Phase::Streaming(_) | Phase::WebSocket | Phase::Leaving(_) => {
+                self.config.websocket.close_timeout
+            }
             Phase::Head { .. } | Phase::Body(_) | Phase::Answering(_) => {
                 self.config.http.body_timeout
             }
@@ -91,11 +93,11 @@ impl Shard {
 
     /// Takes the session and its subscriptions away; nothing is delivered from here on. Of several partings of one
     /// connection the first counts.
-    fn retire(&mut self, c: &mut Connection, parting: Parting) {
+    pub(super) fn retire(&mut self, c: &mut Connection, parting: Parting) {
         if c.session.is_some() {
             self.run(c, Input::Closed);
-            c.session = None;
         }
+        self.end_session(c);
         let mut ups = std::mem::take(&mut self.ups);
         self.edge.close(c.id, parting, &mut ups);
         self.send_ups(&mut ups);
@@ -104,6 +106,14 @@ impl Shard {
             self.disarm(c, kind);
         }
         self.unhold(c, HOLD_BACKLOG | HOLD_PIPELINE);
+    }
+
+    /// Takes the session away, and tells the world outside if that remembers the connection for its sake.
+    pub(super) fn end_session(&mut self, c: &mut Connection) {
+        c.session = None;
+        if std::mem::take(&mut c.stands) {
+            self.outside.gone(c.id);
+        }
     }
 
     /// Takes the next step of an ending if its time has come, and keeps the connection until the last.
@@ -170,9 +180,10 @@ impl Shard {
     pub(super) fn ended(&mut self, c: &mut Connection) {
         c.ended = true;
         match &c.phase {
-            // A WebSocket without its peer's voice is over; so is HTTP between or within requests, once
+            // A WebSocket without its peer's voice is over, and so is an event stream, whose peer has no other way to
+            // say that it has gone; so is HTTP between or within requests, once
             // the answers to those before have left.
-            Phase::WebSocket => self.abandon(c, CloseReason::Peer),
+            Phase::WebSocket | Phase::Streaming(_) => self.abandon(c, CloseReason::Peer),
             Phase::Head { .. } | Phase::Body(_) if self.outboxes.is_empty(c.socket.slot) => {
                 self.abandon(c, CloseReason::Peer)
             }
@@ -192,7 +203,7 @@ impl Shard {
                 self.refuse(c, 408, "the request did not arrive in time", CloseReason::Timeout);
             }
             Phase::Leaving(_) => self.abandon(c, CloseReason::Timeout),
-            Phase::Answering(_) | Phase::WebSocket => {}
+            Phase::Answering(_) | Phase::Streaming(_) | Phase::WebSocket => {}
         }
     }
 
@@ -227,11 +238,20 @@ impl Shard {
         self.count(Counter::FramesDropped, dropped as u64);
         self.count(Counter::SlowConsumers, 1);
         match (&c.phase, self.farewell(&c, CloseReason::SlowConsumer)) {
-            (Phase::WebSocket, Some(farewell)) => {
+            (Phase::WebSocket | Phase::Streaming(_), Some(farewell)) => {
                 self.say_goodbye(&mut c, &farewell, CloseReason::SlowConsumer);
             }
             _ => self.abandon(&mut c, CloseReason::SlowConsumer),
         }
         self.check_in(c);
+    }
+}
+
+/// What a channel's home is told of a connection that we end.
+pub(super) fn parting_of(reason: CloseReason) -> Parting {
+    match reason {
+        CloseReason::Timeout => Parting::Silent,
+        CloseReason::Asked => Parting::Forced,
+        _ => Parting::Closed,
     }
 }

@@ -9,7 +9,7 @@ use crate::base::time::{Millis, Nanos};
 use crate::broker::edge::{Recipient, Sink};
 use crate::broker::{Command, Down, Event, Refusal, Reply, Up};
 use crate::dialects::{Caller, Input};
-use crate::observe::{Counter, Gauge, Histogram};
+use crate::observe::{Counter, Gauge, Histogram, ShardMetrics};
 
 use super::Shard;
 use super::connection::HOLD_BACKLOG;
@@ -46,15 +46,15 @@ struct Heard {
 struct FanOut<'a> {
     outboxes: &'a mut Outboxes,
     stages: &'a mut Stages,
+    metrics: &'a ShardMetrics,
     heard: Heard,
-    delivered: u64,
     now: Nanos,
 }
 
 impl Sink for FanOut<'_> {
     fn fan_out(
         &mut self,
-        _lane: LaneId,
+        lane: LaneId,
         frame: &Bytes,
         recipients: &[Recipient],
         exclude: Option<u32>,
@@ -63,12 +63,13 @@ impl Sink for FanOut<'_> {
         // One atomic increment for the whole lane; the recipients share the plain count.
         let frame = Frame::new(frame.clone());
         let slots = recipients.iter().map(|recipient| recipient.slot);
-        self.delivered += match exclude {
+        let delivered = match exclude {
             None => self.outboxes.push_all(&frame, slots),
             Some(excluded) => {
                 self.outboxes.push_all(&frame, slots.filter(|slot| *slot != excluded))
             }
         };
+        self.metrics.delivered(lane, delivered);
         self.stages.fanned_out(&frame, event.arrived, self.now);
     }
 
@@ -99,6 +100,7 @@ impl Shard {
         self.asks = Asks { first: self.asks.first, until: None, over: false };
         self.take_findings();
         self.take_stored();
+        self.take_arrivals();
         for _ in 0..ROUNDS {
             self.ports.publish_own();
             let asks = if self.takes_asks() { self.take_asks() } else { 0 };
@@ -124,6 +126,30 @@ impl Shard {
                 self.check_in(connection);
             }
         }
+    }
+
+    /// Publishes what came from another server that a dialect follows. As long as asks are taken, and no longer at once:
+    /// what waits is not read over there.
+    fn take_arrivals(&mut self) {
+        if !self.takes_asks() {
+            return;
+        }
+        let mut downs = std::mem::take(&mut self.downs);
+        for _ in 0..MAILS_PER_SOURCE {
+            let Some(publish) = self.outside.arrival() else { break };
+            self.mail_at = self.now.steady;
+            // Nobody waits for an answer; a connection of this name there is not.
+            let from = ConnectionId { shard: self.id, slot: u32::MAX, generation: 0 };
+            let command = Command::Publish(publish);
+            self.handle_up(Up::Ask { from, ticket: Ticket(0), command }, self.id, &mut downs);
+            if std::mem::take(&mut self.asks.over) {
+                break;
+            }
+        }
+        // What this shard's own peers ask has its time beside that.
+        self.asks.until = None;
+        self.downs = downs;
+        self.ask_keeper();
     }
 
     /// Lets the home hear what the store has said: events that are on disk now are delivered.
@@ -167,23 +193,7 @@ impl Shard {
                     }
                     up => up,
                 };
-                let published = match &up {
-                    Up::Ask { command: Command::Publish(publish), .. } => Some(publish.arrived),
-                    _ => None,
-                };
-                let before = published.map(|_| self.driver.now().steady);
-                self.home.handle(up, ShardId(from), self.now, &self.lanes, &mut downs);
-                if let (Some(arrived), Some(before)) = (published, before) {
-                    let after = self.driver.now().steady;
-                    let metrics = self.metrics.shard(self.id);
-                    metrics.add(Counter::EventsPublished, 1);
-                    metrics.record(Histogram::StageHop, before.since(arrived));
-                    metrics.record(Histogram::StageRender, after.since(before));
-                    // Only publishes cost enough to be worth a look at the clock, and they have had it.
-                    let until = *self.asks.until.get_or_insert(before + ASKS_TIME);
-                    self.asks.over = after > until;
-                }
-                self.send_downs(&mut downs);
+                self.handle_up(up, ShardId(from), &mut downs);
                 if self.asks.over {
                     // The others are first next time.
                     self.asks.first = (from + 1) % shards;
@@ -194,6 +204,27 @@ impl Shard {
         self.downs = downs;
         self.ask_keeper();
         taken
+    }
+
+    /// Lets the home take one ask, and mails what follows.
+    fn handle_up(&mut self, up: Up, from: ShardId, downs: &mut Vec<(ShardId, Down)>) {
+        let published = match &up {
+            Up::Ask { command: Command::Publish(publish), .. } => Some(publish.arrived),
+            _ => None,
+        };
+        let before = published.map(|_| self.driver.now().steady);
+        self.home.handle(up, from, self.now, &self.lanes, downs);
+        if let (Some(arrived), Some(before)) = (published, before) {
+            let after = self.driver.now().steady;
+            let metrics = self.metrics.shard(self.id);
+            metrics.add(Counter::EventsPublished, 1);
+            metrics.record(Histogram::StageHop, before.since(arrived));
+            metrics.record(Histogram::StageRender, after.since(before));
+            // Only publishes cost enough to be worth a look at the clock, and they have had it.
+            let until = *self.asks.until.get_or_insert(before + ASKS_TIME);
+            self.asks.over = after > until;
+        }
+        self.send_downs(downs);
     }
 
     /// Hands a session what another says to it. Nobody there: the caller is told.
@@ -236,16 +267,12 @@ impl Shard {
                 let mut sink = FanOut {
                     outboxes: &mut self.outboxes,
                     stages: &mut self.stages,
+                    metrics: self.metrics.shard(self.id),
                     heard: std::mem::take(&mut heard),
-                    delivered: 0,
                     now: self.now.steady,
                 };
                 self.edge.handle(down, &mut sink, &mut ups);
                 heard = sink.heard;
-                if sink.delivered > 0 {
-                    let delivered = sink.delivered;
-                    self.count(Counter::EventsDelivered, delivered);
-                }
                 self.send_ups(&mut ups);
                 self.ups = ups;
                 // Before the next mail: a session hears its answer before what came after it.

@@ -13,6 +13,7 @@ mod mail;
 pub mod mesh;
 mod outbox;
 mod stages;
+mod streaming;
 mod tally;
 mod websocket;
 
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::base::frame::Frame;
 use crate::base::ids::{ConnectionId, LaneId, ShardId};
+use crate::base::prng::Prng;
 use crate::base::time::{Nanos, Now};
 use crate::base::wheel::Wheel;
 use crate::broker::edge::Edge;
@@ -151,6 +153,7 @@ pub struct Shard {
     outside: Box<dyn Outside>,
     keeper: Box<dyn Keeper>,
     seed: u32,
+    random: Prng,
     now: Now,
     listeners: Vec<ListenerId>,
     /// By socket slot.
@@ -202,6 +205,7 @@ impl Shard {
             outside: parts.outside,
             keeper: parts.keeper,
             seed: parts.seed,
+            random: Prng::new(u64::from(parts.id.0) << 32 | u64::from(parts.seed)),
             now,
             listeners: parts.listeners,
             connections: Vec::new(),
@@ -278,6 +282,11 @@ impl Shard {
 
     fn count(&self, counter: Counter, n: u64) {
         self.metrics.shard(self.id).add(counter, n);
+    }
+
+    /// Chance for one request.
+    fn next_chance(&mut self) -> u128 {
+        u128::from(self.random.next_u64()) << 64 | u128::from(self.random.next_u64())
     }
 
     /// How long the driver may wait. Spins a little first when mail came lately, because a
@@ -390,6 +399,10 @@ impl Shard {
             Phase::WebSocket => {
                 self.close_websocket(c, TRY_AGAIN_LATER, WHY, CloseReason::Overload)
             }
+            Phase::Streaming(_) => match self.farewell(c, CloseReason::Overload) {
+                Some(farewell) => self.say_goodbye(c, &farewell, CloseReason::Overload),
+                None => self.abandon(c, CloseReason::Overload),
+            },
             Phase::Leaving(_) => self.abandon(c, CloseReason::Overload),
             Phase::Answering(_) => self.abandon(c, CloseReason::Overload),
             Phase::Head { .. } | Phase::Body(_) => self.refuse(c, 503, WHY, CloseReason::Overload),
@@ -434,6 +447,8 @@ impl Shard {
     fn feed(&mut self, connection: &mut Connection, bytes: &mut [u8]) {
         let used = match connection.phase {
             Phase::WebSocket | Phase::Leaving(_) => 0,
+            // Whoever hears an event stream has nothing more to say.
+            Phase::Streaming(_) => bytes.len(),
             _ => self.feed_http(connection, bytes),
         };
         if used < bytes.len() {
@@ -473,9 +488,8 @@ impl Shard {
         match output {
             Output::Text(payload) => self.send_text(connection, &payload),
             Output::Binary(payload) => self.send_binary(connection, &payload),
-            Output::Respond(response) | Output::Stream(response) => {
-                self.respond(connection, response);
-            }
+            Output::Respond(response) => self.respond(connection, response),
+            Output::Stream(response) => self.stream(connection, response),
             Output::Ask(ticket, command) => {
                 let mut ups = std::mem::take(&mut self.ups);
                 self.edge.ask(connection.id, ticket, command, &mut ups);
@@ -488,11 +502,13 @@ impl Shard {
             }
             Output::Inquire(ticket, inquiry) => {
                 self.count(Counter::Inquiries, 1);
+                connection.stands |= inquiry.source.has_upstream && inquiry.what.stands();
                 self.outside.ask(connection.id, ticket, inquiry);
             }
             Output::Accept => self.accept_websocket(connection),
             Output::Return(caller, words) => self.give_back(caller, Reply::Returned(words)),
             Output::Report(report) => self.home.report(report, self.now.wall),
+            Output::Ping if !matches!(connection.phase, Phase::WebSocket) => {}
             Output::Ping => {
                 let frame = Frame::from(encode::ping_frame(b""));
                 self.outboxes.push(connection.socket.slot, frame);

@@ -199,17 +199,32 @@ impl Shard {
             _ => CloseReason::Protocol,
         };
         if matches!(c.phase, Phase::WebSocket) {
-            self.close_websocket(c, code, error.as_str(), reason);
+            // In which words is the dialect's affair, but for a breach of the protocol, where it matters which.
+            let is_breach = reason == CloseReason::Protocol;
+            let farewell = self.farewell(c, reason).filter(|it| !is_breach && it.code == code);
+            let text = farewell.map_or(Cow::Borrowed(error.as_str()), |it| it.text);
+            self.close_websocket(c, code, &text, reason);
         }
         self.finish(c, reason);
     }
 
+    /// Sends a text message, or the next piece of an event stream.
     pub(super) fn send_text(&mut self, c: &Connection, payload: &[u8]) {
+        let frame = match c.phase {
+            Phase::Streaming(framing) => return self.send_piece(c, framing, payload),
+            Phase::WebSocket => Frame::from(encode::text_frame(payload)),
+            _ => return,
+        };
         self.count(Counter::MessagesOut, 1);
-        self.outboxes.push(c.socket.slot, Frame::from(encode::text_frame(payload)));
+        self.outboxes.push(c.socket.slot, frame);
     }
 
     pub(super) fn send_binary(&mut self, c: &Connection, payload: &[u8]) {
+        match c.phase {
+            Phase::Streaming(framing) => return self.send_piece(c, framing, payload),
+            Phase::WebSocket => {}
+            _ => return,
+        }
         self.count(Counter::MessagesOut, 1);
         let mut out = Vec::with_capacity(payload.len() + encode::HEADROOM);
         encode::write_frame(&mut out, Opcode::Binary, Compression::Plain, payload);

@@ -22,10 +22,12 @@ use ringmain::dialects::{
 };
 use ringmain::observe::{CloseReason, Metrics};
 use ringmain::outbound::desk::{Desk, Step};
+use ringmain::wire::http::Chunked;
+use ringmain::wire::http::chunked::ChunkProgress;
 use ringmain::wire::websocket::deflate::Inflater;
 
 use crate::disk::Disk;
-use crate::script::{self, Answer, Heard, World};
+use crate::script::{self, Answer, Heard, Lines, World};
 
 const SHARDS: u16 = 2;
 
@@ -98,6 +100,9 @@ struct Peer {
     active: Nanos,
     heard: VecDeque<Heard>,
     response: Option<Response>,
+    /// Its answer is an event stream, which it is sent in chunks or as it stands.
+    stream: Option<Lines>,
+    takes_chunks: bool,
     /// It was asked for a WebSocket and has said yes.
     is_accepted: bool,
     /// Answers no pings.
@@ -109,6 +114,54 @@ impl Peer {
         self.active = now.steady;
         self.heard.push_back(heard);
     }
+
+    /// The session says something.
+    fn hear_text(&mut self, text: Vec<u8>, now: Now) {
+        match &mut self.stream {
+            Some(lines) => {
+                self.active = now.steady;
+                self.heard.extend(lines.take(&text));
+            }
+            None => {
+                assert!(self.response.is_none(), "it said something after its answer");
+                let text = String::from_utf8(text).expect("text is UTF-8");
+                self.hear(Heard::Text(text), now);
+            }
+        }
+    }
+
+    /// A finished frame comes.
+    fn hear_frame(&mut self, frame: &[u8], now: Now) {
+        match &mut self.stream {
+            Some(lines) => {
+                self.active = now.steady;
+                let piece = match self.takes_chunks {
+                    true => &unchunked(frame),
+                    false => frame,
+                };
+                self.heard.extend(lines.take(piece));
+            }
+            None => self.hear(heard_of(frame), now),
+        }
+    }
+}
+
+/// The bytes of one chunk.
+fn unchunked(frame: &[u8]) -> Vec<u8> {
+    let (mut chunked, mut piece) = (Chunked::new(), Vec::new());
+    let read = chunked.read(frame, &mut piece, frame.len());
+    assert!(matches!(read, Ok(ChunkProgress::More)) && frame.ends_with(b"\r\n"), "one chunk");
+    assert!(!piece.is_empty(), "an empty chunk ends the stream");
+    piece
+}
+
+/// How a peer asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    WebSocket,
+    Http,
+    /// HTTP/1.0, which knows no chunks.
+    OldHttp,
 }
 
 /// What an edge did while it was at work.
@@ -202,7 +255,7 @@ impl Bare {
         method: &str,
         target: &str,
         headers: &[(String, String)],
-        is_websocket: bool,
+        way: Way,
     ) -> (ConnectionId, Opening) {
         let (path, query) = match target.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -218,8 +271,8 @@ impl Bare {
             query,
             headers: &headers,
             peer: ([127, 0, 0, 1], 9).into(),
-            is_websocket,
-            takes_chunks: true,
+            is_websocket: way == Way::WebSocket,
+            takes_chunks: way != Way::OldHttp,
         };
         self.opened += 1;
         let id = ConnectionId {
@@ -235,7 +288,7 @@ impl Bare {
                 draining: self.draining,
                 lane_first: self.lanes.lanes.first(number),
                 deflate: self.deflate,
-                chance: 0,
+                chance: u128::from(self.opened),
             };
             if let Some(opening) = dialect.open(&request, &facts) {
                 return (id, opening);
@@ -252,6 +305,8 @@ impl Bare {
             active: self.now.steady,
             heard: VecDeque::new(),
             response: None,
+            stream: None,
+            takes_chunks: true,
             is_accepted: false,
             is_mute: false,
         };
@@ -265,18 +320,24 @@ impl Bare {
         let mut out = Vec::new();
         session.handle(input, self.now, &mut out);
         let mut ups = Vec::new();
-        let (mut pinged, mut accepted) = (false, false);
+        let (mut pinged, mut opened) = (false, false);
         let edge = &mut self.edges[id.shard.index()];
         for output in out {
             match output {
-                Output::Text(text) => {
-                    let text = String::from_utf8(text).expect("text is UTF-8");
-                    peer.hear(Heard::Text(text), self.now);
-                }
+                Output::Text(text) => peer.hear_text(text, self.now),
                 Output::Binary(bytes) => peer.hear(Heard::Binary(bytes), self.now),
-                Output::Respond(response) | Output::Stream(response) => {
+                Output::Respond(response) => {
                     assert!(!peer.is_accepted, "answered what it accepted");
                     assert!(peer.response.replace(response).is_none(), "answered twice");
+                }
+                Output::Stream(response) => {
+                    assert!(!peer.is_accepted, "answered what it accepted");
+                    let first = response.body.clone();
+                    assert!(peer.response.replace(response).is_none(), "answered twice");
+                    let mut lines = Lines::default();
+                    peer.heard.extend(lines.take(&first));
+                    peer.stream = Some(lines);
+                    opened = true;
                 }
                 Output::Ask(ticket, command) => edge.ask(id, ticket, command, &mut ups),
                 Output::Arm(TimerKind(kind), after) => {
@@ -285,11 +346,23 @@ impl Bare {
                 }
                 Output::Close(farewell, reason) => {
                     assert!(farewell.text.len() <= 123);
-                    peer.heard.extend(farewell.message.map(|it| match it {
-                        Words::Text(text) => Heard::Text(text.into_owned()),
-                        Words::Binary(bytes) => Heard::Binary(bytes.to_vec()),
-                    }));
-                    peer.heard.push_back(Heard::Closed(farewell.code, farewell.text.into_owned()));
+                    match (&mut peer.stream, farewell.message) {
+                        (None, message) => {
+                            peer.heard.extend(message.map(|it| match it {
+                                Words::Text(text) => Heard::Text(text.into_owned()),
+                                Words::Binary(bytes) => Heard::Binary(bytes.to_vec()),
+                            }));
+                            let text = farewell.text.into_owned();
+                            peer.heard.push_back(Heard::Closed(farewell.code, text));
+                        }
+                        (Some(lines), message) => {
+                            peer.heard.extend(message.into_iter().flat_map(|it| match it {
+                                Words::Text(text) => lines.take(text.as_bytes()),
+                                Words::Binary(bytes) => lines.take(&bytes),
+                            }));
+                            peer.heard.push_back(lines.end());
+                        }
+                    }
                     peer.session = None;
                     peer.timers.clear();
                     let parting = match reason {
@@ -309,7 +382,7 @@ impl Bare {
                 Output::Count(_) => {}
                 Output::Accept => {
                     assert!(!peer.is_accepted && peer.response.is_none(), "decided twice");
-                    (peer.is_accepted, accepted) = (true, true);
+                    (peer.is_accepted, opened) = (true, true);
                 }
                 Output::Return(Caller { connection: to, ticket }, words) => {
                     let down = Down::Answer { to, ticket, reply: Reply::Returned(words) };
@@ -327,7 +400,7 @@ impl Bare {
             }
         }
         self.post(id.shard, ups);
-        if accepted {
+        if opened {
             self.handle(id, Input::Opened);
         }
         let answers = |it: &Peer| !it.is_mute;
@@ -421,7 +494,7 @@ impl Bare {
                     for (slot, frame) in done.frames {
                         let found = self.peers.iter_mut().find(|(id, _)| id.slot == slot);
                         let (_, peer) = found.expect("a recipient is connected");
-                        peer.hear(heard_of(&frame), self.now);
+                        peer.hear_frame(&frame, self.now);
                     }
                     for (id, ticket, reply) in done.answers {
                         self.handle(id, Input::Reply(ticket, reply));
@@ -502,7 +575,7 @@ impl World for Bare {
         target: &str,
         headers: &[(String, String)],
     ) -> Result<Option<String>, Answer> {
-        let (id, opening) = self.request_of("GET", target, headers, true);
+        let (id, opening) = self.request_of("GET", target, headers, Way::WebSocket);
         match opening {
             Opening::WebSocket { session, .. } => {
                 self.add(id, session);
@@ -523,6 +596,35 @@ impl World for Bare {
         self.names.insert(peer.into(), id);
         // Only Pusher greets with it.
         Ok(target.starts_with("/app/").then(|| id.to_string()))
+    }
+
+    fn stream(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+        takes_chunks: bool,
+    ) -> Result<Answer, Answer> {
+        let way = if takes_chunks { Way::Http } else { Way::OldHttp };
+        let (id, opening) = self.request_of("GET", target, headers, way);
+        let session = match opening {
+            Opening::Exchange { session, .. } => session,
+            Opening::Respond(response) => return Err(answer_of(response)),
+            Opening::WebSocket { .. } | Opening::Decide { .. } => panic!("{target} is a WebSocket"),
+        };
+        self.add(id, session);
+        self.peers.get_mut(&id).expect("it was added").takes_chunks = takes_chunks;
+        self.handle(id, Input::Body(&[]));
+        self.settle();
+        let peer_there = self.peers.get_mut(&id).expect("it was added");
+        let mut response = peer_there.response.clone().expect("every request is answered");
+        if peer_there.stream.is_none() {
+            self.leave(id, Parting::Closed);
+            return Err(answer_of(response));
+        }
+        response.body = Bytes::new();
+        self.names.insert(peer.into(), id);
+        Ok(answer_of(response))
     }
 
     fn send(&mut self, peer: &str, text: &str) {
@@ -561,7 +663,7 @@ impl World for Bare {
         headers: &[(String, String)],
         body: &str,
     ) -> Answer {
-        let (id, opening) = self.request_of(method, target, headers, false);
+        let (id, opening) = self.request_of(method, target, headers, Way::Http);
         let response = match opening {
             Opening::Respond(response) => response,
             Opening::Exchange { session, body_bytes_max } => {
@@ -576,7 +678,11 @@ impl World for Bare {
             }
             Opening::WebSocket { .. } | Opening::Decide { .. } => panic!("{target} is a WebSocket"),
         };
-        answer_of(response)
+        let mut answer = answer_of(response);
+        if method == "HEAD" {
+            answer.body.clear();
+        }
+        answer
     }
 
     fn wait(&mut self, span: Millis) {

@@ -8,10 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ringmain::base::time::{Millis, UnixMillis};
+use ringmain::wire::http::Chunked;
+use ringmain::wire::http::chunked::ChunkProgress;
 use tungstenite::{Message, WebSocket};
 
-use crate::script::{self, Answer, Heard, World};
-use crate::simulated::answer_of;
+use crate::script::{self, Answer, Heard, Lines, World};
+use crate::simulated::{answer_of, is_stream};
 
 /// How long an expected message may take; only a failing transcript waits that long.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -25,6 +27,44 @@ pub struct Real {
     directory: PathBuf,
     address: SocketAddr,
     peers: BTreeMap<String, Peer>,
+    streams: BTreeMap<String, Stream>,
+}
+
+/// An event stream, read by a client of its own.
+struct Stream {
+    socket: TcpStream,
+    /// None: it comes as it stands.
+    chunked: Option<Chunked>,
+    lines: Lines,
+    heard: VecDeque<Heard>,
+    has_ended: bool,
+}
+
+impl Stream {
+    /// Reads until something came.
+    fn read(&mut self) -> Option<Heard> {
+        while self.heard.is_empty() && !self.has_ended {
+            let mut bytes = [0; 4096];
+            // A time-out is nothing that came; a transcript that expected something fails.
+            let read = self.socket.read(&mut bytes).ok()?;
+            let mut piece = Vec::new();
+            match &mut self.chunked {
+                None => piece.extend_from_slice(&bytes[..read]),
+                Some(_) if read == 0 => panic!("the stream ended within"),
+                Some(chunked) => {
+                    let progress = chunked.read(&bytes[..read], &mut piece, usize::MAX);
+                    let progress = progress.expect("chunks are well-formed");
+                    self.has_ended = matches!(progress, ChunkProgress::Done { .. });
+                }
+            }
+            self.has_ended |= read == 0;
+            self.heard.extend(self.lines.take(&piece));
+            if self.has_ended {
+                self.heard.push_back(self.lines.end());
+            }
+        }
+        self.heard.pop_front()
+    }
 }
 
 struct Peer {
@@ -76,7 +116,7 @@ impl Real {
             line[at..end].parse().ok().filter(|it: &SocketAddr| it.port() > 0)
         });
         let address = address.expect("the banner names the address");
-        Self { server, directory, address, peers: BTreeMap::new() }
+        Self { server, directory, address, peers: BTreeMap::new(), streams: BTreeMap::new() }
     }
 
     fn connect(&self) -> TcpStream {
@@ -90,6 +130,28 @@ impl Real {
     fn catch_up(&mut self) {
         self.peers.values_mut().filter(|peer| peer.is_ahead).for_each(Peer::fence);
     }
+}
+
+/// Reads the head of an answer, byte by byte: what follows it is read otherwise.
+fn read_head(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).expect("a whole head comes");
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).expect("a head is text")
+}
+
+/// The answer with this head.
+fn read_rest(stream: &mut TcpStream, mut head: String) -> Answer {
+    let length = answer_of(&head).headers.into_iter();
+    let length = length.rev().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length = length.and_then(|(_, it)| it.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("a whole answer comes");
+    head += std::str::from_utf8(&body).expect("answers are text");
+    answer_of(&head)
 }
 
 /// Starts an application that answers questions about tokens; it ends with the process.
@@ -178,22 +240,9 @@ impl World for Real {
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{fields}\r\n"
         );
         stream.write_all(request.as_bytes()).expect("it is open");
-        let mut head = Vec::new();
-        // Byte by byte: what follows the head is the first frame.
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).expect("a whole head comes");
-            head.push(byte[0]);
-        }
-        let mut head = String::from_utf8(head).expect("a head is text");
+        let head = read_head(&mut stream);
         if !head.starts_with("HTTP/1.1 101 ") {
-            let length = answer_of(&head).headers.into_iter();
-            let length = length.rev().find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-            let length = length.and_then(|(_, it)| it.parse().ok()).unwrap_or(0);
-            let mut body = vec![0; length];
-            stream.read_exact(&mut body).expect("a whole answer comes");
-            head += std::str::from_utf8(&body).expect("answers are text");
-            return Err(answer_of(&head));
+            return Err(read_rest(&mut stream, head));
         }
         assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{head}");
         let socket = WebSocket::from_raw_socket(stream, tungstenite::protocol::Role::Client, None);
@@ -204,6 +253,33 @@ impl World for Real {
         opened.heard.extend(first);
         self.peers.insert(peer.into(), opened);
         Ok(socket_id)
+    }
+
+    fn stream(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+        takes_chunks: bool,
+    ) -> Result<Answer, Answer> {
+        self.catch_up();
+        let mut socket = self.connect();
+        let fields: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let (host, version) = (self.address, if takes_chunks { "1.1" } else { "1.0" });
+        let request = format!("GET {target} HTTP/{version}\r\nHost: {host}\r\n{fields}\r\n");
+        socket.write_all(request.as_bytes()).expect("it is open");
+        let head = read_head(&mut socket);
+        let answer = answer_of(&head);
+        if !is_stream(&answer) {
+            return Err(read_rest(&mut socket, head));
+        }
+        let chunked = head.contains("Transfer-Encoding: chunked").then(Chunked::new);
+        assert_eq!(chunked.is_some(), takes_chunks, "{head}");
+        let (lines, heard) = (Lines::default(), VecDeque::new());
+        let stream = Stream { socket, chunked, lines, heard, has_ended: false };
+        self.streams.insert(peer.into(), stream);
+        Ok(answer)
     }
 
     fn send(&mut self, peer: &str, text: &str) {
@@ -229,11 +305,19 @@ impl World for Real {
     }
 
     fn next(&mut self, peer: &str) -> Option<Heard> {
+        if let Some(stream) = self.streams.get_mut(peer) {
+            return stream.read();
+        }
         let peer = self.peers.get_mut(peer).expect("it was opened");
         peer.heard.pop_front().or_else(|| peer.read())
     }
 
     fn rest(&mut self, peer: &str) -> Option<Heard> {
+        if let Some(stream) = self.streams.get_mut(peer) {
+            // There is no way to ask whether everything came: the other worlds see what is late.
+            stream.socket.set_nonblocking(true).expect("it can be set");
+            return stream.read();
+        }
         let peer = self.peers.get_mut(peer)?;
         peer.fence();
         peer.heard.pop_front()
@@ -241,6 +325,9 @@ impl World for Real {
 
     fn go(&mut self, peer: &str) {
         self.catch_up();
+        if self.streams.remove(peer).is_some() {
+            return;
+        }
         let mut gone = self.peers.remove(peer).expect("it was opened");
         let _ = gone.socket.close(None);
         while gone.read().is_some() {}
@@ -248,6 +335,9 @@ impl World for Real {
 
     fn lose(&mut self, peer: &str) {
         self.catch_up();
+        if self.streams.remove(peer).is_some() {
+            return;
+        }
         // Dropped, its socket is closed without a close frame.
         self.peers.remove(peer).expect("it was opened");
     }

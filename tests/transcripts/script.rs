@@ -8,7 +8,12 @@
 //! | `\| toml` | a line of the configuration file; without any, the development app |
 //! | `consult TOKEN = STATUS body` | what the application answers when asked about that token (404 otherwise) |
 //! | `let NAME = text` | names a text |
-//! | `PEER open TARGET` | opens a WebSocket; further words `Name: value` are header fields |
+//! | `PEER open TARGET` | opens a WebSocket; a further `Name: value` is a header field, as is what `with` says |
+//! | `PEER stream TARGET` | asks for an event stream in the same way; `header` and `=` tell of its head |
+//! | `PEER stream/1.0 TARGET` | the same as a peer of HTTP/1.0 does |
+//! | `PEER \| text` | the next line of its event stream, the end of the line left out |
+//! | `PEER event NAME text` | the next three lines are an event with this data, and a blank one |
+//! | `PEER ended` | its event stream ends here, as a whole answer |
 //! | `PEER > text` | the peer sends a text message |
 //! | `PEER binary` | the peer sends a binary message that means nothing |
 //! | `PEER >> bytes` | the peer sends a binary message: characters stand for themselves, `\9f` for a byte |
@@ -16,7 +21,7 @@
 //! | `PEER < text` | the next thing the peer receives is this text message |
 //! | `PEER ~ text` | the peer receives this text message, perhaps after others: two channels have no common order |
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
-//! | `PEER refused STATUS [body]` | its WebSocket was refused with this answer |
+//! | `PEER refused STATUS [body]` | its WebSocket or event stream was refused with this answer |
 //! | `PEER calls OPERATION [body]` | a request of Hotsock's client HTTP API, with what the peer was greeted with |
 //! | `PEER gone` | the peer goes away, and says so if it has a WebSocket |
 //! | `PEER lost` | the peer's connection is lost without a word |
@@ -28,7 +33,7 @@
 //! | `= STATUS [body]` | what the last request was answered |
 //! | `header NAME: value` | a header field of that answer |
 //! | `keep NAME = MEMBER` | names a member of that answer's JSON body: `a.b.0.c`, through JSON as text, too |
-//! | `PEER keep NAME = MEMBER` | names a member of the last text message the peer received |
+//! | `PEER keep NAME = MEMBER` | names a member of the last text message the peer received, or of the last event's data |
 //! | `with NAME: value` | the next request has this header field |
 //! | `wait MILLIS` | time passes |
 //! | `report KIND body` | the next thing the world outside is told, in a world that sees it |
@@ -64,6 +69,31 @@ pub enum Heard {
     Binary(Vec<u8>),
     /// The close frame.
     Closed(u16, String),
+    /// A line of an event stream, without its end.
+    Line(String),
+    /// The event stream is whole.
+    Ended,
+}
+
+/// The lines of an event stream, however its bytes are cut.
+#[derive(Default)]
+pub struct Lines(Vec<u8>);
+
+impl Lines {
+    /// The lines that are whole with these bytes.
+    pub fn take(&mut self, bytes: &[u8]) -> Vec<Heard> {
+        self.0.extend_from_slice(bytes);
+        let end = self.0.iter().rposition(|it| *it == b'\n').map_or(0, |at| at + 1);
+        let whole: Vec<u8> = self.0.drain(..end).collect();
+        let text = String::from_utf8(whole).expect("an event stream is text");
+        text.split_terminator('\n').map(|line| Heard::Line(line.to_owned())).collect()
+    }
+
+    /// The end, which is at the end of a line.
+    pub fn end(&self) -> Heard {
+        assert!(self.0.is_empty(), "an event stream consists of lines");
+        Heard::Ended
+    }
 }
 
 /// An answer to a request.
@@ -83,6 +113,14 @@ pub trait World {
         target: &str,
         headers: &[(String, String)],
     ) -> Result<Option<String>, Answer>;
+    /// Asks for an event stream: the head of the answer, or, if it was refused, the answer.
+    fn stream(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+        takes_chunks: bool,
+    ) -> Result<Answer, Answer>;
     fn send(&mut self, peer: &str, text: &str);
     fn send_binary(&mut self, peer: &str, bytes: &[u8]);
     /// From here on the peer answers no pings.
@@ -314,13 +352,32 @@ impl Player<'_> {
             (_, None) => {}
         }
         match word {
+            "stream" | "stream/1.0" => {
+                let (target, headers) = self.asked(rest);
+                match self.world.stream(peer, target, &headers, word == "stream") {
+                    Ok(head) => {
+                        self.answer = head;
+                        self.peers.push(peer.into());
+                    }
+                    Err(answer) => {
+                        self.answer = answer.clone();
+                        self.refused.insert(peer.into(), answer);
+                    }
+                }
+            }
+            "|" => self.line(peer, rest)?,
+            "event" => {
+                let (name, data) = rest.split_once(' ').unwrap_or((rest, ""));
+                self.line(peer, &format!("event: {name}"))?;
+                self.line(peer, &format!("data: {data}"))?;
+                self.line(peer, "")?;
+            }
+            "ended" => match self.next(peer) {
+                Some(Heard::Ended) => {}
+                other => return Err(format!("  was: {other:?}")),
+            },
             "open" => {
-                let (target, headers) = rest.split_once(' ').unwrap_or((rest, ""));
-                let headers: Vec<_> = headers
-                    .split_once(": ")
-                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                    .into_iter()
-                    .collect();
+                let (target, headers) = self.asked(rest);
                 match self.world.open(peer, target, &headers) {
                     Ok(socket_id) => {
                         self.texts.extend(socket_id.map(|it| (peer.to_owned(), it)));
@@ -396,6 +453,28 @@ impl Player<'_> {
             _ => return Err("no such step".into()),
         }
         Ok(())
+    }
+
+    /// What a peer asks for, and the header fields of its request.
+    fn asked<'a>(&mut self, rest: &'a str) -> (&'a str, Vec<(String, String)>) {
+        let (target, field) = rest.split_once(' ').unwrap_or((rest, ""));
+        let mut headers = std::mem::take(&mut self.headers);
+        let field = field.split_once(": ");
+        headers.extend(field.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        (target, headers)
+    }
+
+    /// The next line of an event stream is this.
+    fn line(&mut self, peer: &str, expected: &str) -> Result<(), String> {
+        match self.next(peer) {
+            // An end of a line that is white space cannot be written down.
+            Some(Heard::Line(line)) if is_as(line.trim_end(), expected) => {
+                let data = line.strip_prefix("data: ").map(str::to_owned);
+                self.last.extend(data.map(|data| (peer.to_owned(), data)));
+                Ok(())
+            }
+            other => Err(format!("  was: {other:?}")),
+        }
     }
 
     fn request(&mut self, method: &str, target: &str, body: &str) {
@@ -572,7 +651,7 @@ pub fn greeted(heard: &Heard) -> Option<String> {
     let text = match heard {
         Heard::Text(text) => text.replace('\\', ""),
         Heard::Binary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Heard::Closed(..) => return None,
+        Heard::Closed(..) | Heard::Line(_) | Heard::Ended => return None,
     };
     let (_, rest) = text.split_once("\"socket_id\":\"")?;
     rest.split_once('"').map(|(id, _)| id.to_owned())

@@ -12,12 +12,14 @@ use ringmain::outbound::desk::{Desk, Step as DeskStep};
 use ringmain::reactor::sim::{Faults, SimClient};
 use ringmain::shard::back::Outside;
 use ringmain::store::memory::Memory;
+use ringmain::wire::http::Chunked;
+use ringmain::wire::http::chunked::ChunkProgress;
 use ringmain::wire::websocket::deflate::Inflater;
 use ringmain::wire::websocket::encode::{Compression, masked_close_frame, masked_frame};
 use ringmain::wire::websocket::{Decoder, Opcode, Role, Step};
 
 use crate::bare::another;
-use crate::script::{self, Answer, Heard, World};
+use crate::script::{self, Answer, Heard, Lines, World};
 use crate::universe::Universe;
 
 /// More than one, so that what a transcript says also holds across mailboxes.
@@ -35,9 +37,41 @@ struct Peer {
     socket: SimClient,
     decoder: Decoder,
     assembly: Vec<u8>,
+    /// Instead of the decoder, of one that hears an event stream.
+    stream: Option<Stream>,
     heard: VecDeque<Heard>,
     /// Answers no pings.
     is_mute: bool,
+}
+
+/// An event stream as it comes over the wire.
+struct Stream {
+    /// None: it comes as it stands.
+    chunked: Option<Chunked>,
+    lines: Lines,
+    has_ended: bool,
+}
+
+impl Stream {
+    fn take(&mut self, bytes: &[u8], is_end: bool) -> Vec<Heard> {
+        let (mut piece, mut has_ended) = (Vec::new(), is_end);
+        match &mut self.chunked {
+            None => piece.extend_from_slice(bytes),
+            Some(chunked) => match chunked.read(bytes, &mut piece, usize::MAX) {
+                Ok(ChunkProgress::More) => has_ended = false,
+                Ok(ChunkProgress::Done { used }) => {
+                    assert_eq!(used, bytes.len(), "nothing follows the end");
+                    has_ended = true;
+                }
+                Err(error) => panic!("the server broke HTTP: {error}"),
+            },
+        }
+        let mut heard = self.lines.take(&piece);
+        if has_ended && !std::mem::replace(&mut self.has_ended, true) {
+            heard.push(self.lines.end());
+        }
+        heard
+    }
 }
 
 /// A desk, and the last random number it was handed.
@@ -124,6 +158,12 @@ impl Simulated {
 impl Peer {
     fn take_in(&mut self) {
         let mut bytes = self.socket.received();
+        if let Some(stream) = &mut self.stream {
+            if !stream.has_ended {
+                self.heard.extend(stream.take(&bytes, self.socket.end().is_some()));
+            }
+            return;
+        }
         let mut input = &mut bytes[..];
         loop {
             let text = match self.decoder.next(&mut input, &mut self.assembly) {
@@ -157,6 +197,12 @@ impl Peer {
             self.heard.push_back(Heard::Text(text));
         }
     }
+}
+
+/// Whether an answer goes on: it says no length.
+pub fn is_stream(head: &Answer) -> bool {
+    head.status == 200
+        && !head.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-length"))
 }
 
 /// An answer as it came over the wire.
@@ -206,6 +252,7 @@ impl World for Simulated {
             socket,
             decoder: Decoder::new(Role::Client, 1 << 20, deflate),
             assembly: Vec::new(),
+            stream: None,
             heard: VecDeque::new(),
             is_mute: false,
         };
@@ -236,6 +283,44 @@ impl World for Simulated {
         Ok(socket_id)
     }
 
+    fn stream(
+        &mut self,
+        peer: &str,
+        target: &str,
+        headers: &[(String, String)],
+        takes_chunks: bool,
+    ) -> Result<Answer, Answer> {
+        let socket = self.universe.connect();
+        let version = if takes_chunks { "1.1" } else { "1.0" };
+        let fields: String =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!("GET {target} HTTP/{version}\r\nHost: sim\r\n{fields}\r\n");
+        socket.send(head.as_bytes());
+        self.settle();
+        let mut bytes = socket.received();
+        let end = bytes.windows(4).position(|it| it == b"\r\n\r\n").expect("a head ends") + 4;
+        let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+        let answer = answer_of(&head);
+        if !is_stream(&answer) {
+            socket.finish();
+            return Err(answer_of(&String::from_utf8(bytes).expect("answers are text")));
+        }
+        let chunked = head.contains("Transfer-Encoding: chunked").then(Chunked::new);
+        assert_eq!(chunked.is_some(), takes_chunks, "{head}");
+        let mut stream = Stream { chunked, lines: Lines::default(), has_ended: false };
+        let heard = stream.take(&bytes.split_off(end), socket.end().is_some());
+        let opened = Peer {
+            socket,
+            decoder: Decoder::new(Role::Client, 0, false),
+            assembly: Vec::new(),
+            stream: Some(stream),
+            heard: heard.into(),
+            is_mute: false,
+        };
+        self.peers.insert(peer.into(), opened);
+        Ok(answer)
+    }
+
     fn send(&mut self, peer: &str, text: &str) {
         self.frame(peer, Opcode::Text, text.as_bytes());
     }
@@ -257,6 +342,10 @@ impl World for Simulated {
     }
 
     fn go(&mut self, peer: &str) {
+        if self.peers[peer].stream.is_some() {
+            self.peers.remove(peer).expect("it is there").socket.finish();
+            return self.settle();
+        }
         self.frame(peer, Opcode::Close, &1000u16.to_be_bytes());
         self.lose(peer);
     }

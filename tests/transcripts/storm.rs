@@ -182,7 +182,7 @@ fn storm(seed: u64, lines: &[String], config: &Config) {
                                 text[9..13].to_owned()
                             }
                             Heard::Closed(code, text) => format!("{code} {text}"),
-                            Heard::Binary(bytes) => panic!("{place}: {bytes:?}"),
+                            other => panic!("{place}: {other:?}"),
                         });
                     }
                     heard.sort();

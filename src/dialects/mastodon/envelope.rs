@@ -31,7 +31,7 @@ pub enum Malformed {
 }
 
 /// Whether JavaScript would take a value for true.
-fn is_truthy(value: Raw<'_>) -> bool {
+pub fn is_truthy(value: Raw<'_>) -> bool {
     match value.kind() {
         Kind::Object | Kind::Array => true,
         Kind::Bool => value.text() == "true",

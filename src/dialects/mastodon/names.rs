@@ -8,6 +8,13 @@ use crate::base::name::Name;
 /// What the channels of this dialect start with; the rest is upstream's name.
 pub const OWN: char = '#';
 
+/// What upstream's channels start with.
+pub const UPSTREAM: &str = "timeline:";
+/// In front of an account's id: the channel of what it is told by the system.
+pub const SYSTEM: &str = "timeline:system:";
+/// In front of a token's id: the channel of what it is told by the system.
+pub const ACCESS_TOKEN: &str = "timeline:access_token:";
+
 /// A stream that a peer may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -85,7 +92,7 @@ impl Kind {
 
 /// Whether statuses on this channel (upstream's name) are judged for each account.
 pub fn is_judged(channel: &str) -> bool {
-    let rest = channel.strip_prefix("timeline:").unwrap_or_default();
+    let rest = channel.strip_prefix(UPSTREAM).unwrap_or_default();
     let is =
         |kind: &str| rest.strip_prefix(kind).is_some_and(|it| it.is_empty() || it.starts_with(':'));
     is("public") || is("hashtag")
@@ -98,17 +105,45 @@ pub fn own(channel: &str) -> Name {
 
 /// Upstream's name of a channel of ours; none if it is of another protocol.
 pub fn upstream(own: &str) -> Option<&str> {
-    own.strip_prefix(OWN).filter(|it| it.starts_with("timeline:"))
+    own.strip_prefix(OWN).filter(|it| it.starts_with(UPSTREAM))
 }
 
 /// Upstream's channel of what an account is told by the system.
 pub fn system(account: &str) -> String {
-    format!("timeline:system:{account}")
+    format!("{SYSTEM}{account}")
+}
+
+/// Whether a channel of ours is of what an account is told by the system.
+pub fn is_system(own: &str) -> bool {
+    upstream(own).is_some_and(|it| it.starts_with("timeline:system:"))
+}
+
+/// The stream that a channel (upstream's name) is of, and of which tag or list; none: of no stream that peers may ask
+/// for. Notifications are taken for what most hear them in.
+pub fn stream_of(channel: &str) -> Option<(Kind, Option<&str>)> {
+    let rest = channel.strip_prefix("timeline:")?;
+    if rest.starts_with("public") {
+        return Kind::of(rest).map(|kind| (kind, None));
+    }
+    if let Some(tag) = rest.strip_prefix("hashtag:") {
+        return Some(match tag.strip_suffix(":local") {
+            Some(tag) => (Kind::HashtagLocal, Some(tag)),
+            None => (Kind::Hashtag, Some(tag)),
+        });
+    }
+    if let Some(list) = rest.strip_prefix("list:") {
+        return Some((Kind::List, Some(list)));
+    }
+    if rest.starts_with("direct:") {
+        return Some((Kind::Direct, None));
+    }
+    let account = rest.strip_suffix(":notifications").unwrap_or(rest);
+    (!account.contains(':')).then_some((Kind::User, None))
 }
 
 /// Upstream's channel of what a token is told by the system.
 pub fn access_token(id: &str) -> String {
-    format!("timeline:access_token:{id}")
+    format!("{ACCESS_TOKEN}{id}")
 }
 
 #[cfg(test)]
@@ -122,6 +157,31 @@ mod tests {
         }
         for name in ["", "system", "User", "public:", "hashtag:remote"] {
             assert_eq!(Kind::of(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn channels_lead_to_streams() {
+        for (channel, expected) in [
+            ("timeline:7", Some((Kind::User, None))),
+            ("timeline:7:notifications", Some((Kind::User, None))),
+            ("timeline:7:device", None),
+            ("timeline:public", Some((Kind::Public, None))),
+            ("timeline:public:media", Some((Kind::PublicMedia, None))),
+            ("timeline:public:local", Some((Kind::PublicLocal, None))),
+            ("timeline:public:local:media", Some((Kind::PublicLocalMedia, None))),
+            ("timeline:public:remote", Some((Kind::PublicRemote, None))),
+            ("timeline:public:remote:media", Some((Kind::PublicRemoteMedia, None))),
+            ("timeline:public:else", None),
+            ("timeline:hashtag:a", Some((Kind::Hashtag, Some("a")))),
+            ("timeline:hashtag:a:local", Some((Kind::HashtagLocal, Some("a")))),
+            ("timeline:list:5", Some((Kind::List, Some("5")))),
+            ("timeline:direct:7", Some((Kind::Direct, None))),
+            ("timeline:system:7", None),
+            ("timeline:access_token:7", None),
+            ("hello", None),
+        ] {
+            assert_eq!(stream_of(channel), expected, "{channel}");
         }
     }
 

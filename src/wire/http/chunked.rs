@@ -1,4 +1,6 @@
-//! Reads a chunked body: [`Chunked`]. Source: RFC 9112, section 7.1.
+//! Reads a chunked body: [`Chunked`]; writes one, chunk by chunk: [`Builder`]. Source: RFC 9112, section 7.1.
+
+use bytes::Bytes;
 
 use super::grammar::{is_token, is_value};
 
@@ -201,6 +203,60 @@ impl Chunked {
     }
 }
 
+/// Ends a chunked body: the last chunk, and no trailer.
+pub const END: &[u8] = b"0\r\n\r\n";
+
+/// The most bytes in front of a chunk: its size in hexadecimal and CR LF.
+const HEADROOM: usize = SIZE_DIGITS_MAX as usize + 2;
+
+/// A chunk whose bytes are written in place, with its size put in front of them afterwards.
+///
+/// ```
+/// use ringmain::wire::http::chunked::Builder;
+/// let mut builder = Builder::with_capacity(64);
+/// builder.payload().extend_from_slice(b"hi");
+/// assert_eq!(&builder.finish()[..], b"2\r\nhi\r\n");
+/// ```
+#[derive(Debug)]
+pub struct Builder(Vec<u8>);
+
+impl Builder {
+    /// Room for about this many bytes.
+    pub fn with_capacity(payload_len: usize) -> Self {
+        let mut bytes = Vec::with_capacity(HEADROOM + payload_len + 2);
+        bytes.extend_from_slice(&[0; HEADROOM]);
+        Self(bytes)
+    }
+
+    /// Where the bytes are appended. The first few are the size's.
+    pub fn payload(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    /// The finished chunk, without a copy; empty if nothing was appended, because a chunk without bytes would end
+    /// the body.
+    ///
+    /// # Panics
+    /// If the headroom was cut off.
+    pub fn finish(self) -> Bytes {
+        let mut bytes = self.0;
+        assert!(bytes.len() >= HEADROOM, "the headroom was cut off");
+        let mut left = bytes.len() - HEADROOM;
+        if left == 0 {
+            return Bytes::new();
+        }
+        let mut start = HEADROOM - 2;
+        bytes[start..HEADROOM].copy_from_slice(b"\r\n");
+        while left > 0 {
+            start -= 1;
+            bytes[start] = b"0123456789abcdef"[left & 15];
+            left >>= 4;
+        }
+        bytes.extend_from_slice(b"\r\n");
+        Bytes::from(bytes).slice(start..)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,5 +342,29 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        for length in [0, 1, 15, 16, 255, 256, 4096, 70_000] {
+            let mut builder = Builder::with_capacity(10);
+            builder.payload().extend((0..length).map(|n| n as u8));
+            let chunk = builder.finish();
+            assert_eq!(chunk.is_empty(), length == 0);
+            let whole = [&chunk[..], END].concat();
+            let mut out = Vec::new();
+            let done = Chunked::new().read(&whole, &mut out, 100_000);
+            assert_eq!(done, Ok(ChunkProgress::Done { used: whole.len() }), "{length}");
+            assert!(out.iter().copied().eq((0..length).map(|n| n as u8)), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_finished_chunk_is_not_copied() {
+        let mut builder = Builder::with_capacity(100);
+        builder.payload().extend_from_slice(&[7; 100]);
+        let at = builder.payload()[HEADROOM..].as_ptr();
+        let chunk = builder.finish();
+        assert_eq!((&chunk[..4], chunk[4..].as_ptr()), (&b"64\r\n"[..], at));
     }
 }

@@ -21,6 +21,8 @@ pub enum Body<'a> {
     Omitted(usize),
     /// It goes on until the connection closes (server-sent events): no length.
     UntilClose,
+    /// It follows in chunks ([`super::chunked::Builder`]): no length.
+    Chunked,
 }
 
 /// Answers `Expect: 100-continue`.
@@ -28,7 +30,7 @@ pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// Appends a whole answer.
 ///
-/// `headers` are the fields beside `Content-Length`, `Date` and `Connection`, which are added here. A
+/// `headers` are the fields beside `Content-Length`, `Transfer-Encoding`, `Date` and `Connection`, which are added here. A
 /// control byte in a value would let whoever chose it write fields of their own: each becomes a space.
 /// Statuses 1xx, 204 and 304 have no body (RFC 9110, section 6.4.1) and lose it.
 pub fn write<'h>(
@@ -52,7 +54,7 @@ pub fn write<'h>(
     let length = match body {
         Body::Bytes(bytes) => Some(bytes.len()),
         Body::Omitted(length) => Some(length),
-        Body::UntilClose => None,
+        Body::UntilClose | Body::Chunked => None,
     };
     if let Some(length) = length
         && !bodiless
@@ -60,6 +62,9 @@ pub fn write<'h>(
         out.extend_from_slice(b"Content-Length: ");
         write_decimal(out, length as u64);
         out.extend_from_slice(b"\r\n");
+    }
+    if body == Body::Chunked && !bodiless {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     out.extend_from_slice(match connection {
         Connection::KeepAlive => b"Connection: keep-alive\r\n\r\n",
@@ -173,6 +178,10 @@ mod tests {
         assert_eq!(
             written(200, &[], Body::UntilClose, Close),
             "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(
+            written(200, &[], Body::Chunked, Close),
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
         );
         assert_eq!(
             written(599, &[("X", "a\r\nSet-Cookie: b")], Body::UntilClose, Close),
