@@ -91,8 +91,15 @@ fn the_layer_table_holds() {
 /// that looks at all.
 const KNOWN_DIALECTS: &[&str] = &["pusher", "admin"];
 
-/// Files that know one dialect: the command line makes the tokens of the one whose tokens say everything.
-const KNOWN_AT: &[(&str, &str)] = &[("cli::token", "hotsock")];
+/// Files that know one dialect: the command line makes the tokens of the one whose tokens say everything, and starts
+/// another as the server is started that it stands in for.
+const KNOWN_AT: &[(&str, &str)] = &[
+    ("cli", "mastodon"),
+    ("cli::mastodon", "mastodon"),
+    ("cli::mastodon::database", "mastodon"),
+    ("cli::mastodon::redis", "mastodon"),
+    ("cli::token", "hotsock"),
+];
 
 /// A dialect is one folder: no room names it but the list of dialects, and it names no other dialect.
 #[test]

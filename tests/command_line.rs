@@ -47,6 +47,7 @@ fn help_has_an_example_everywhere() {
         "",
         "serve",
         "check",
+        "mastodon",
         "publish",
         "listen",
         "settings",
@@ -96,6 +97,69 @@ fn check_says_what_would_run_and_why() {
     assert!(stdout(&output).contains("app 1: key = k, secret = ***"));
 }
 
+/// The value and the origin of a setting in what `check` prints.
+fn checked(output: &Output, key: &str) -> String {
+    let text = stdout(output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(output));
+    let line = text.lines().find(|it| it.split_whitespace().next() == Some(key));
+    line.unwrap_or_default().split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn variables_of_mastodon_are_settings_weaker_than_ours() {
+    let folder = directory("live");
+    let file = folder.join(".env.production");
+    let text = "# theirs\nDB_PASS='hush#1'\nREDIS_PASSWORD=hush2\nPORT=4001 # ours\nPORT=4002\nDB_POOL=7\n\
+                RINGMAIN_SHARDS=2\n";
+    std::fs::write(&file, text).expect("the target directory can be written");
+    std::fs::write(folder.join(".env"), "PORT=4003").expect("the target directory can be written");
+    let below = directory("live/streaming");
+    let run = |folder: &PathBuf, arguments: &[&str], environment: &[(&str, &str)]| {
+        Command::new(env!("CARGO_BIN_EXE_ringmain"))
+            .args(["check", "--mastodon"])
+            .args(arguments)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .current_dir(folder)
+            .output()
+            .expect("the binary was built for this test")
+    };
+    let production = ("NODE_ENV", "production");
+    // The file of the folder, of the one above, or the one that is named.
+    let output = run(&folder, &[], &[production]);
+    assert!(!stdout(&output).contains("hush") && !stderr(&output).contains("hush"));
+    for (key, expected) in [
+        ("listen", "127.0.0.1:4002 (.env.production:5)"),
+        ("shards", "2 (environment variable RINGMAIN_SHARDS)"),
+        ("mastodon.app", "mastodon (command mastodon)"),
+        ("mastodon.takes_everything", "true (command mastodon)"),
+        ("mastodon.redis_url", "*** (.env.production:3)"),
+        ("mastodon.database_url", "*** (.env.production:2)"),
+        ("mastodon.database_connections_max", "7 (.env.production:6)"),
+        ("pin", "false (command mastodon)"),
+    ] {
+        assert_eq!(checked(&output, key), expected, "{key}");
+    }
+    let output = run(&below, &[], &[production]);
+    assert_eq!(checked(&output, "listen"), "127.0.0.1:4002 (../.env.production:5)");
+    let output = run(&folder, &[], &[]);
+    assert_eq!(checked(&output, "listen"), "127.0.0.1:4003 (.env:1)");
+    let path = file.to_string_lossy().into_owned();
+    let output = run(&directory("empty"), &["--env-file", &path], &[]);
+    assert_eq!(checked(&output, "listen"), format!("127.0.0.1:4002 ({path}:5)"));
+    // Stronger, one after the other: the environment, our variable, our flag.
+    let (theirs, ours) = (("PORT", "5000"), ("RINGMAIN_LISTEN", "127.0.0.1:6000"));
+    let output = run(&folder, &[], &[production, theirs]);
+    assert_eq!(checked(&output, "listen"), "127.0.0.1:5000 (environment variable PORT)");
+    let output = run(&folder, &[], &[production, theirs, ours]);
+    assert_eq!(checked(&output, "listen"), "127.0.0.1:6000 (environment variable RINGMAIN_LISTEN)");
+    let output = run(&folder, &["--listen", "127.0.0.1:7000"], &[production, theirs, ours]);
+    assert_eq!(checked(&output, "listen"), "127.0.0.1:7000 (flag --listen 127.0.0.1:7000)");
+    // What an administrator should know goes to stderr.
+    let output = run(&folder, &[], &[production, ("STREAMING_CLUSTER_NUM", "4")]);
+    assert!(stderr(&output).starts_with("note: STREAMING_CLUSTER_NUM"), "{}", stderr(&output));
+}
+
 #[test]
 fn mistakes_exit_with_2_and_end_with_what_to_change() {
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
@@ -112,6 +176,16 @@ fn mistakes_exit_with_2_and_end_with_what_to_change() {
         (&["check"], &[("RINGMAIN_CONFIG", "absent.toml")], "RINGMAIN_CONFIG=absent.toml"),
         (&["check"], &[("RINGMAIN_LISTN", "127.0.0.1:1")], "RINGMAIN_LISTEN"),
         (&["check"], &[("RINGMAIN_APP_ID", "1")], "set RINGMAIN_APP_SECRET"),
+        (
+            &["check", "--mastodon"],
+            &[("PORT", "http")],
+            "set PORT to another value; allowed: a number up to 65535",
+        ),
+        (&["mastodon"], &[("DB_POOL", "0")], "(environment variable DB_POOL); allowed: 1 to 1000"),
+        (&["mastodon"], &[("NODE_ENV", "test")], "set NODE_ENV to another value"),
+        (&["mastodon", "--env-file", "absent"], &[], "--env-file"),
+        (&["mastodon", "--set", "mastodon.app=b"], &[], "allowed: the id of an app: mastodon"),
+        (&["check", "--env-file", "absent"], &[], "--help"),
         (&["token", "hotsock", "--uid", &"a".repeat(129)], &[], "--uid"),
         (&["token", "hotsock", "--umd", "{name:Ada}"], &[], "--umd '{\"name\":\"Ada\"}'"),
         (&["token", "hotsock", "--subscribe", "#regex:("], &[], "--subscribe"),

@@ -5,6 +5,7 @@
 
 mod client;
 mod listen;
+mod mastodon;
 mod migrate;
 mod publish;
 mod settings;
@@ -56,6 +57,7 @@ pub fn main() -> ExitCode {
         None => serve(&matches),
         Some(("serve", matches)) => serve(matches),
         Some(("check", matches)) => check(matches),
+        Some(("mastodon", matches)) => mastodon::run(matches),
         Some(("publish", matches)) => publish::run(matches),
         Some(("listen", matches)) => listen::run(matches),
         Some(("store", matches)) => store::run(matches),
@@ -83,6 +85,7 @@ Examples:
   ringmain --listen 127.0.0.1:0 --shards 2     on a port of the kernel's choice, with two shards
   ringmain check --config ringmain.toml        say what would run
   ringmain check --from config.json            a configuration of Sockudo, Soketi or Reverb as ours
+  ringmain mastodon                            in the place of Mastodon's streaming server
   ringmain listen --channel news               print what is published there
   ringmain publish --channel news --data hi    publish something
   ringmain store backup --to DIR               copy what is kept on disk, also while serving
@@ -118,11 +121,20 @@ fn command() -> Command {
                         .exclusive(true)
                         .help("A configuration of Sockudo, Soketi or Reverb (JSON, TOML, .env): print it as one of ours"),
                 )
+                .arg(
+                    Arg::new("mastodon")
+                        .long("mastodon")
+                        .action(ArgAction::SetTrue)
+                        .help("Check what `ringmain mastodon` would run"),
+                )
+                .arg(mastodon::env_file_argument().requires("mastodon"))
                 .after_help(
                     "Examples:\n  ringmain check --config ringmain.toml && echo good\n  \
-                     ringmain check --from config.json > ringmain.toml",
+                     ringmain check --from config.json > ringmain.toml\n  \
+                     ringmain check --mastodon --env-file .env.production",
                 ),
         )
+        .subcommand(mastodon::command())
         .subcommand(publish::command())
         .subcommand(listen::command())
         .subcommand(store::command())
@@ -173,7 +185,15 @@ fn check(matches: &ArgMatches) -> Result<(), Failure> {
     if let Some(file) = matches.get_one::<String>("from") {
         return migrate::run(file.as_ref());
     }
-    let loaded = settings::load(matches)?;
+    let loaded = if matches.get_flag("mastodon") {
+        let (loaded, said) = mastodon::load(matches)?;
+        for note in &said.notes {
+            eprintln!("note: {note}");
+        }
+        loaded
+    } else {
+        settings::load(matches)?
+    };
     let mut stdout = io::stdout().lock();
     stdout.write_all(describe(&loaded, SECTIONS).as_bytes())?;
     writeln!(stdout, "The configuration is good.")?;

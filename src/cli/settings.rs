@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::builder::StyledStr;
 use clap::{Arg, ArgAction, ArgMatches};
 use ringmain::config::Machine;
-use ringmain::config::load::{CONFIG_VARIABLE, Flag, Loaded, Sources, load as load_sources};
+use ringmain::config::load::{
+    CONFIG_VARIABLE, Flag, Loaded, Presets, Sources, load_over as load_sources,
+};
 use ringmain::config::table::{SETTINGS, Setting};
 use ringmain::config::value::Kind;
 use ringmain::dialects::SECTIONS;
@@ -85,11 +87,21 @@ pub fn data(matches: &ArgMatches) -> Result<PathBuf, Failure> {
 
 /// Loads the configuration that the arguments, the environment and the file make together.
 pub fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
-    let environment: Vec<(String, String)> = std::env::vars_os()
-        .map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
-        })
-        .collect();
+    load_over(Presets::default(), matches, environment())
+}
+
+/// The environment of the process.
+pub fn environment() -> Vec<(String, String)> {
+    let text = |it: std::ffi::OsString| it.to_string_lossy().into_owned();
+    std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()
+}
+
+/// The same with this environment, over what a command says itself.
+pub fn load_over(
+    presets: Presets,
+    matches: &ArgMatches,
+    environment: Vec<(String, String)>,
+) -> Result<Loaded, Failure> {
     let variable = environment.iter().find(|(name, _)| name == CONFIG_VARIABLE);
     let file = match (matches.get_one::<String>("config"), variable) {
         (Some(path), _) => Some((PathBuf::from(path), format!("--config {path}"))),
@@ -135,7 +147,7 @@ pub fn load(matches: &ArgMatches) -> Result<Loaded, Failure> {
         flags.push(Flag { spelled: format!("--set {key}"), key, values: vec![value] });
     }
     let sources = Sources { file, environment, flags, machine: here(), sections: SECTIONS };
-    load_sources(&sources).map_err(|problems| Failure {
+    load_sources(presets, &sources).map_err(|problems| Failure {
         code: 2,
         lines: problems
             .iter()

@@ -40,6 +40,15 @@ pub struct Flag {
     pub values: Vec<String>,
 }
 
+/// What whoever loads says beside the sources: weaker than all of them, and stronger than the defaults.
+#[derive(Clone, Default)]
+pub struct Presets {
+    /// Settings: where each comes from, its key, its value.
+    pub settings: Vec<(Origin, &'static str, Given)>,
+    /// The app there is when none is configured, instead of the development app.
+    pub app: Option<App>,
+}
+
 /// A checked configuration and where it comes from.
 #[derive(Debug)]
 pub struct Loaded {
@@ -66,6 +75,11 @@ const APPS_MAX: usize = u16::MAX as usize;
 ///
 /// Reads the files that `secret_file` names, and nothing else from the world.
 pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+    load_over(Presets::default(), sources)
+}
+
+/// The same, over what whoever loads says.
+pub fn load_over(presets: Presets, sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     let mut loader = Loader {
         config: Config::from_defaults(),
         origins: HashMap::new(),
@@ -78,6 +92,9 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
         values: sources.sections.iter().map(|it| it.defaults()).collect(),
         rows: Vec::new(),
     };
+    for (origin, key, given) in presets.settings {
+        loader.take(key, &given, origin);
+    }
     if let Some((path, text)) = &sources.file {
         loader.take_file(path, text);
     }
@@ -85,7 +102,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
     for flag in &sources.flags {
         loader.take_flag(flag);
     }
-    loader.make_apps();
+    loader.make_apps(presets.app);
     loader.make_rows();
     loader.check(&sources.machine);
     if loader.problems.is_empty() {
@@ -427,8 +444,8 @@ impl Loader<'_> {
         }
     }
 
-    /// Makes the apps, the environment's first; or the development app if there is none.
-    fn make_apps(&mut self) {
+    /// Makes the apps, the environment's first; `otherwise` or the development app if there is none.
+    fn make_apps(&mut self, otherwise: Option<App>) {
         let first = std::mem::take(&mut self.app_first);
         // A secret alone is for `ringmain publish`, which reads it too, where a file has the apps.
         let is_publishers = !self.apps.is_empty() && first.given.iter().all(|it| it.0 == "secret");
@@ -447,8 +464,8 @@ impl Loader<'_> {
             self.refuse(None, fault);
         }
         if self.config.apps.is_empty() {
-            self.config.development = true;
-            self.config.apps.push(App::development());
+            self.config.development = otherwise.is_none();
+            self.config.apps.push(otherwise.unwrap_or_else(App::development));
         }
     }
 
@@ -512,7 +529,7 @@ impl Loader<'_> {
         let asked = self.config.limits.connections_max;
         self.config.resolve(machine);
         let config = &self.config;
-        let reserved = Machine::descriptors_reserved(config.shards, config.listen.len());
+        let reserved = Machine::descriptors_reserved(config.shards, config.listeners());
         let needed = u64::from(asked).saturating_add(reserved);
         let mut faults = Vec::new();
         if asked > 0 && needed > machine.descriptors_max {
@@ -543,8 +560,11 @@ impl Loader<'_> {
         };
         let twice =
             config.listen.iter().enumerate().find(|(i, it)| it.port() != 0 && again(*i, it));
-        if let Some((_, address)) = twice {
-            let (key, value) = ("listen".to_owned(), address.to_string());
+        let paths = &config.listen_local;
+        let path = paths.iter().enumerate().find(|(i, it)| paths[..*i].contains(it));
+        let path = path.map(|(_, path)| path.display().to_string());
+        if let Some(value) = twice.map(|(_, address)| address.to_string()).or(path) {
+            let key = "listen".to_owned();
             let allowed = "each address once".to_owned();
             faults.push(("listen", Fault::NotAllowed { key, value, allowed }));
         }

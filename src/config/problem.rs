@@ -18,6 +18,8 @@ pub enum Origin {
     Environment(String),
     /// By a flag, spelled like this.
     Flag(String),
+    /// By the command itself, of this name.
+    Command(&'static str),
 }
 
 impl fmt::Display for Origin {
@@ -26,6 +28,7 @@ impl fmt::Display for Origin {
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Command(name) => write!(f, "command {name}"),
         }
     }
 }

@@ -11,6 +11,18 @@ const DATA: &str = r#"{"text":"hi"}"#;
 
 /// Writes the banner.
 pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
+    about(started, out)?;
+    for address in &started.addresses {
+        let address = address.to_string();
+        let lines = started.dialects.iter().filter_map(|it| it.listening(&address));
+        for line in lines {
+            writeln!(out, "{line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     let config = &started.config;
     let limits = &config.limits;
     let plural = if config.shards == 1 { "" } else { "s" };
@@ -18,6 +30,9 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  shards      {} thread{plural}, {}", config.shards, started.driver)?;
     for address in &started.addresses {
         writeln!(out, "  listens     http://{address}")?;
+    }
+    for listener in &started.local {
+        writeln!(out, "  listens     unix:{}", listener.path().display())?;
     }
     writeln!(out, "  store       {}", store(started))?;
     writeln!(
@@ -75,6 +90,13 @@ pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
             "  publish     {me} publish{url} --app-id {} --key {} --channel hello --event greeting --data '{DATA}'",
             app.id, app.key
         )?;
+    }
+    for dialect in started.dialects.iter() {
+        let Some(sample) = dialect.sample() else { continue };
+        let id = dialect.pane().and_then(|it| it.app).unwrap_or_default();
+        let app = config.apps.iter().find(|it| it.id == id && !config.development);
+        let app = app.map(|it| format!(" --app-id {} --key {}", it.id, it.key)).unwrap_or_default();
+        writeln!(out, "  sample      {me} publish{url}{app} {sample}")?;
     }
     Ok(())
 }

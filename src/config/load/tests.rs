@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::time::Millis;
+use crate::config::Secret;
 
 fn sources(file: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Sources {
     Sources {
@@ -87,6 +88,18 @@ fn a_whole_file_is_understood() {
 }
 
 #[test]
+fn unix_sockets_are_listened_on_beside_addresses_or_alone() {
+    let file = format!("listen = [\"unix:/run/a.sock\", \"[::1]:0\", \"unix:b\"]\n{APP}");
+    let config = load(&sources(&file, &[], &[])).unwrap().config;
+    assert_eq!((config.listen.len(), config.listeners()), (1, 3));
+    assert_eq!(config.listen_local, ["/run/a.sock", "b"].map(std::path::PathBuf::from));
+    let config = load(&sources(APP, &[("RINGMAIN_LISTEN", "unix:/a")], &[])).unwrap().config;
+    assert_eq!((config.listen.len(), config.listeners()), (0, 1));
+    // Whoever reaches it is on this machine, as with the addresses that the development app is for.
+    assert!(load(&sources("listen = \"unix:/a\"", &[], &[])).unwrap().config.development);
+}
+
+#[test]
 fn the_environment_gives_the_first_app() {
     let environment = [
         ("RINGMAIN_APP_ID", "e"),
@@ -137,6 +150,8 @@ fn bad_input_is_refused_by_name_place_and_range() {
         ("[[apps]]\nid = 1", &["an app needs apps.key", "an app needs apps.secret"]),
         ("[[apps]]\nid = 1\nkey=\"k\"", &["set apps.secret, apps.secret_file or apps.secret_env"]),
         ("[app]\nid = 1", &["unknown setting `app`", "did you mean `[[apps]]`?"]),
+        ("listen = [\"unix:\"]", &["listen = [unix:]", "unix:PATH"]),
+        ("listen = [\"unix:/a\", \"unix:/a\"]", &["listen = /a", "each address once"]),
         ("listen = [\"[::1]:1\", \"[::1]:1\"]", &["listen = [::1]:1", "each address once"]),
         ("[[apps]]\nid = \"a b\"\nkey=\"k\"\nsecret=\"s\"", &["apps.id = a b", "letters, digits"]),
         ("[[apps]]\nid = 1\nkey=\"k\"\nsecret=\"\"", &["apps.secret = ***"]),
@@ -276,4 +291,36 @@ fn no_secret_is_ever_printed() {
     let file = "[[apps]]\nid = 1\nkey = \"k\"\nsecret = \"hush-hush\"\n";
     let loaded = load(&sources(file, &[], &[])).unwrap();
     assert!(!format!("{loaded:?}").contains("hush"));
+}
+
+#[test]
+fn presets_are_weaker_than_every_source_and_stronger_than_defaults() {
+    let preset = |key, value: &str| (Origin::Command("other"), key, Given::One(value.to_owned()));
+    let presets = || Presets {
+        settings: vec![
+            preset("limits.spin_us", "1"),
+            preset("limits.mailbox_slots", "64"),
+            preset("limits.receive_buffers", "16"),
+        ],
+        app: Some(App::with("a".into(), "k".into(), Secret("s".into()))),
+    };
+    let file = "limits.spin_us = 2\n";
+    let environment = [("RINGMAIN_LIMITS_MAILBOX_SLOTS", "128")];
+    let loaded = load_over(presets(), &sources(file, &environment, &[])).unwrap();
+    let limits = &loaded.config.limits;
+    assert_eq!((limits.spin_us, limits.mailbox_slots, limits.receive_buffers), (2, 128, 16));
+    assert_eq!(loaded.origins["limits.receive_buffers"].to_string(), "command other");
+    assert!(!loaded.config.development);
+    let ids =
+        |loaded: &Loaded| loaded.config.apps.iter().map(|it| it.id.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&loaded), ["a"]);
+    // An app that is configured stands instead.
+    assert_eq!(ids(&load_over(presets(), &sources(APP, &[], &[])).unwrap()), ["1"]);
+    let wrong = Presets { settings: vec![preset("limits.spin_us", "x")], app: None };
+    let problems = load_over(wrong, &sources("", &[], &[])).unwrap_err();
+    assert!(
+        problems[0].to_string().starts_with("command other: limits.spin_us"),
+        "{}",
+        problems[0]
+    );
 }

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use self::console::Console;
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Response};
 use crate::auth::Apps;
+use crate::base::ids::LaneId;
 use crate::broker::Event;
 use crate::config::Config;
 use crate::observe::{CloseReason, Gauge, Metrics, Process, exposition, stats};
@@ -35,6 +36,8 @@ pub struct Admin {
     key_shown: Option<String>,
     /// What there is to call over HTTP, if any dialect says.
     openapi: Option<Bytes>,
+    /// The other dialects.
+    spoken: Vec<Arc<dyn Dialect>>,
     console: Console,
 }
 
@@ -47,7 +50,7 @@ impl Admin {
         spoken: Vec<Arc<dyn Dialect>>,
     ) -> Self {
         let openapi = spoken.iter().find_map(|it| it.openapi()).map(Bytes::from);
-        let console = Console::new(config, apps.clone(), metrics.clone(), spoken);
+        let console = Console::new(config, apps.clone(), metrics.clone(), spoken.clone());
         let development = config.development.then(|| config.apps.first()).flatten();
         Self {
             apps,
@@ -56,6 +59,7 @@ impl Admin {
             remote: config.admin.remote,
             key_shown: development.map(|app| app.key.clone()),
             openapi,
+            spoken,
             console,
         }
     }
@@ -91,6 +95,19 @@ impl Admin {
         health
     }
 
+    /// The answer to who asks whether new connections are welcome.
+    fn ready(&self, facts: &Facts) -> Response {
+        let readiness = self.readiness(facts);
+        let whys = self.spoken.iter().filter_map(|it| Some((it.name(), it.unready()?)));
+        let whys: Vec<_> = whys.map(|(name, why)| format!("{name}: {why}\n")).collect();
+        if readiness.0 != 200 || whys.is_empty() {
+            return word(readiness);
+        }
+        let mut response = word((503, "NOT_READY"));
+        response.body = Bytes::from(format!("NOT_READY\n{}", whys.concat()));
+        response
+    }
+
     fn answer(&self, path: &str, request: &Request<'_>, facts: &Facts) -> Option<Response> {
         let is_private = matches!(path, "/metrics" | "/stats" | "/operator/stats" | "/usage");
         if is_private && !self.remote && !door::is_from_here(request) {
@@ -101,10 +118,19 @@ impl Admin {
         Some(match path {
             "/up" => word(self.health(facts)),
             "/live" => text_response(200, ""),
-            "/ready" => word(self.readiness(facts)),
+            "/ready" => self.ready(facts),
             "/metrics" => {
                 let mut body = Vec::with_capacity(32 * 1024);
                 exposition::write(&self.metrics, &Process::read(), &mut body);
+                let mut own = String::new();
+                // Lanes are numbered through, in the order of the dialects.
+                let mut first = 0;
+                for dialect in &self.spoken {
+                    let lane = |number: usize| LaneId((first + number) as u8);
+                    dialect.metrics(&|it| self.metrics.total_delivered(lane(it)), &mut own);
+                    first += dialect.lanes().len();
+                }
+                body.extend_from_slice(own.as_bytes());
                 response(200, exposition::CONTENT_TYPE, body)
             }
             "/stats" | "/operator/stats" => {
@@ -334,6 +360,58 @@ mod tests {
             assert_eq!(ask(&open, "GET", "/metrics", peer, false).status, 200, "{peer}");
         }
         assert_eq!(ask(&closed, "GET", "/up", "10.0.0.1:9", false).status, 200);
+    }
+
+    /// A dialect that has lost what it follows.
+    struct Lost;
+
+    impl Dialect for Lost {
+        fn name(&self) -> &'static str {
+            "lost"
+        }
+
+        fn lanes(&self) -> &'static [LaneKind] {
+            &[]
+        }
+
+        fn open(&self, _: &Request<'_>, _: &Facts) -> Option<Opening> {
+            None
+        }
+
+        fn render(&self, _: usize, _: &Event, _: &mut Vec<u8>) -> bool {
+            false
+        }
+
+        fn unready(&self) -> Option<String> {
+            Some("its feed is gone".into())
+        }
+
+        fn metrics(&self, _: &dyn Fn(usize) -> u64, out: &mut String) {
+            out.push_str("feeds_lost 1\n");
+        }
+
+        fn farewell(&self, _: CloseReason) -> Farewell {
+            Farewell { message: None, code: 1001, text: Cow::Borrowed("") }
+        }
+    }
+
+    #[test]
+    fn dialects_say_why_nobody_should_come_and_what_they_count() {
+        let config = Config::development();
+        let apps = Arc::new(Apps::new(&config.apps));
+        let metrics = Arc::new(Metrics::new(1, &["lost", "admin"]));
+        let admin = Admin::new(&config, apps, metrics, vec![Arc::new(Lost)]);
+        let here = "127.0.0.1:9";
+        let ready = ask(&admin, "GET", "/ready", here, false);
+        assert_eq!(
+            (ready.status, &ready.body[..]),
+            (503, &b"NOT_READY\nlost: its feed is gone\n"[..])
+        );
+        // Who drains says so first.
+        assert_eq!(&ask(&admin, "GET", "/ready", here, true).body[..], b"DRAINING");
+        assert_eq!(ask(&admin, "GET", "/up", here, false).status, 200);
+        let body = ask(&admin, "GET", "/metrics", here, false).body;
+        assert!(body.ends_with(b"\nfeeds_lost 1\n"));
     }
 
     #[test]

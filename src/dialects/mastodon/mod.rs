@@ -20,6 +20,7 @@ mod http;
 pub mod judge;
 pub mod keywords;
 mod listening;
+mod metrics;
 pub mod names;
 mod replies;
 pub mod rules;
@@ -38,10 +39,12 @@ use self::eventstream::EventStreamSession;
 use self::follower::{Counts, Plan, Relay};
 use self::listening::Filters;
 use self::replies::Fault;
+use self::rules::Rules;
 use self::session::SocketSession;
+use self::settings::DEVELOPMENT_TOKEN;
 pub use self::settings::{SECTION, Settings};
 use self::streams::{Asked, Stream, Word};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Response, Upstream};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Upstream};
 use crate::auth::source::Following;
 use crate::auth::{App, Apps, Checked, Finding, Identity, Inquiry, Seat, Source};
 use crate::base::ids::Ticket;
@@ -78,8 +81,11 @@ struct Shared {
     source: Arc<Source>,
     filters: Filters,
     connected: Arc<Connected>,
+    /// What the settings say about accounts.
+    rules: Arc<Rules>,
     /// The route that back ends publish by.
     publishing: Arc<http::Publishing>,
+    development: bool,
 }
 
 impl Shared {
@@ -113,7 +119,7 @@ impl Shared {
         }
         if !self.source.has_upstream
             && identity.languages.is_none()
-            && let Some(languages) = self.settings.languages(&identity.user)
+            && let Some(languages) = self.rules.languages(&identity.user)
         {
             Arc::make_mut(&mut identity).languages = Some(languages);
         }
@@ -122,7 +128,7 @@ impl Shared {
 
     /// How a stream may be followed, without anyone to ask.
     fn alone(&self, account: &Name, stream: &Stream) -> Result<Following, Fault> {
-        match stream.list().is_some_and(|list| !self.settings.owns_list(account, list)) {
+        match stream.list().is_some_and(|list| !self.rules.owns(account, list)) {
             true => Err(Fault::ForeignList),
             false => Ok(Following { judged_from: 0, local: true, remote: true }),
         }
@@ -163,12 +169,23 @@ impl Mastodon {
             let mut source = Source::new("mastodon", &settings.tokens, None);
             source.has_upstream = settings.has_upstream();
             let source = Arc::new(source);
-            let publishing =
-                http::Publishing::new(config, apps.clone(), app.clone(), source.clone(), &settings);
+            let rules = Arc::new(Rules::new(&settings.accounts, &settings.filters));
+            let publishing = http::Publishing {
+                bridge: http::bridge(&app),
+                signature_window: config.pusher.signature_window,
+                body_bytes_max: config.http.body_bytes_max,
+                sends_filters_changed: settings.sends_filters_changed,
+                app: app.clone(),
+                apps: apps.clone(),
+                source: source.clone(),
+                rules: rules.clone(),
+            };
             Arc::new(Shared {
                 app,
                 source,
                 settings,
+                rules,
+                development: config.development,
                 filters: Filters::default(),
                 connected: Arc::default(),
                 publishing: Arc::new(publishing),
@@ -307,6 +324,12 @@ impl Dialect for Mastodon {
         })
     }
 
+    fn listening(&self, address: &str) -> Option<String> {
+        let is_in_place = self.shared.as_ref()?.settings.takes_everything;
+        // What starts that server waits for these words.
+        is_in_place.then(|| format!("Streaming API now listening on {address}"))
+    }
+
     fn render(&self, lane: usize, event: &Event, out: &mut Vec<u8>) -> bool {
         match lane as u8 {
             LANE_TEXT => frames::text(event, None, None, out),
@@ -323,6 +346,26 @@ impl Dialect for Mastodon {
         Some(replies::error(status, why))
     }
 
+    fn pane(&self) -> Option<Pane<'_>> {
+        let app = &*self.shared.as_ref()?.app.settings.id;
+        Some(Pane { title: "Mastodon", app: Some(app), script: include_str!("pane.js") })
+    }
+
+    fn welcome(&self, host: &str) -> Option<String> {
+        let shared = self.shared.as_ref()?;
+        let at = format!("{host}{PATH}");
+        Some(match shared.development && !shared.source.has_upstream {
+            true => format!(
+                "ws://{at}, token {DEVELOPMENT_TOKEN}, or curl -N 'http://{at}/public?access_token={DEVELOPMENT_TOKEN}'"
+            ),
+            false => format!("ws://{at}, and event streams below http://{at}"),
+        })
+    }
+
+    fn sample(&self) -> Option<&'static str> {
+        self.shared.as_ref().map(|_| "--mastodon")
+    }
+
     fn upstream(&self) -> Option<Upstream> {
         let Shared { app, settings, source, .. } = &**self.shared.as_ref()?;
         let plan = Plan {
@@ -334,6 +377,13 @@ impl Dialect for Mastodon {
         };
         let follower = Box::new(Relay::new(plan, self.counts.clone()));
         Some(Upstream { dialect: source.dialect, servers: settings.servers()?, follower })
+    }
+
+    fn metrics(&self, delivered: &dyn Fn(usize) -> u64, out: &mut String) {
+        let Some(shared) = &self.shared else { return };
+        let (connected, counts) = (&*shared.connected, &*self.counts);
+        let numbers = metrics::Numbers { connected, counts, delivered };
+        numbers.write(&shared.settings.metrics_prefix, out);
     }
 
     fn unready(&self) -> Option<String> {
@@ -358,3 +408,7 @@ impl Dialect for Mastodon {
         Farewell { message: None, code, text: text.into() }
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
