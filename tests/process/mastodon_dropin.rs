@@ -12,8 +12,8 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
 use crate::http::Tcp;
-use crate::server::{APP, PATIENCE, Server};
-use crate::upstream::{Postgres, Redis, wait_until};
+use crate::server::{APP, Directory, PATIENCE, Server, ringmain};
+use crate::upstream::{Postgres, Redis, certificate, free_port, wait_until};
 
 /// How long a peer that is to hear nothing, or not yet, listens.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -432,6 +432,9 @@ fn a_redis_that_was_lost_is_found_and_nobody_is_sent_away() {
     site.settle(&mut peer, "timeline:2");
     site.redis.stop();
     site.server.listen_until(|line| line.contains("redis_lost"));
+    let ready = site.server.fetch("/ready");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("Redis"), "{}", ready.text());
     // Who comes meanwhile comes in, and hears when there is something to hear.
     let mut late = site.open("token-ann", "stream=user");
     site.redis.start_again();
@@ -441,6 +444,7 @@ fn a_redis_that_was_lost_is_found_and_nobody_is_sent_away() {
     site.redis.wait_for_subscribers("timeline:2", 1);
     site.settle(&mut peer, "timeline:2");
     site.settle(&mut late, "timeline:1");
+    assert_eq!(site.server.fetch("/ready").status, 200);
     site.publish("timeline:2", "update", r#"{"id":"1"}"#);
     assert_eq!(peer.next()["payload"], r#"{"id":"1"}"#);
 }
@@ -662,4 +666,48 @@ fn while_a_table_is_locked_nothing_is_shown_that_was_not_judged() {
     lock.release();
     site.publish("timeline:public", "end", "1");
     assert_eq!(bob.statuses(), ["2"]);
+}
+
+#[test]
+fn both_servers_are_reached_by_tls_and_certificates_are_checked() {
+    let directory = Directory::new();
+    let (file, key) = certificate(&directory.0);
+    let (mut postgres, tls_port) = (Postgres::mastodon(), free_port().to_string());
+    postgres.serve_tls(&file, &key);
+    let [file, key] = [file, key].map(|it| it.to_string_lossy().into_owned());
+    // Redis runs as nobody, too.
+    for path in [&file, &key] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(path, mode).expect("it is ours");
+    }
+    let options = ["--tls-port", &tls_port, "--tls-cert-file", &file, "--tls-key-file", &key];
+    let redis = Redis::with(&[&options[..], &["--tls-auth-clients", "no"]].concat());
+    let (id, app_key, secret) = APP;
+    let settings = directory.write(
+        "ringmain.toml",
+        &format!(
+            "[mastodon]\napp = \"{id}\"\nredis_url = \"rediss://localhost:{tls_port}\"\n\
+             database_url = \"{}\"\ndatabase_tls = \"verified\"\n\
+             [[apps]]\nid = \"{id}\"\nkey = \"{app_key}\"\nsecret = \"{secret}\"\n",
+            postgres.url(),
+        ),
+    );
+    let start = |is_trusted: bool| {
+        let mut command = ringmain();
+        command.arg("serve").arg("--config").arg(&settings).args(["--listen", "127.0.0.1:0"]);
+        if is_trusted {
+            command.env("SSL_CERT_FILE", &file);
+        }
+        Server::spawn(command, Directory::new())
+    };
+    let mut server = start(true);
+    server.listen_until(|line| line.contains("redis_connected"));
+    server.listen_until(|line| line.contains("postgres_connected"));
+    let mut site = Site { server, redis, postgres };
+    let mut peer = site.open("token-bob", "stream=user");
+    site.settle(&mut peer, "timeline:2");
+    drop(peer);
+    site.server = start(false);
+    site.server.listen_until(|line| line.contains("redis_lost") && line.contains("certificate"));
+    site.server.listen_until(|line| line.contains("postgres_lost") && line.contains("certificate"));
 }
