@@ -77,6 +77,12 @@ pub trait Dialect: Send + Sync {
         None
     }
 
+    /// What `ringmain publish` is told to publish something that this protocol's peers hear at once. None: `--channel`
+    /// and the like.
+    fn sample(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether the frames of its lane number `lane` for members who come, change or leave show everyone present.
     fn shows_members(&self, _lane: usize) -> bool {
         false

@@ -88,6 +88,13 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
             app.id, app.key
         )?;
     }
+    for dialect in started.dialects.iter() {
+        let Some(sample) = dialect.sample() else { continue };
+        let id = dialect.pane().and_then(|it| it.app).unwrap_or_default();
+        let app = config.apps.iter().find(|it| it.id == id && !config.development);
+        let app = app.map(|it| format!(" --app-id {} --key {}", it.id, it.key)).unwrap_or_default();
+        writeln!(out, "  sample      {me} publish{url}{app} {sample}")?;
+    }
     Ok(())
 }
 

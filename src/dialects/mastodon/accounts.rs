@@ -1,51 +1,10 @@
 //! Accounts and their keyword filters as the settings have them: what PostgreSQL knows, for a server that stands alone.
 
-use std::collections::HashSet;
-
-use super::judge::KeywordFilter;
-use crate::base::name::Name;
-use crate::base::time::UnixMillis;
+use super::rules::{self, AccountRow, FilterRow};
+use super::settings::Settings;
 use crate::config::section::Rows;
 use crate::config::table::{Setting, switch};
 use crate::config::value::{Applies, Kind};
-
-use super::settings::Settings;
-
-/// What an account of the settings follows and does not want.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AccountRow {
-    /// Its id.
-    pub id: String,
-    /// The languages it chose; empty: all.
-    pub languages: Vec<String>,
-    /// Accounts that it blocks.
-    pub blocks: Vec<String>,
-    /// Accounts that it mutes.
-    pub mutes: Vec<String>,
-    /// Domains that it blocks.
-    pub domain_blocks: Vec<String>,
-    /// Lists that it owns.
-    pub lists: Vec<String>,
-}
-
-/// A keyword filter of the settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FilterRow {
-    /// Whose it is.
-    pub account: String,
-    /// What it is called.
-    pub title: String,
-    /// Where it applies.
-    pub context: Vec<String>,
-    /// What it looks for.
-    pub keywords: Vec<String>,
-    /// Each of them as a whole word.
-    pub whole_word: bool,
-    /// `warn` or `hide`.
-    pub action: &'static str,
-    /// When it ends, as RFC 3339 has it; empty: never.
-    pub expires_at: String,
-}
 
 /// What a filter may say that clients do with what it finds.
 const ACTIONS: &[&str] = &["warn", "hide"];
@@ -60,56 +19,6 @@ pub fn is_account(id: &str) -> bool {
     (1..=ID_DIGITS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-impl FilterRow {
-    /// When it ends; none: never. The error: the text is no moment.
-    fn expires(&self) -> Result<Option<UnixMillis>, ()> {
-        if self.expires_at.is_empty() {
-            return Ok(None);
-        }
-        let at: jiff::Timestamp = self.expires_at.parse().map_err(|_| ())?;
-        Ok(Some(UnixMillis(u64::try_from(at.as_millisecond()).unwrap_or(0))))
-    }
-}
-
-impl Settings {
-    /// What the settings say of an account.
-    pub fn account(&self, id: &str) -> Option<&AccountRow> {
-        self.accounts.iter().find(|it| it.id == id)
-    }
-
-    /// The languages an account chose; none: all.
-    pub fn languages(&self, account: &str) -> Option<Vec<Name>> {
-        let languages = &self.account(account)?.languages;
-        (!languages.is_empty()).then(|| languages.iter().map(|it| Name::from(&**it)).collect())
-    }
-
-    /// Whether an account owns a list.
-    pub fn owns_list(&self, account: &str, list: &str) -> bool {
-        self.account(account).is_some_and(|it| it.lists.iter().any(|own| own == list))
-    }
-
-    /// The keyword filters by account. A filter's id is its place among all of them, from 1.
-    pub fn keyword_filters(&self) -> Vec<(Name, Vec<KeywordFilter>)> {
-        let mut all: Vec<(Name, Vec<KeywordFilter>)> = Vec::new();
-        for (i, row) in self.filters.iter().enumerate() {
-            let filter = KeywordFilter {
-                id: Name::from(&*(i + 1).to_string()),
-                title: row.title.clone(),
-                context: row.context.clone(),
-                // One that is no moment has stopped the start.
-                expires: row.expires().unwrap_or_default(),
-                hides: row.action == "hide",
-                keywords: row.keywords.iter().map(|it| (it.clone(), row.whole_word)).collect(),
-            };
-            match all.iter_mut().find(|(account, _)| **account == *row.account) {
-                Some((_, filters)) => filters.push(filter),
-                None => all.push((Name::from(&*row.account), vec![filter])),
-            }
-        }
-        all
-    }
-}
-
 /// What is wrong with the rows although each setting of them is right: key, value, what is allowed.
 pub(super) fn faults(settings: &Settings) -> Vec<(&'static str, String, String)> {
     const ACCOUNTS: &str = "mastodon.accounts";
@@ -118,13 +27,9 @@ pub(super) fn faults(settings: &Settings) -> Vec<(&'static str, String, String)>
     let mut fault = |key, value: &str, allowed: &str| {
         faults.push((key, value.to_owned(), allowed.to_owned()));
     };
-    let mut seen = HashSet::new();
     for row in &settings.accounts {
         if !is_account(&row.id) {
             fault(ACCOUNTS, &row.id, "an account's id, a number, in `id`");
-        }
-        if !seen.insert(&row.id) {
-            fault(ACCOUNTS, &row.id, "each account once");
         }
         let ids = row.blocks.iter().chain(&row.mutes);
         if let Some(id) = ids.into_iter().find(|it| !is_account(it)) {
@@ -138,17 +43,14 @@ pub(super) fn faults(settings: &Settings) -> Vec<(&'static str, String, String)>
         if !is_account(&row.account) {
             fault(FILTERS, &row.account, "an account's id, a number, in `account`");
         }
-        if row.keywords.is_empty() || row.keywords.iter().any(String::is_empty) {
-            fault(FILTERS, &row.title, "one or more texts that are not empty in `keywords`");
-        }
         if let Some(context) = row.context.iter().find(|it| !CONTEXTS.contains(&&***it)) {
             fault(FILTERS, context, &format!("in `context`: {}", CONTEXTS.join(", ")));
         }
-        if row.expires().is_err() {
-            let allowed = "in `expires_at` a moment such as 2027-01-31T12:00:00Z";
-            fault(FILTERS, &row.expires_at, allowed);
-        }
     }
+    let contradictions = rules::faults(&settings.accounts, &settings.filters);
+    faults.extend(contradictions.into_iter().map(|(key, value, allowed)| {
+        (if key == "accounts" { ACCOUNTS } else { FILTERS }, value, allowed)
+    }));
     faults
 }
 
@@ -218,10 +120,8 @@ pub(super) static FILTERS: Rows<Settings, FilterRow> = Rows {
             kind: Kind::Choice {
                 default: "warn",
                 words: ACTIONS,
-                put: |it, word| {
-                    it.action = ACTIONS.iter().find(|known| **known == word).unwrap_or(&"warn");
-                },
-                read: |it| it.action,
+                put: |it, word| it.hides = word == "hide",
+                read: |it| if it.hides { "hide" } else { "warn" },
             },
             applies: Applies::AtStart,
             help: "What clients are told to do with what it finds; it is sent in any case.",

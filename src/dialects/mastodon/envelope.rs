@@ -70,6 +70,8 @@ impl<'a> Envelope<'a> {
         publish.meta = brief
             .map(|brief| Arc::new(Meta { brief: broker::Brief::new(brief), ..Meta::default() }));
         publish.quiet = true;
+        // Timelines are kept elsewhere, whatever the rules of history say.
+        publish.ephemeral = true;
         Some(publish)
     }
 }

@@ -11,13 +11,14 @@ use bytes::Bytes;
 use super::accounts::is_account;
 use super::envelope::{self, Envelope};
 use super::names::{self, Kind as Stream};
-use super::settings::Settings;
+use super::rules::Rules;
+use super::status::Status;
+use super::tags;
 use crate::auth::{App, Apps, Inquiry, Source, What};
 use crate::base::ids::Ticket;
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Now};
-use crate::broker::{Command, Payload, Publish};
-use crate::config::Config;
+use crate::broker::{self, Command, Meta, Payload, Publish};
 use crate::dialects::api::{self, Door, ReadBody, Refusal, Submission};
 use crate::dialects::{Facts, Opening, Output, Request};
 use crate::wire::http::query::{self, Plus};
@@ -30,17 +31,22 @@ const KILL: &str = "kill";
 /// What tells of other keyword filters, there and to who wants to know.
 const FILTERS_CHANGED: &str = "filters_changed";
 
+/// The number of every status: whoever listens hears all of what is judged by the settings.
+const NUMBER: u64 = 1;
+
 /// The route, and what it needs.
 pub(super) struct Publishing {
-    app: Arc<App>,
-    apps: Arc<Apps>,
-    signature_window: Millis,
-    body_bytes_max: usize,
+    pub app: Arc<App>,
+    pub apps: Arc<Apps>,
+    pub signature_window: Millis,
+    pub body_bytes_max: usize,
     /// Channels that every protocol hears.
-    bridge: Vec<Name>,
+    pub bridge: Vec<Name>,
     /// Whose the inquiries are.
-    source: Arc<Source>,
-    sends_filters_changed: bool,
+    pub source: Arc<Source>,
+    /// By what statuses are judged, without anyone to ask.
+    pub rules: Arc<Rules>,
+    pub sends_filters_changed: bool,
 }
 
 /// Where an event goes.
@@ -54,27 +60,13 @@ enum To {
     Bridged(Name),
 }
 
-impl Publishing {
-    /// The route of an app.
-    pub fn new(
-        config: &Config,
-        apps: Arc<Apps>,
-        app: Arc<App>,
-        source: Arc<Source>,
-        settings: &Settings,
-    ) -> Self {
-        let bridge = app.settings.bridge.iter().filter(|it| !it.starts_with(names::OWN));
-        Self {
-            bridge: bridge.map(|it| Name::from(&**it)).collect(),
-            signature_window: config.pusher.signature_window,
-            body_bytes_max: config.http.body_bytes_max,
-            sends_filters_changed: settings.sends_filters_changed,
-            app,
-            apps,
-            source,
-        }
-    }
+/// The channels of an app that every protocol hears.
+pub(super) fn bridge(app: &App) -> Vec<Name> {
+    let bridge = app.settings.bridge.iter().filter(|it| !it.starts_with(names::OWN));
+    bridge.map(|it| Name::from(&**it)).collect()
+}
 
+impl Publishing {
     /// Looks at a request; another app's paths and other routes are not ours.
     pub fn open(self: &Arc<Self>, request: &Request<'_>, facts: &Facts) -> Option<Opening> {
         let path = request.path.strip_suffix('/').unwrap_or(request.path);
@@ -132,22 +124,24 @@ impl Publishing {
                         token's id (jti) as payload for that token alone";
             return Err(Refusal::invalid(text));
         }
-        let is_known = rest.starts_with("access_token:") || is_stream(rest);
-        if !is_known {
-            return Err(Refusal::invalid(format!("no stream is made of {shown}")));
+        let none = || Refusal::invalid(format!("no stream is made of {shown}"));
+        if let Some(tag) = rest.strip_prefix("hashtag:") {
+            let (tag, end) = match tag.strip_suffix(":local") {
+                Some(tag) => (tag, ":local"),
+                None => (tag, ""),
+            };
+            // Who subscribes one is given the same spelling.
+            let tag = Some(tags::normalize(tag)).filter(|it| !it.is_empty()).ok_or_else(none)?;
+            return Ok(To::Stream(Name::from(&*format!("timeline:hashtag:{tag}{end}"))));
         }
-        Ok(To::Stream(Name::from(channel)))
+        let is_known = rest.starts_with("access_token:") || is_stream(rest);
+        if is_known { Ok(To::Stream(Name::from(channel))) } else { Err(none()) }
     }
 }
 
-/// Whether a stream is made of the channel that this is the rest of. Source: our reference, section 3.
+/// Whether a stream is made of the channel that this is the rest of; tags apart. Source: our reference, section 3.
 fn is_stream(rest: &str) -> bool {
-    let tag = |rest: &str| {
-        let tag = rest.strip_suffix(":local").unwrap_or(rest);
-        !tag.is_empty() && !tag.contains(|c: char| c.is_whitespace() || c.is_control() || c == ':')
-    };
     match rest.split_once(':') {
-        Some(("hashtag", rest)) => tag(rest),
         Some(("list" | "direct", id)) => is_account(id),
         Some((account, "notifications")) => is_account(account),
         _ => is_account(rest) || rest.starts_with("public") && Stream::of(rest).is_some(),
@@ -224,8 +218,8 @@ impl Submitted {
                 To::Stream(name) if event == FILTERS_CHANGED && !names::is_judged(name) => {}
                 To::Stream(name) if name.starts_with("timeline:access_token:") => {}
                 To::Stream(name) if names::is_judged(name) && is_status(event) => {
-                    if payload.is_none_or(|it| it.kind() != Kind::Object) {
-                        let text = format!("payload is not an object: {name} wants a whole status");
+                    if payload.and_then(Status::read).is_none() {
+                        let text = format!("payload is no status: {name} wants a whole one");
                         return Err(Refusal::shape(text));
                     }
                 }
@@ -240,6 +234,7 @@ impl Submitted {
 
     fn publish(&self, route: &Publishing, now: Now, out: &mut Vec<Output>) {
         let mut upstream = Vec::new();
+        let brief = self.judge(route, now);
         for to in &self.to {
             let name = match to {
                 To::Bridged(name) => name.clone(),
@@ -258,13 +253,28 @@ impl Submitted {
             };
             let channel = Channel { app: route.app.index, name };
             let data = self.payload.clone().unwrap_or_else(|| Bytes::from_static(b"null"));
-            let publish = Publish::new(channel, self.event.clone(), Payload(data), now.steady);
+            let mut publish = Publish::new(channel, self.event.clone(), Payload(data), now.steady);
+            publish.ephemeral = !matches!(to, To::Bridged(_));
+            if matches!(to, To::Stream(name) if names::is_judged(name)) {
+                publish.meta = brief.clone();
+            }
             out.push(Output::Ask(Ticket(0), Command::Publish(Box::new(publish))));
         }
         if !upstream.is_empty() {
             let what = What::Submit { channels: upstream, envelope: self.envelope() };
             out.push(Output::Inquire(Ticket(0), Inquiry { source: route.source.clone(), what }));
         }
+    }
+
+    /// What becomes of a status for each account, where that matters and nobody else judges it.
+    fn judge(&self, route: &Publishing, now: Now) -> Option<Arc<Meta>> {
+        let is_judged = |to: &To| matches!(to, To::Stream(name) if names::is_judged(name));
+        if route.source.has_upstream || !is_status(&self.event) || !self.to.iter().any(is_judged) {
+            return None;
+        }
+        let payload = json::parse(self.payload.as_deref()?).ok()?;
+        let brief = route.rules.judge(&Status::read(payload)?, NUMBER, now.wall);
+        Some(Arc::new(Meta { brief: broker::Brief::new(Arc::new(brief)), ..Meta::default() }))
     }
 
     /// As Mastodon would publish it.

@@ -2,7 +2,7 @@
 //! server speaks it, in its place or alone.
 //!
 //! Alone, tokens come from the settings or an issuer, and events from a signed request. In that server's place, both come
-//! from Mastodon's own Redis and PostgreSQL ([`upstream`]). What a status means for each account is found out once, before
+//! from Mastodon's own Redis and PostgreSQL ([`follower`]). What a status means for each account is found out once, before
 //! it is published ([`judge`], [`brief`]). Never here: timelines, which are Mastodon's. Start with [`names`], then the
 //! sessions.
 
@@ -13,6 +13,7 @@ mod credentials;
 pub mod envelope;
 mod eventstream;
 mod folded;
+pub mod follower;
 mod frames;
 mod html;
 mod http;
@@ -34,12 +35,14 @@ use std::sync::Arc;
 
 use self::connected::Connected;
 use self::eventstream::EventStreamSession;
+use self::follower::{Counts, Plan, Relay};
 use self::listening::Filters;
 use self::replies::Fault;
+use self::rules::Rules;
 use self::session::SocketSession;
 pub use self::settings::{SECTION, Settings};
 use self::streams::{Asked, Stream, Word};
-use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Response};
+use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Upstream};
 use crate::auth::source::Following;
 use crate::auth::{App, Apps, Checked, Finding, Identity, Inquiry, Seat, Source};
 use crate::base::ids::Ticket;
@@ -76,8 +79,11 @@ struct Shared {
     source: Arc<Source>,
     filters: Filters,
     connected: Arc<Connected>,
+    /// What the settings say about accounts.
+    rules: Arc<Rules>,
     /// The route that back ends publish by.
     publishing: Arc<http::Publishing>,
+    development: bool,
 }
 
 impl Shared {
@@ -111,7 +117,7 @@ impl Shared {
         }
         if !self.source.has_upstream
             && identity.languages.is_none()
-            && let Some(languages) = self.settings.languages(&identity.user)
+            && let Some(languages) = self.rules.languages(&identity.user)
         {
             Arc::make_mut(&mut identity).languages = Some(languages);
         }
@@ -120,7 +126,7 @@ impl Shared {
 
     /// How a stream may be followed, without anyone to ask.
     fn alone(&self, account: &Name, stream: &Stream) -> Result<Following, Fault> {
-        match stream.list().is_some_and(|list| !self.settings.owns_list(account, list)) {
+        match stream.list().is_some_and(|list| !self.rules.owns(account, list)) {
             true => Err(Fault::ForeignList),
             false => Ok(Following { judged_from: 0, local: true, remote: true }),
         }
@@ -149,6 +155,8 @@ enum Shown {
 /// The dialect; without an app it takes no request.
 pub struct Mastodon {
     shared: Option<Arc<Shared>>,
+    /// What comes of following Mastodon's own servers.
+    counts: Arc<Counts>,
 }
 
 impl Mastodon {
@@ -159,18 +167,29 @@ impl Mastodon {
             let mut source = Source::new("mastodon", &settings.tokens, None);
             source.has_upstream = settings.has_upstream();
             let source = Arc::new(source);
-            let publishing =
-                http::Publishing::new(config, apps.clone(), app.clone(), source.clone(), &settings);
+            let rules = Arc::new(Rules::new(&settings.accounts, &settings.filters));
+            let publishing = http::Publishing {
+                bridge: http::bridge(&app),
+                signature_window: config.pusher.signature_window,
+                body_bytes_max: config.http.body_bytes_max,
+                sends_filters_changed: settings.sends_filters_changed,
+                app: app.clone(),
+                apps: apps.clone(),
+                source: source.clone(),
+                rules: rules.clone(),
+            };
             Arc::new(Shared {
                 app,
                 source,
                 settings,
+                rules,
+                development: config.development,
                 filters: Filters::default(),
                 connected: Arc::default(),
                 publishing: Arc::new(publishing),
             })
         });
-        Self { shared }
+        Self { shared, counts: Arc::default() }
     }
 
     /// Whether a request is for this dialect.
@@ -323,6 +342,46 @@ impl Dialect for Mastodon {
 
     fn refuse_exchange(&self, status: u16, why: &'static str) -> Option<Response> {
         Some(replies::error(status, why))
+    }
+
+    fn pane(&self) -> Option<Pane<'_>> {
+        let app = &*self.shared.as_ref()?.app.settings.id;
+        Some(Pane { title: "Mastodon", app: Some(app), script: include_str!("pane.js") })
+    }
+
+    fn welcome(&self, host: &str) -> Option<String> {
+        let shared = self.shared.as_ref()?;
+        let who = match shared.development && !shared.source.has_upstream {
+            true => format!(
+                ", token {} of account {}",
+                settings::DEVELOPMENT_TOKEN,
+                settings::DEVELOPMENT_ACCOUNT
+            ),
+            false => String::new(),
+        };
+        Some(format!("ws://{host}{PATH}, event streams below http://{host}{PATH}{who}"))
+    }
+
+    fn sample(&self) -> Option<&'static str> {
+        self.shared.as_ref().map(|_| "--mastodon")
+    }
+
+    fn upstream(&self) -> Option<Upstream> {
+        let Shared { app, settings, source, .. } = &**self.shared.as_ref()?;
+        let plan = Plan {
+            app: app.index,
+            namespace: settings.redis_namespace.clone(),
+            relations_cache: settings.relations_cache,
+            sends_filters_changed: settings.sends_filters_changed,
+            enforces_expiry: settings.enforces_expiry,
+        };
+        let follower = Box::new(Relay::new(plan, self.counts.clone()));
+        Some(Upstream { dialect: source.dialect, servers: settings.servers()?, follower })
+    }
+
+    fn unready(&self) -> Option<String> {
+        let follows = self.shared.as_ref().is_some_and(|it| it.settings.has_upstream());
+        self.counts.unready().filter(|_| follows)
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {

@@ -8,6 +8,13 @@ use crate::base::name::Name;
 /// What the channels of this dialect start with; the rest is upstream's name.
 pub const OWN: char = '#';
 
+/// What upstream's channels start with.
+pub const UPSTREAM: &str = "timeline:";
+/// In front of an account's id: the channel of what it is told by the system.
+pub const SYSTEM: &str = "timeline:system:";
+/// In front of a token's id: the channel of what it is told by the system.
+pub const ACCESS_TOKEN: &str = "timeline:access_token:";
+
 /// A stream that a peer may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -85,7 +92,7 @@ impl Kind {
 
 /// Whether statuses on this channel (upstream's name) are judged for each account.
 pub fn is_judged(channel: &str) -> bool {
-    let rest = channel.strip_prefix("timeline:").unwrap_or_default();
+    let rest = channel.strip_prefix(UPSTREAM).unwrap_or_default();
     let is =
         |kind: &str| rest.strip_prefix(kind).is_some_and(|it| it.is_empty() || it.starts_with(':'));
     is("public") || is("hashtag")
@@ -98,12 +105,12 @@ pub fn own(channel: &str) -> Name {
 
 /// Upstream's name of a channel of ours; none if it is of another protocol.
 pub fn upstream(own: &str) -> Option<&str> {
-    own.strip_prefix(OWN).filter(|it| it.starts_with("timeline:"))
+    own.strip_prefix(OWN).filter(|it| it.starts_with(UPSTREAM))
 }
 
 /// Upstream's channel of what an account is told by the system.
 pub fn system(account: &str) -> String {
-    format!("timeline:system:{account}")
+    format!("{SYSTEM}{account}")
 }
 
 /// Whether a channel of ours is of what an account is told by the system.
@@ -136,7 +143,7 @@ pub fn stream_of(channel: &str) -> Option<(Kind, Option<&str>)> {
 
 /// Upstream's channel of what a token is told by the system.
 pub fn access_token(id: &str) -> String {
-    format!("timeline:access_token:{id}")
+    format!("{ACCESS_TOKEN}{id}")
 }
 
 #[cfg(test)]

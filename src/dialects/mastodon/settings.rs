@@ -1,6 +1,7 @@
 //! What can be configured of this dialect.
 
-use super::accounts::{self, AccountRow, FilterRow, is_account};
+use super::accounts::{self, is_account};
+use super::rules::{AccountRow, FilterRow};
 use crate::auth::TokenSettings;
 use crate::auth::source::{TOKEN_ROWS, TokenRow, token_settings};
 use crate::auth::upstream::{Postgres, PostgresTls, Redis, Servers};
@@ -97,7 +98,7 @@ impl Settings {
                 permissions: vec!["read".to_owned()],
                 ..TokenRow::default()
             });
-            if settings.account(DEVELOPMENT_ACCOUNT).is_none() {
+            if settings.accounts.iter().all(|it| it.id != DEVELOPMENT_ACCOUNT) {
                 settings.accounts.push(AccountRow {
                     id: DEVELOPMENT_ACCOUNT.to_owned(),
                     lists: vec![DEVELOPMENT_LIST.to_owned()],

@@ -88,17 +88,17 @@ fn what_is_wrong_is_told_by_name() {
         (account("id = \"public\""), &["mastodon.accounts", "public", "a number"]),
         (
             account("id = \"1\"\n[[mastodon.accounts]]\nid = \"1\""),
-            &["mastodon.accounts", "each account once"],
+            &["mastodon.accounts", "whose ids differ"],
         ),
         (account("id = \"1\"\nmutes = [\"ann\"]"), &["mastodon.accounts", "ann", "mutes"]),
         (account("id = \"1\"\nlists = [\"a\"]"), &["mastodon.accounts", "lists"]),
-        (filter("keywords = []"), &["mastodon.filters", "keywords"]),
-        (filter("keywords = [\"\"]"), &["mastodon.filters", "not empty"]),
+        (filter("keywords = []"), &["mastodon.filters", "at least one keyword"]),
+        (filter("keywords = [\"\"]"), &["mastodon.filters", "none of them empty"]),
         (filter("keywords = [\"a\"]\naction = \"blur\""), &["action", "warn, hide"]),
         (filter("keywords = [\"a\"]\ncontext = [\"work\"]"), &["mastodon.filters", "work", "home"]),
         (
             filter("keywords = [\"a\"]\nexpires_at = \"tomorrow\""),
-            &["mastodon.filters", "tomorrow", "2027-01-31T12:00:00Z"],
+            &["mastodon.filters", "tomorrow", "2030-01-31T12:00:00Z"],
         ),
         (on("mastodon.consult_url = \"x\""), &["mastodon.consult_url"]),
     ] {
@@ -149,18 +149,20 @@ fn accounts_and_filters_are_read() {
          keywords = [\"d\"]\n"
     );
     let settings = read(&text).unwrap();
-    assert_eq!(settings.languages("1"), Some(vec!["en".into(), "de".into()]));
-    assert_eq!(settings.languages("2"), None);
-    assert!(settings.owns_list("1", "7") && !settings.owns_list("1", "8"));
-    assert!(!settings.owns_list("2", "7"));
-    let filters = settings.keyword_filters();
-    assert_eq!((filters.len(), &*filters[0].0), (1, "1"));
-    let [first, second] = &filters[0].1[..] else { panic!("{filters:?}") };
-    assert_eq!((&*first.id, &*first.title, first.hides), ("1", "f", true));
-    assert_eq!(first.expires.map(|it| it.0), Some(1_000));
-    assert_eq!(first.keywords, [("a".to_owned(), false), ("b c".to_owned(), false)]);
-    assert_eq!((&*second.id, second.hides, second.expires), ("2", false, None));
-    assert_eq!(second.keywords, [("d".to_owned(), true)]);
+    let [account] = &settings.accounts[..] else { panic!("{settings:?}") };
+    assert_eq!(
+        (&*account.id, &account.languages[..]),
+        ("1", &["en".to_owned(), "de".to_owned()][..])
+    );
+    assert_eq!(
+        (&account.blocks[..], &account.lists[..]),
+        (&["2".to_owned()][..], &["7".to_owned()][..])
+    );
+    let [first, second] = &settings.filters[..] else { panic!("{settings:?}") };
+    assert_eq!((&*first.account, &*first.title), ("1", "f"));
+    assert_eq!(first.keywords, ["a", "b c"]);
+    assert_eq!((first.whole_word, first.hides), (false, true));
+    assert_eq!((second.whole_word, second.hides, &*second.expires_at), (true, false, ""));
 }
 
 #[test]
@@ -168,7 +170,7 @@ fn the_development_token_is_for_development_alone() {
     let settings = Settings::of(&Config::development());
     assert_eq!(settings.app, DEVELOPMENT_ID);
     assert_eq!(settings.tokens.tokens.len(), 1);
-    assert!(settings.owns_list(DEVELOPMENT_ACCOUNT, DEVELOPMENT_LIST));
+    assert_eq!(settings.accounts[0].lists, [DEVELOPMENT_LIST]);
     assert!(check(&settings, &Config::development()).is_empty());
     let mut config = Config::development();
     let mut upstream = SECTION.blank();
