@@ -199,7 +199,11 @@ impl Shard {
             _ => CloseReason::Protocol,
         };
         if matches!(c.phase, Phase::WebSocket) {
-            self.close_websocket(c, code, error.as_str(), reason);
+            // In which words is the dialect's affair, but for a breach of the protocol, where it matters which.
+            let is_breach = reason == CloseReason::Protocol;
+            let farewell = self.farewell(c, reason).filter(|it| !is_breach && it.code == code);
+            let text = farewell.map_or(Cow::Borrowed(error.as_str()), |it| it.text);
+            self.close_websocket(c, code, &text, reason);
         }
         self.finish(c, reason);
     }
