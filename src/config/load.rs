@@ -529,7 +529,7 @@ impl Loader<'_> {
         let asked = self.config.limits.connections_max;
         self.config.resolve(machine);
         let config = &self.config;
-        let reserved = Machine::descriptors_reserved(config.shards, config.listen.len());
+        let reserved = Machine::descriptors_reserved(config.shards, config.listeners());
         let needed = u64::from(asked).saturating_add(reserved);
         let mut faults = Vec::new();
         if asked > 0 && needed > machine.descriptors_max {
@@ -560,8 +560,11 @@ impl Loader<'_> {
         };
         let twice =
             config.listen.iter().enumerate().find(|(i, it)| it.port() != 0 && again(*i, it));
-        if let Some((_, address)) = twice {
-            let (key, value) = ("listen".to_owned(), address.to_string());
+        let paths = &config.listen_local;
+        let path = paths.iter().enumerate().find(|(i, it)| paths[..*i].contains(it));
+        let path = path.map(|(_, path)| path.display().to_string());
+        if let Some(value) = twice.map(|(_, address)| address.to_string()).or(path) {
+            let key = "listen".to_owned();
             let allowed = "each address once".to_owned();
             faults.push(("listen", Fault::NotAllowed { key, value, allowed }));
         }

@@ -33,6 +33,8 @@ pub struct Config {
     pub development: bool,
     /// Addresses to listen on; port 0 asks the kernel for one.
     pub listen: Vec<SocketAddr>,
+    /// Paths of Unix sockets to listen on.
+    pub listen_local: Vec<PathBuf>,
     /// Shards, at least 1.
     pub shards: u16,
     /// Pin each shard's thread to a core.
@@ -77,6 +79,7 @@ impl Config {
         let mut config = Self {
             development: false,
             listen: Vec::new(),
+            listen_local: Vec::new(),
             shards: 0,
             pin: false,
             driver: DriverChoice::Auto,
@@ -97,13 +100,18 @@ impl Config {
         config
     }
 
+    /// How many places it listens at.
+    pub(crate) fn listeners(&self) -> usize {
+        self.listen.len() + self.listen_local.len()
+    }
+
     /// Replaces the zeros that mean "as the machine allows" by numbers.
     pub(crate) fn resolve(&mut self, machine: &Machine) {
         if self.shards == 0 {
             self.shards = machine.shards();
         }
         if self.limits.connections_max == 0 {
-            self.limits.connections_max = machine.connections_max(self.shards, self.listen.len());
+            self.limits.connections_max = machine.connections_max(self.shards, self.listeners());
         }
         if self.limits.assembly_bytes_per_shard_max == 0 {
             self.limits.assembly_bytes_per_shard_max =

@@ -74,11 +74,14 @@ pub static SETTINGS: &[Setting<Config>] = &[
         key: "listen",
         kind: Kind::Addresses {
             default: &["127.0.0.1:6001"],
-            put: |config, addresses| config.listen = addresses,
-            read: |config| &config.listen,
+            put: |config, addresses, paths| {
+                (config.listen, config.listen_local) = (addresses, paths);
+            },
+            read: |config| (&config.listen, &config.listen_local),
         },
         applies: Applies::AtStart,
-        help: "Addresses to listen on; port 0 lets the kernel choose one, which is printed.",
+        help: "Addresses to listen on; port 0 lets the kernel choose one, which is printed. `unix:PATH` is a Unix \
+               socket that everyone who may reach it may connect to, for a proxy on the same machine.",
     },
     number!("shards", shards, Count, 0, 1, SHARDS_MAX as u64,
         zero: Some("one per core"),

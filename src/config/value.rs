@@ -82,14 +82,14 @@ pub enum Kind<T: 'static> {
         /// Reads it.
         read: fn(&T) -> &PathBuf,
     },
-    /// Addresses with ports.
+    /// Addresses with ports, and paths of Unix sockets.
     Addresses {
         /// Unless told otherwise.
         default: &'static [&'static str],
         /// Writes them.
-        put: fn(&mut T, Vec<SocketAddr>),
+        put: fn(&mut T, Vec<SocketAddr>, Vec<PathBuf>),
         /// Reads them.
-        read: fn(&T) -> &Vec<SocketAddr>,
+        read: fn(&T) -> (&Vec<SocketAddr>, &Vec<PathBuf>),
     },
     /// A text that must be given, of these characters: letters, digits, `_`, `-`, `.`.
     Word {
@@ -182,7 +182,7 @@ impl<T> Kind<T> {
             Self::Path { default, put, .. } => put(target, PathBuf::from(default)),
             // A default that does not parse is a mistake of ours, found by the test of the table.
             Self::Addresses { default, put, .. } => {
-                put(target, default.iter().filter_map(|text| address(text)).collect());
+                put(target, default.iter().filter_map(|text| address(text)).collect(), Vec::new());
             }
             Self::Word { .. } | Self::Text { .. } | Self::Texts { .. } | Self::Secret { .. } => {}
         }
@@ -230,9 +230,10 @@ impl<T> Kind<T> {
             Self::Addresses { put, .. } => {
                 let texts = given.many();
                 let addresses: Vec<_> = texts.iter().filter_map(|text| address(text)).collect();
-                let is_good = !texts.is_empty() && addresses.len() == texts.len();
+                let paths: Vec<_> = texts.iter().filter_map(|text| local_path(text)).collect();
+                let is_good = !texts.is_empty() && addresses.len() + paths.len() == texts.len();
                 if is_good {
-                    put(target, addresses);
+                    put(target, addresses, paths);
                 }
                 is_good
             }
@@ -294,7 +295,7 @@ impl<T> Kind<T> {
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Choice { words, .. } => words.join(", "),
             Self::Path { .. } => "a path".to_owned(),
-            Self::Addresses { .. } => "one or more of IP:PORT".to_owned(),
+            Self::Addresses { .. } => "one or more of IP:PORT and unix:PATH".to_owned(),
             Self::Word { bytes_max, .. } => {
                 format!("letters, digits, _ - . (at most {bytes_max} bytes)")
             }
@@ -316,7 +317,10 @@ impl<T> Kind<T> {
             Self::Choice { read, .. } => read(of).to_owned(),
             Self::Path { read, .. } => read(of).display().to_string(),
             Self::Addresses { read, .. } => {
-                read(of).iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
+                let (addresses, paths) = read(of);
+                let addresses = addresses.iter().map(SocketAddr::to_string);
+                let paths = paths.iter().map(|path| format!("{LOCAL}{}", path.display()));
+                addresses.chain(paths).collect::<Vec<_>>().join(", ")
             }
             Self::Word { read, .. } | Self::Text { read, .. } => read(of).clone(),
             Self::Texts { read, .. } => read(of).join(", "),
@@ -419,6 +423,18 @@ pub fn address(text: &str) -> Option<SocketAddr> {
         Some(port) => Some(SocketAddr::from(([127, 0, 0, 1], port.parse().ok()?))),
         None => text.parse().ok(),
     }
+}
+
+/// What a Unix socket's path is written behind.
+const LOCAL: &str = "unix:";
+/// The longest path that a Unix socket may have. Source: unix(7), `sun_path`.
+const LOCAL_BYTES_MAX: usize = 107;
+
+/// Reads `unix:PATH`.
+fn local_path(text: &str) -> Option<PathBuf> {
+    let path = text.strip_prefix(LOCAL)?;
+    let is_good = !path.is_empty() && path.len() <= LOCAL_BYTES_MAX && !path.contains('\0');
+    is_good.then(|| PathBuf::from(path))
 }
 
 fn is_word(text: &str) -> bool {

@@ -11,11 +11,12 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use super::buffers::Pool;
+use super::local::Accepts;
 use super::machine::check;
 use super::sending::{Gathers, Sending};
 use super::{
-    ACCEPT_RETRY, COMPLETIONS_PER_TURN_MAX, Completion, Driver, DriverStats, ListenerId, Options,
-    SocketId, UringError, Wait, Waker, machine, sockets,
+    ACCEPT_RETRY, COMPLETIONS_PER_TURN_MAX, Completion, Driver, DriverStats, ListenerId,
+    LocalListener, Options, SocketId, UringError, Wait, Waker, machine, sockets,
 };
 use crate::base::frame::Frame;
 use crate::base::ids::CONNECTIONS_PER_SHARD_MAX;
@@ -114,6 +115,18 @@ impl EpollDriver {
             driver.watch(libc::EPOLL_CTL_ADD, fd, libc::EPOLLIN, mark(About::Waker, 0, 0))?;
         }
         Ok(driver)
+    }
+
+    fn accept_on(&mut self, id: u16, fd: OwnedFd) -> io::Result<ListenerId> {
+        let mark = mark(About::Listener, u32::from(id), 0);
+        self.watch(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN, mark)?;
+        self.listeners.push(Listener {
+            fd: Some(fd),
+            ready: false,
+            failing: false,
+            retry_at: None,
+        });
+        Ok(ListenerId(id))
     }
 
     fn watch(&self, how: i32, fd: RawFd, edges: i32, mark: u64) -> io::Result<()> {
@@ -439,20 +452,21 @@ impl Driver for EpollDriver {
     fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)> {
         let id = u16::try_from(self.listeners.len()).map_err(io::Error::other)?;
         let (fd, bound) = sockets::listen(address, libc::SOCK_NONBLOCK)?;
-        let mark = mark(About::Listener, u32::from(id), 0);
-        self.watch(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), libc::EPOLLIN, mark)?;
-        self.listeners.push(Listener {
-            fd: Some(fd),
-            ready: false,
-            failing: false,
-            retry_at: None,
-        });
-        Ok((ListenerId(id), bound))
+        Ok((self.accept_on(id, fd)?, bound))
+    }
+
+    fn listen_local(&mut self, listener: &LocalListener) -> io::Result<Option<ListenerId>> {
+        let id = u16::try_from(self.listeners.len()).map_err(io::Error::other)?;
+        let shared = listener.share(Accepts::AtOnce)?;
+        shared.map(|fd| self.accept_on(id, fd)).transpose()
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
-        if let Some(listener) = self.listeners.get_mut(usize::from(listener.0)) {
-            (listener.fd, listener.retry_at) = (None, None);
+        let Some(listener) = self.listeners.get_mut(usize::from(listener.0)) else { return };
+        listener.retry_at = None;
+        if let Some(fd) = listener.fd.take() {
+            // Closing alone does not do while others have copies of it.
+            let _ = self.watch(libc::EPOLL_CTL_DEL, fd.as_raw_fd(), 0, 0);
         }
     }
 

@@ -11,6 +11,7 @@ pub mod buffers;
 mod contract;
 #[allow(unsafe_code)]
 mod epoll;
+mod local;
 #[allow(unsafe_code)]
 pub mod machine;
 mod sending;
@@ -33,6 +34,7 @@ use crate::base::frame::Frame;
 use crate::base::time::{Millis, Now};
 
 pub use buffers::Buffer;
+pub use local::LocalListener;
 pub use uring::UringError;
 pub use wake::Waker;
 
@@ -122,6 +124,12 @@ pub trait Driver {
     /// Binds and listens with `SO_REUSEPORT`, and starts accepting. Returns the real address
     /// (port 0 has become a number). Fails as bind and listen do.
     fn listen(&mut self, address: SocketAddr) -> io::Result<(ListenerId, SocketAddr)>;
+
+    /// Starts accepting on a Unix socket beside other drivers; its peers are called 127.0.0.1, without a port. None if
+    /// the others accept there in another way than this one does: they go on alone.
+    fn listen_local(&mut self, _listener: &LocalListener) -> io::Result<Option<ListenerId>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Stops accepting and closes the listener; connections stay.
     fn unlisten(&mut self, listener: ListenerId);

@@ -65,6 +65,9 @@ fn name(fd: RawFd, call: NameCall) -> io::Result<SocketAddr> {
 /// The unspecified address: what a peer is called that left before it could be asked.
 pub(super) const NOBODY: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
+/// What a peer is called whose socket has no name: it is on this machine.
+const LOCAL: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
+
 fn address(storage: &libc::sockaddr_storage) -> SocketAddr {
     match i32::from(storage.ss_family) {
         libc::AF_INET => {
@@ -80,6 +83,7 @@ fn address(storage: &libc::sockaddr_storage) -> SocketAddr {
             SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id)
                 .into()
         }
+        libc::AF_UNIX => LOCAL,
         _ => NOBODY,
     }
 }

@@ -31,6 +31,9 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     for address in &started.addresses {
         writeln!(out, "  listens     http://{address}")?;
     }
+    for listener in &started.local {
+        writeln!(out, "  listens     unix:{}", listener.path().display())?;
+    }
     writeln!(out, "  store       {}", store(started))?;
     writeln!(
         out,

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -19,7 +20,7 @@ use crate::config::webhooks::Webhooks;
 use crate::dialects::Dialect;
 use crate::dialects::lanes::Lanes;
 use crate::observe::Metrics;
-use crate::reactor::{self, Waker, machine};
+use crate::reactor::{self, LocalListener, Waker, machine};
 use crate::shard::back::{self, Back, BackPort, Telling};
 use crate::shard::mesh::{self, Doorbell, Ports};
 use crate::shard::{Life, Parts, Shard, Shared};
@@ -43,6 +44,8 @@ pub struct Started {
     pub config: Arc<Config>,
     /// Where it really listens.
     pub addresses: Vec<SocketAddr>,
+    /// And on which Unix sockets, whose paths are there as long as this is.
+    pub local: Vec<LocalListener>,
     /// What drives its shards.
     pub driver: String,
     /// What it speaks.
@@ -98,6 +101,12 @@ pub fn start(
     for address in config.listen.iter().filter(|address| address.port() != 0) {
         claim(*address)?;
     }
+    let mut local = Vec::new();
+    for path in &config.listen_local {
+        let bound = patiently(|| LocalListener::bind(path));
+        local.push(bound.map_err(|error| refused_path(path, &error))?);
+    }
+    let local = Arc::new(local);
     let shards = config.shards;
     let metrics = Arc::new(Metrics::new(shards, names));
     let dialects = Arc::new(dialects(&config, Arc::clone(&metrics)));
@@ -131,9 +140,10 @@ pub fn start(
         let (ready_sender, ready) = mpsc::channel();
         let (go_sender, ports) = mpsc::channel();
         let (common, asked) = (Arc::clone(&common), addresses.clone());
+        let local = Arc::clone(&local);
         let thread = std::thread::Builder::new()
             .name(format!("shard-{id}"))
-            .spawn(move || run_shard(ShardId(id), &common, &asked, &ready_sender, &ports))
+            .spawn(move || run_shard(ShardId(id), &common, &asked, local, &ready_sender, &ports))
             .map_err(|error| RunError::Machine(format!("a thread cannot be started: {error}")))?;
         // A shard that cannot start says why; those before it end because `go` is dropped.
         let ready: Ready = match ready.recv() {
@@ -148,6 +158,9 @@ pub fn start(
         go.push(go_sender);
     }
 
+    let mut local = Arc::into_inner(local).expect("every shard has let go of them");
+    // From here on only shards listen, so that nobody does once they have stopped.
+    local.iter_mut().for_each(LocalListener::seal);
     let doorbells = wakers
         .iter()
         .map(|waker| Doorbell { parking: Parking::new(), waker: waker.clone() })
@@ -178,6 +191,7 @@ pub fn start(
     Ok(Started {
         config: Arc::clone(&common.config),
         addresses,
+        local,
         driver,
         dialects: Arc::clone(&common.dialects),
         threads,
@@ -192,6 +206,7 @@ fn run_shard(
     id: ShardId,
     common: &Common,
     addresses: &[SocketAddr],
+    local: Arc<Vec<LocalListener>>,
     ready: &mpsc::Sender<Result<Ready, RunError>>,
     ends: &mpsc::Receiver<Ends>,
 ) {
@@ -209,16 +224,26 @@ fn run_shard(
             for address in addresses {
                 listening.push(driver.listen(*address).map_err(|error| refused(*address, &error))?);
             }
-            Ok((driver, listening))
+            let mut listening_locally = Vec::new();
+            for listener in local.iter() {
+                let path = listener.path();
+                let id =
+                    driver.listen_local(listener).map_err(|error| refused_path(path, &error))?;
+                listening_locally.extend(id);
+            }
+            Ok((driver, listening, listening_locally))
         });
-    let (driver, listening) = match opened {
+    // Whoever started this shard has the listeners for itself again when it hears of it.
+    drop(local);
+    let (driver, listening, listening_locally) = match opened {
         Ok(opened) => opened,
         Err(error) => {
             let _ = ready.send(Err(error));
             return;
         }
     };
-    let (listeners, addresses) = listening.into_iter().unzip();
+    let (mut listeners, addresses): (Vec<_>, Vec<_>) = listening.into_iter().unzip();
+    listeners.extend(listening_locally);
     let told =
         ready.send(Ok(Ready { addresses, waker: driver.waker(), driver: driver.describe() }));
     let (Ok(()), Ok(Ends { ports, back, keeper })) = (told, ends.recv()) else { return };
@@ -262,12 +287,16 @@ fn run_shard(
 /// Our listeners share a port among shards, so a second server would bind it too and take half of the
 /// peers. A listener that does not share finds out; it is closed at once.
 fn claim(address: SocketAddr) -> Result<(), RunError> {
+    patiently(|| TcpListener::bind(address)).map(drop).map_err(|error| refused(address, &error))
+}
+
+/// Binds what may be a killed server's for a little while.
+fn patiently<T>(bind: impl Fn() -> std::io::Result<T>) -> std::io::Result<T> {
     let mut left = CLAIM_TRIES;
     loop {
-        match TcpListener::bind(address) {
-            Ok(_) => return Ok(()),
+        match bind() {
             Err(error) if error.kind() == ErrorKind::AddrInUse && left > 0 => left -= 1,
-            Err(error) => return Err(refused(address, &error)),
+            bound => return bound,
         }
         std::thread::sleep(CLAIM_PAUSE);
     }
@@ -287,6 +316,16 @@ fn refused(address: SocketAddr, error: &std::io::Error) -> RunError {
         _ => "choose another address with --listen ADDR:PORT",
     };
     RunError::Machine(format!("cannot listen on {address}: {error}; {hint}"))
+}
+
+fn refused_path(path: &Path, error: &std::io::Error) -> RunError {
+    let hint = match error.kind() {
+        ErrorKind::AddrInUse => "something is there already; remove it or choose another path",
+        ErrorKind::NotFound => "its folder must be there",
+        ErrorKind::PermissionDenied => "its folder must be one that this user may write to",
+        _ => "choose another path",
+    };
+    RunError::Machine(format!("cannot listen on unix:{}: {error}; {hint}", path.display()))
 }
 
 /// A number that differs from process to process. Names from outside are hashed with it, so it must not

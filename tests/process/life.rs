@@ -1,10 +1,12 @@
 //! Starting, saying the truth about it, refusing to start, stopping.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use crate::peer::Peer;
-use crate::server::{APP, Directory, Server, Talker, ringmain, run};
+use crate::server::{APP, Directory, PATIENCE, Server, Talker, ringmain, run};
 
 fn serve(file: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let directory = Directory::new();
@@ -74,6 +76,44 @@ fn a_second_signal_does_not_make_it_fail() {
     server.signal("TERM");
     let status = server.stop("TERM");
     assert!(matches!(status.code(), Some(0) | Some(1)), "{status:?}");
+}
+
+#[test]
+fn a_unix_socket_is_as_good_as_a_port() {
+    for driver in ["auto", "epoll"] {
+        let place = Directory::new();
+        let path = place.0.join("s");
+        let listen = format!("unix:{}", path.display());
+        let start = || {
+            let directory = Directory::new();
+            let file = directory.write("ringmain.toml", &format!("driver = \"{driver}\"\n"));
+            let mut command = ringmain();
+            command.arg("serve").arg("--config").arg(file).args(["--listen", "127.0.0.1:0"]);
+            command.args(["--listen", &listen, "--shards", "2"]).arg("--data").arg(&directory.0);
+            Server::spawn(command, directory)
+        };
+        let mut server = start();
+        server.listen_until(|line| line.contains(&listen));
+        for _ in 0..8 {
+            let mut stream = UnixStream::connect(&path).expect("it listens");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+            let request = "GET /up HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n";
+            stream.write_all(request.as_bytes()).expect("it is open");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("an answer, then the end");
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        let (code, said) = serve(&one_app(), &["--listen", &listen]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("cannot listen on unix:"), "{said}");
+        // One that is killed leaves its path behind, and the next takes it over.
+        server.stop("KILL");
+        assert!(path.exists());
+        let mut server = start();
+        assert!(UnixStream::connect(&path).is_ok());
+        assert!(server.stop("TERM").success());
+        assert!(!path.exists());
+    }
 }
 
 #[test]

@@ -88,6 +88,18 @@ fn a_whole_file_is_understood() {
 }
 
 #[test]
+fn unix_sockets_are_listened_on_beside_addresses_or_alone() {
+    let file = format!("listen = [\"unix:/run/a.sock\", \"[::1]:0\", \"unix:b\"]\n{APP}");
+    let config = load(&sources(&file, &[], &[])).unwrap().config;
+    assert_eq!((config.listen.len(), config.listeners()), (1, 3));
+    assert_eq!(config.listen_local, ["/run/a.sock", "b"].map(std::path::PathBuf::from));
+    let config = load(&sources(APP, &[("RINGMAIN_LISTEN", "unix:/a")], &[])).unwrap().config;
+    assert_eq!((config.listen.len(), config.listeners()), (0, 1));
+    // Whoever reaches it is on this machine, as with the addresses that the development app is for.
+    assert!(load(&sources("listen = \"unix:/a\"", &[], &[])).unwrap().config.development);
+}
+
+#[test]
 fn the_environment_gives_the_first_app() {
     let environment = [
         ("RINGMAIN_APP_ID", "e"),
@@ -138,6 +150,8 @@ fn bad_input_is_refused_by_name_place_and_range() {
         ("[[apps]]\nid = 1", &["an app needs apps.key", "an app needs apps.secret"]),
         ("[[apps]]\nid = 1\nkey=\"k\"", &["set apps.secret, apps.secret_file or apps.secret_env"]),
         ("[app]\nid = 1", &["unknown setting `app`", "did you mean `[[apps]]`?"]),
+        ("listen = [\"unix:\"]", &["listen = [unix:]", "unix:PATH"]),
+        ("listen = [\"unix:/a\", \"unix:/a\"]", &["listen = /a", "each address once"]),
         ("listen = [\"[::1]:1\", \"[::1]:1\"]", &["listen = [::1]:1", "each address once"]),
         ("[[apps]]\nid = \"a b\"\nkey=\"k\"\nsecret=\"s\"", &["apps.id = a b", "letters, digits"]),
         ("[[apps]]\nid = 1\nkey=\"k\"\nsecret=\"\"", &["apps.secret = ***"]),

@@ -350,6 +350,42 @@ fn two_drivers_share_a_port(rig: Rig) {
     assert!(!first.accepted.is_empty() && !second.accepted.is_empty());
 }
 
+fn two_drivers_share_a_path(rig: Rig) {
+    let mut first = rig.stage_of(0, Options::new(64, 64));
+    let mut second = rig.stage_of(1, Options::new(64, 64));
+    let (first_id, address) = first.listen();
+    let second_id = second.driver.listen_local(&first.local[0]).unwrap().unwrap();
+    let mut peers = Vec::new();
+    let since = Instant::now();
+    // Until both have had some: who is first with the next one is up to the kernel.
+    while first.accepted.is_empty() || second.accepted.is_empty() {
+        assert!(since.elapsed() < Duration::from_secs(20));
+        let known = first.accepted.len() + second.accepted.len();
+        peers.extend((0..16).map(|_| rig.connect(address)));
+        while first.accepted.len() + second.accepted.len() < known + 16 {
+            assert!(since.elapsed() < Duration::from_secs(20));
+            let turns: [&mut Stage; 2] = match peers.len() / 16 % 2 {
+                0 => [&mut first, &mut second],
+                _ => [&mut second, &mut first],
+            };
+            turns.into_iter().for_each(|stage| stage.turn(Wait::No));
+        }
+    }
+    // Of those who listen the last one ends it.
+    first.local[0].seal();
+    first.driver.unlisten(first_id);
+    first.settle(&mut []);
+    let known = second.accepted.len();
+    let late = rig.connect(address);
+    second.until(&mut [], "accept", |stage, _| stage.accepted.len() > known);
+    first.settle(&mut []);
+    drop(late);
+    second.driver.unlisten(second_id);
+    second.settle(&mut []);
+    let path = first.local[0].path();
+    assert!(std::os::unix::net::UnixStream::connect(path).is_err());
+}
+
 fn a_dropped_driver_ends_its_connections(rig: Rig) {
     let mut stage = rig.stage();
     let (_, address) = stage.listen();
@@ -439,6 +475,11 @@ fn in_a_process_of_its_own(test: &str) -> bool {
 }
 
 macro_rules! contract {
+    (@local $($test:ident)*) => {
+        contract! { @rig uring_local, Rig::Local(Box::new(Rig::Uring { plain: false })); $($test)* }
+        contract! { @rig uring_plain_local, Rig::Local(Box::new(Rig::Uring { plain: true })); $($test)* }
+        contract! { @rig epoll_local, Rig::Local(Box::new(Rig::Epoll)); $($test)* }
+    };
     ($($test:ident)*) => {
         contract! { @rig uring, Rig::Uring { plain: false }; $($test)* }
         contract! { @rig uring_plain, Rig::Uring { plain: true }; $($test)* }
@@ -459,7 +500,11 @@ macro_rules! contract {
 
 /// Plays one test, if this machine has what it needs.
 fn on(rig: Rig, name: &str, test: fn(Rig)) {
-    if matches!(rig, Rig::Uring { .. })
+    let kind = match &rig {
+        Rig::Local(kind) => kind,
+        kind => kind,
+    };
+    if matches!(kind, Rig::Uring { .. })
         && let Err(refusal) = super::uring::UringDriver::open(Options::new(1, 1))
     {
         eprintln!("skipped: {refusal}");
@@ -493,6 +538,27 @@ contract! {
     a_dropped_driver_ends_its_connections
     no_worker_threads_appear
     a_shortage_of_descriptors_is_told_once_and_passes
+    anything_goes_in_any_order
+}
+
+// What a Unix socket has in common with a port.
+contract! {
+    @local
+    accepts_and_echoes
+    bytes_arrive_one_at_a_time
+    a_stalled_reader_delays_only_itself
+    one_large_frame_is_sent_whole
+    a_send_that_cannot_be_is_refused
+    held_buffers_stop_receiving_until_they_come_back
+    more_completions_than_places_are_all_delivered
+    a_close_ends_a_send_in_flight
+    a_slot_used_again_is_not_taken_for_the_old_one
+    a_paused_socket_receives_later
+    half_a_connection_still_carries
+    a_reset_is_one_failure
+    two_drivers_share_a_path
+    a_dropped_driver_ends_its_connections
+    no_worker_threads_appear
     anything_goes_in_any_order
 }
 

@@ -3,19 +3,33 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::frame::Frame;
 use crate::reactor::sim::{Faults, SimClient, SimEnd, World};
-use crate::reactor::{Completion, Driver, ListenerId, Options, SocketId, Wait, epoll, uring};
+use crate::reactor::{
+    Completion, Driver, ListenerId, LocalListener, Options, SocketId, Wait, epoll, uring,
+};
 
 /// A kind of driver.
 #[derive(Clone)]
 pub(super) enum Rig {
-    Uring { plain: bool },
+    Uring {
+        plain: bool,
+    },
     Epoll,
     Sim(World),
+    /// The driver of another rig, on Unix sockets.
+    Local(Box<Rig>),
+}
+
+/// Where the Unix socket is that is called by this port.
+fn local_path(port: u16) -> PathBuf {
+    std::env::temp_dir().join(format!("ringmain-contract-{}-{port}", std::process::id()))
 }
 
 impl Rig {
@@ -36,7 +50,12 @@ impl Rig {
     }
 
     pub(super) fn stage_of(&self, shard: usize, options: Options) -> Stage {
-        let driver: Box<dyn Driver> = match self {
+        let kind = match self {
+            Rig::Local(kind) => kind,
+            kind => kind,
+        };
+        let driver: Box<dyn Driver> = match kind {
+            Rig::Local(_) => panic!("a driver is of one kind"),
             Rig::Uring { plain } => {
                 let options = Options { plain: *plain, ..options };
                 Box::new(uring::UringDriver::open(options).unwrap())
@@ -52,6 +71,7 @@ impl Rig {
             rig: self.clone(),
             shard,
             driver,
+            local: Vec::new(),
             accepted: Vec::new(),
             received: HashMap::new(),
             held: None,
@@ -62,6 +82,12 @@ impl Rig {
     pub(super) fn connect(&self, address: SocketAddr) -> Peer {
         let line = match self {
             Rig::Sim(world) => Line::Sim(world.connect(address)),
+            Rig::Local(_) => {
+                let stream = UnixStream::connect(local_path(address.port())).unwrap();
+                stream.set_nonblocking(true).unwrap();
+                // What is done with it here is done alike with both.
+                Line::Kernel(TcpStream::from(OwnedFd::from(stream)))
+            }
             _ => {
                 let stream = TcpStream::connect(address).unwrap();
                 stream.set_nonblocking(true).unwrap();
@@ -93,6 +119,8 @@ pub(super) struct Stage {
     pub(super) rig: Rig,
     pub(super) shard: usize,
     pub(super) driver: Box<dyn Driver>,
+    /// The Unix sockets that it listens on, if it does.
+    pub(super) local: Vec<LocalListener>,
     pub(super) accepted: Vec<(SocketId, SocketAddr)>,
     pub(super) received: HashMap<SocketId, Vec<u8>>,
     /// Where buffers are kept instead of being dropped, if they are.
@@ -106,6 +134,14 @@ const TURNS_MAX: usize = 200_000;
 
 impl Stage {
     pub(super) fn listen(&mut self) -> (ListenerId, SocketAddr) {
+        if let Rig::Local(_) = &self.rig {
+            static PORT: AtomicU16 = AtomicU16::new(1);
+            let port = PORT.fetch_add(1, Ordering::Relaxed);
+            let listener = LocalListener::bind(&local_path(port)).unwrap();
+            let id = self.driver.listen_local(&listener).unwrap().unwrap();
+            self.local.push(listener);
+            return (id, ([127, 0, 0, 1], port).into());
+        }
         self.driver.listen("127.0.0.1:0".parse().unwrap()).unwrap()
     }
 
@@ -208,7 +244,8 @@ enum Line {
 impl Peer {
     pub(super) fn address(&self) -> SocketAddr {
         match &self.line {
-            Line::Kernel(stream) => stream.local_addr().unwrap(),
+            // A Unix socket's peer has no name of its own.
+            Line::Kernel(stream) => stream.local_addr().unwrap_or(([127, 0, 0, 1], 0).into()),
             Line::Sim(client) => client.address(),
         }
     }

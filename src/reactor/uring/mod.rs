@@ -21,10 +21,11 @@ use io_uring::{cqueue, opcode, squeue};
 use self::probe::Features;
 use self::ring::{BUFFER_GROUP, Buffers, Enter, Ring};
 use super::buffers::Pool;
+use super::local::Accepts;
 use super::sending::{Gathers, Sending};
 use super::{
-    ACCEPT_RETRY, COMPLETIONS_PER_TURN_MAX, Completion, Driver, DriverStats, ListenerId, Options,
-    SocketId, Wait, Waker, machine, sockets,
+    ACCEPT_RETRY, COMPLETIONS_PER_TURN_MAX, Completion, Driver, DriverStats, ListenerId,
+    LocalListener, Options, SocketId, Wait, Waker, machine, sockets,
 };
 use crate::base::frame::Frame;
 use crate::base::ids::CONNECTIONS_PER_SHARD_MAX;
@@ -109,6 +110,9 @@ struct Socket {
 struct Listener {
     /// None once it is closed.
     fd: Option<OwnedFd>,
+    /// Others accept here, too. The kernel wakes the first of those who wait, and an accept that completes many times
+    /// stays the first: it would get every connection.
+    shared: bool,
     operations: u16,
     closing: bool,
     /// A shortage was reported and no accept has worked since.
@@ -221,13 +225,26 @@ impl Core {
         unsafe { self.ring.push(entry.user_data(mark(Operation::Wake, 0, 0))) };
     }
 
+    fn accept_on(&mut self, id: u16, fd: OwnedFd, shared: bool) -> ListenerId {
+        self.listeners.push(Listener {
+            fd: Some(fd),
+            shared,
+            operations: 0,
+            closing: false,
+            failing: false,
+            retry_at: None,
+        });
+        self.arm_accept(usize::from(id));
+        ListenerId(id)
+    }
+
     fn arm_accept(&mut self, id: usize) {
         let Some(listener) = self.listeners.get_mut(id) else { return };
         let Some(fd) = listener.fd.as_ref().map(|fd| Fd(fd.as_raw_fd())) else { return };
         listener.operations += 1;
         listener.retry_at = None;
         let null = std::ptr::null_mut();
-        let entry = if self.features.accept_multishot {
+        let entry = if self.features.accept_multishot && !listener.shared {
             opcode::AcceptMulti::new(fd).flags(libc::SOCK_CLOEXEC).build()
         } else {
             opcode::Accept::new(fd, null, null.cast()).flags(libc::SOCK_CLOEXEC).build()
@@ -577,15 +594,13 @@ impl Driver for UringDriver {
         let core = &mut *self.0;
         let id = u16::try_from(core.listeners.len()).map_err(io::Error::other)?;
         let (fd, bound) = sockets::listen(address, 0)?;
-        core.listeners.push(Listener {
-            fd: Some(fd),
-            operations: 0,
-            closing: false,
-            failing: false,
-            retry_at: None,
-        });
-        core.arm_accept(usize::from(id));
-        Ok((ListenerId(id), bound))
+        Ok((core.accept_on(id, fd, false), bound))
+    }
+
+    fn listen_local(&mut self, listener: &LocalListener) -> io::Result<Option<ListenerId>> {
+        let core = &mut *self.0;
+        let id = u16::try_from(core.listeners.len()).map_err(io::Error::other)?;
+        Ok(listener.share(Accepts::Waiting)?.map(|fd| core.accept_on(id, fd, true)))
     }
 
     fn unlisten(&mut self, listener: ListenerId) {
