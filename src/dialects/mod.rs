@@ -72,14 +72,14 @@ pub trait Dialect: Send + Sync {
         None
     }
 
-    /// What who waits for the server to listen reads from its output: a line, once it does. None: nobody waits.
-    fn listening(&self, _address: &str) -> Option<String> {
-        None
-    }
-
     /// What `ringmain publish` is told to publish something that this protocol's peers hear at once. None: `--channel`
     /// and the like.
     fn sample(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// What who waits for the server to listen reads from its output: a line, once it does. None: nobody waits.
+    fn listening(&self, _address: &str) -> Option<String> {
         None
     }
 
@@ -118,7 +118,8 @@ pub trait Dialect: Send + Sync {
     }
 
     /// Appends metrics of its own in the text format of Prometheus, under the names that its protocol's users know.
-    fn metrics(&self, _out: &mut String) {}
+    /// `delivered` says how many events were queued as frames of its lane of that number.
+    fn metrics(&self, _delivered: &dyn Fn(usize) -> u64, _out: &mut String) {}
 
     /// How to say goodbye when the shard, not the session, ends a WebSocket connection or an event stream: of the
     /// latter the message is the last piece, and there is no code.

@@ -57,6 +57,16 @@ const SPEAKERS: &[Speaker] = &[
         body: r#"{"name":"greeting","channel":"hello","data":"{\"text\":\"TRACE\"}"}"#,
     },
     Speaker {
+        dialect: "mastodon",
+        path: "/api/v1/streaming?stream=hashtag&tag=hello&access_token=dev-token",
+        // A stream that begins says nothing; what is no stream is refused when the other was asked for.
+        says: &[("", r#"{"type":"subscribe","stream":"none"}"#)],
+        ready: "Unknown stream type",
+        event: r#""stream":["hashtag","hello"]"#,
+        route: Route::Signed("mastodon/events"),
+        body: r#"{"event":"greeting","payload":{"text":"TRACE"},"channels":["hello"]}"#,
+    },
+    Speaker {
         dialect: "hypothesis",
         path: "/ws?access_token=dev-token",
         says: &[

@@ -18,6 +18,7 @@ mod messages;
 mod mint;
 mod peer;
 mod scene;
+mod streams;
 mod universe;
 
 use std::collections::BTreeMap;

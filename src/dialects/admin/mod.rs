@@ -17,6 +17,7 @@ use bytes::Bytes;
 use self::console::Console;
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Request, Response};
 use crate::auth::Apps;
+use crate::base::ids::LaneId;
 use crate::broker::Event;
 use crate::config::Config;
 use crate::observe::{CloseReason, Gauge, Metrics, Process, exposition, stats};
@@ -122,7 +123,13 @@ impl Admin {
                 let mut body = Vec::with_capacity(32 * 1024);
                 exposition::write(&self.metrics, &Process::read(), &mut body);
                 let mut own = String::new();
-                self.spoken.iter().for_each(|it| it.metrics(&mut own));
+                // Lanes are numbered through, in the order of the dialects.
+                let mut first = 0;
+                for dialect in &self.spoken {
+                    let lane = |number: usize| LaneId((first + number) as u8);
+                    dialect.metrics(&|it| self.metrics.total_delivered(lane(it)), &mut own);
+                    first += dialect.lanes().len();
+                }
                 body.extend_from_slice(own.as_bytes());
                 response(200, exposition::CONTENT_TYPE, body)
             }
@@ -379,7 +386,7 @@ mod tests {
             Some("its feed is gone".into())
         }
 
-        fn metrics(&self, out: &mut String) {
+        fn metrics(&self, _: &dyn Fn(usize) -> u64, out: &mut String) {
             out.push_str("feeds_lost 1\n");
         }
 

@@ -118,6 +118,9 @@ fn with_filtered<'a>(
 /// Appends how a channel's stream is called by most who hear it; false: it is of no stream.
 fn write_label(channel: &str, out: &mut Vec<u8>) -> bool {
     let Some(upstream) = names::upstream(channel) else {
+        if channel.starts_with(names::OWN) {
+            return false;
+        }
         // Shared with other protocols: everything on it has its name for a tag.
         write_label_of(Kind::Hashtag, Some(&tags::normalize(channel)), out);
         return true;

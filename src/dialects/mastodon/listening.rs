@@ -283,8 +283,9 @@ impl Default for Filters {
 struct Always(Verdict);
 
 impl Admit for Always {
-    fn admit(&self, _: &Event) -> Verdict {
-        self.0
+    fn admit(&self, event: &Event) -> Verdict {
+        // Of a bridged channel everyone hears only what is for everyone.
+        if event.guarded { Verdict::Skip } else { self.0 }
     }
 }
 

@@ -20,6 +20,7 @@ mod http;
 pub mod judge;
 pub mod keywords;
 mod listening;
+mod metrics;
 pub mod names;
 mod replies;
 pub mod rules;
@@ -40,6 +41,7 @@ use self::listening::Filters;
 use self::replies::Fault;
 use self::rules::Rules;
 use self::session::SocketSession;
+use self::settings::DEVELOPMENT_TOKEN;
 pub use self::settings::{SECTION, Settings};
 use self::streams::{Asked, Stream, Word};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Upstream};
@@ -351,15 +353,13 @@ impl Dialect for Mastodon {
 
     fn welcome(&self, host: &str) -> Option<String> {
         let shared = self.shared.as_ref()?;
-        let who = match shared.development && !shared.source.has_upstream {
+        let at = format!("{host}{PATH}");
+        Some(match shared.development && !shared.source.has_upstream {
             true => format!(
-                ", token {} of account {}",
-                settings::DEVELOPMENT_TOKEN,
-                settings::DEVELOPMENT_ACCOUNT
+                "ws://{at}, token {DEVELOPMENT_TOKEN}, or curl -N 'http://{at}/public?access_token={DEVELOPMENT_TOKEN}'"
             ),
-            false => String::new(),
-        };
-        Some(format!("ws://{host}{PATH}, event streams below http://{host}{PATH}{who}"))
+            false => format!("ws://{at}, and event streams below http://{at}"),
+        })
     }
 
     fn sample(&self) -> Option<&'static str> {
@@ -377,6 +377,13 @@ impl Dialect for Mastodon {
         };
         let follower = Box::new(Relay::new(plan, self.counts.clone()));
         Some(Upstream { dialect: source.dialect, servers: settings.servers()?, follower })
+    }
+
+    fn metrics(&self, delivered: &dyn Fn(usize) -> u64, out: &mut String) {
+        let Some(shared) = &self.shared else { return };
+        let (connected, counts) = (&*shared.connected, &*self.counts);
+        let numbers = metrics::Numbers { connected, counts, delivered };
+        numbers.write(&shared.settings.metrics_prefix, out);
     }
 
     fn unready(&self) -> Option<String> {
@@ -401,3 +408,7 @@ impl Dialect for Mastodon {
         Farewell { message: None, code, text: text.into() }
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;

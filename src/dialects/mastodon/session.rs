@@ -211,6 +211,10 @@ impl Here {
             // Of a list that is not heard it is told whose it is.
             Some(_) if !self.listening.has(&stream) && stream.list().is_none() => {}
             Some(inquiry) => {
+                // From then on upstream judges for this account no more: before it hears of it, nothing comes any more.
+                if stream.kind.is_judged() {
+                    self.listening.remove(&stream, out);
+                }
                 out.push(Output::Inquire(self.listening.ticket(), inquiry));
                 self.wait(Step::Unfollow(stream));
             }

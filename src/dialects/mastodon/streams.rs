@@ -169,7 +169,8 @@ impl Stream {
                 });
                 label = (normal != **tag).then(|| label_of(kind, Some(tag)));
                 if kind == Kind::Hashtag {
-                    let of_tag = bridge.iter().filter(|name| tags::normalize(name) == normal);
+                    let shared = bridge.iter().filter(|name| !name.starts_with(names::OWN));
+                    let of_tag = shared.filter(|name| tags::normalize(name) == normal);
                     channels.extend(of_tag.map(|name| Name::from(&**name)));
                 }
             }
