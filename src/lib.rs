@@ -19,7 +19,7 @@
 //! | 2 | [`broker`] | Keeps channels: who listens, who is present, what was published, in which order. |
 //! | 2 | [`auth`] | Knows the apps, checks what they signed, and says whose a token is. |
 //! | 3 | [`dialects`] | Speaks the protocols, a folder for each, without a socket. |
-//! | 3 | [`outbound`] | Meets the world outside: asks whose a token is that only the application knows, and tells receivers what happened. |
+//! | 3 | [`outbound`] | Meets the world outside: asks whose a token is that only the application knows, follows an application's own Redis and PostgreSQL, and tells receivers what happened. |
 //! | 4 | [`shard`] | Puts one thread's worth of everything together and ticks it. |
 //! | 5 | [`server`] | Starts a shard on each core, waits for the signal and drains them. |
 //!
@@ -45,6 +45,11 @@
 //! its shard an [`Inquiry`](auth::Inquiry) and hears a [`Finding`](auth::Finding) later; neither side waits. What the world is to
 //! be told ([`broker::Report`]) goes to a queue in the store, and the back shard reads it there ([`outbound::hooks`]).
 //!
+//! A dialect that stands in for another server follows what that server followed ([`dialects::upstream`]): its *follower*
+//! lives on the back shard, sans-io as a session is, and that shard carries out what it wants at the application's Redis
+//! and PostgreSQL. What the follower publishes arrives at the channel's home as any publish does; while a home does not
+//! keep up, the back shard stops reading.
+//!
 //! A session may also call another connection's ([`broker::Command::Call`]): so an HTTP request acts with the rights of the
 //! WebSocket whose credentials it shows.
 //!
@@ -67,7 +72,8 @@
 //!    [`broker::home::Home::handle`]. In a durable channel it goes to the store first, and goes on from here when
 //!    it is on disk: [`broker::home::Home::stored`]. If nobody listens it ends here.
 //! 6. It is rendered once for each *lane* (subscribers who get identical bytes) that has a subscriber anywhere,
-//!    transport header included: [`broker::Render::render`], done by [`dialects::Lanes`].
+//!    transport header (of a WebSocket frame, or of a chunk of an event stream) included: [`broker::Render::render`],
+//!    done by [`dialects::Lanes`].
 //! 7. One [`Delivery`](broker::Delivery) goes to each shard with a subscriber, and one answer to P, through the
 //!    down mailboxes: [`shard::mesh::Ports::send_down`]. Second crossing.
 //!
@@ -81,7 +87,8 @@
 //!
 //! Subscribers with a *filter* are not among those: the edge asks only the filters that look for one of the event's
 //! tags ([`broker::Filter`]), and each says whether its peer gets the frame, gets words of its session's own,
-//! or nothing. An event that not everyone may have is *guarded*: it reaches nobody without such a filter. On a
+//! or nothing. What is dear to find out about an event is found out once, before it is published, and travels with it as
+//! its *brief* for those filters to look at ([`broker::Brief`]). An event that not everyone may have is *guarded*: it reaches nobody without such a filter. On a
 //! *bridged* channel every dialect has subscribers, each in its own lane, and any of them may have published.
 //!
 //! A subscription may begin in the past: the home puts what came after a position in front of what comes next, in
