@@ -284,9 +284,8 @@ impl Session for SocketSession {
             }
             (Input::Pong, State::Here(here)) => here.is_alive = true,
             (Input::Event(event), State::Here(here)) => {
-                if here.listening.event(event, out) == Told::Killed {
-                    out.push(close(NO_CODE, "", CloseReason::Asked));
-                }
+                let killed = here.listening.event(event, out) == Told::Killed;
+                out.extend(killed.then(|| close(NO_CODE, "", CloseReason::Asked)));
             }
             (Input::Reply(_, Reply::Refused(refusal)), State::Here(_)) => {
                 out.extend(broken(refusal));
