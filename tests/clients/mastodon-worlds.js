@@ -295,6 +295,7 @@ class Postgres extends Program {
 class Streaming extends Server {
   constructor(lines) {
     super({})
+    rmSync(this.file)
     writeFileSync(join(this.directory, '.env.production'), lines.join('\n'))
   }
 

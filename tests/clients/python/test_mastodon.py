@@ -157,7 +157,8 @@ class MastodonTest(unittest.TestCase):
                 self.hear(listener, channel)
                 # The first bytes of a stream are a comment.
                 self.assertTrue(listener.beaten.is_set())
-                handle.close()
+                # Waits for the next byte, which a comment will bring.
+                threading.Thread(target=handle.close, daemon=True).start()
 
     def test_every_stream_is_heard_on_one_socket(self):
         api = self.api()
