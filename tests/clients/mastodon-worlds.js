@@ -104,6 +104,15 @@ class World {
     return `ws://127.0.0.1:${this.server.port}`
   }
 
+  // Waits until a path answers so.
+  async answers(path, status) {
+    const until = Date.now() + PATIENCE_MS
+    while ((await fetch(this.url + path)).status !== status) {
+      if (Date.now() > until) throw new Error(`${path} does not answer ${status}; ${this.server.text}`)
+      await pause(LOOK_MS)
+    }
+  }
+
   // Peers are not told that they hear a channel: publishes there until `heard`, who passes over these, has one.
   async tuned(heard, ...channels) {
     const until = Date.now() + PATIENCE_MS
@@ -119,6 +128,7 @@ class World {
   }
 }
 
+// Published until it is heard; a number, because some clients read every payload as JSON.
 const MARK = '999999'
 
 // What a client hears, in order: events as { stream, event, payload }.

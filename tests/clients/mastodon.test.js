@@ -261,6 +261,47 @@ for (const world_ of [Alone, InPlace]) {
       for (const it of [heard, stream]) assert.deepEqual(await it.ids(1), ['update 180'])
     })
 
+    if (world_ === InPlace) {
+      test('Rails is told who listens, and a filter that is new counts at once', async () => {
+        const { redis, postgres } = world
+        const heard = follow(masto('token-eve').user.subscribe())
+        await world.tuned(heard, 'timeline:5', 'timeline:5:notifications')
+        for (const key of ['subscribed:timeline:5', 'subscribed:timeline:5:notifications']) {
+          const [, seconds] = /^:(\d+)$/.exec(await redis.ask('TTL', key))
+          assert.ok(seconds > 1000 && seconds <= 1080, `${key} ${seconds}`)
+        }
+        const timeline = follow(masto('token-eve').public.subscribe())
+        await world.tuned(timeline, 'timeline:public')
+        await world.publish('update', status('190', { text: 'about dogs' }), 'timeline:public')
+        assert.deepEqual((await timeline.next()).payload.filtered, [])
+        postgres.run("INSERT INTO custom_filters (id, account_id, phrase, context, action) VALUES (50, 5, 'Dogs', '{public}', 0); INSERT INTO custom_filter_keywords (custom_filter_id, keyword, whole_word) VALUES (50, 'dogs', true)")
+        await redis.ask('PUBLISH', 'timeline:system:5', '{"event":"filters_changed"}')
+        await world.publish('update', status('191', { text: 'about dogs' }), 'timeline:public')
+        const { filtered } = (await timeline.next()).payload
+        assert.deepEqual(filtered.map((it) => [it.filter.id, it.filter.title]), [['50', 'Dogs']])
+      })
+
+      test('Redis may go and come back under who is connected', async () => {
+        const { redis } = world
+        const heard = follow(masto('token-ann').user.subscribe())
+        const stream = source('public', 'token-ann')
+        await world.tuned(heard, 'timeline:1')
+        await world.tuned(stream, 'timeline:public')
+        let lost = false
+        stream.lost.then(() => (lost = true))
+        await redis.stop('SIGKILL')
+        await world.answers('/ready', 503)
+        await redis.run()
+        await world.answers('/ready', 200)
+        await world.tuned(heard, 'timeline:1')
+        await world.tuned(stream, 'timeline:public')
+        await world.publish('update', status('195'), 'timeline:1', 'timeline:public')
+        for (const it of [heard, stream]) assert.deepEqual(await it.ids(1), ['update 195'])
+        assert.equal(lost, false)
+        assert.match(await redis.ask('TTL', 'subscribed:timeline:1'), /^:10\d\d$/)
+      })
+    }
+
     test('health, readiness and metrics are where they were', async () => {
       const health = await fetch(`${world.url}/api/v1/streaming/health`)
       assert.deepEqual([health.status, health.headers.get('content-type'), await health.text()], [200, 'text/plain', 'OK'])
