@@ -1,6 +1,7 @@
 //! The real binary as its users and its enemies meet it: over sockets, signals and exit codes.
 //!
-//! `bridge` is one event in every protocol, `hotsock` what that one keeps and what it bears, `durable` what is
+//! `bridge` is one event in every protocol, `hotsock` what that one keeps and what it bears, `mastodon` its heads and
+//! ends, `durable` what is
 //! acknowledged as on disk while the process is killed. `life` is how it starts and stops, `speech` what a well-behaved peer gets, `hostile_http` and
 //! `hostile_websocket` what the others get. The hostile tests keep a witness connected: whatever is
 //! done to the server, the witness goes on hearing what is published. `routes` calls every route of the HTTP API for every status it names. `store_tools` is what an operator does with
@@ -17,6 +18,7 @@ mod hotsock;
 mod http;
 mod keeping;
 mod life;
+mod mastodon;
 #[path = "../transcripts/mint.rs"]
 mod mint;
 mod peer;

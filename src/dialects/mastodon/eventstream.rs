@@ -144,11 +144,10 @@ impl EventStreamSession {
         listening.add(stream, following, out);
         self.state = State::Here(Box::new(listening));
     }
+}
 
-    fn end(&mut self, reason: CloseReason, out: &mut Vec<Output>) {
-        let farewell = Farewell { message: None, code: 1000, text: "".into() };
-        out.push(Output::Close(farewell, reason));
-    }
+fn end(reason: CloseReason) -> Output {
+    Output::Close(Farewell { message: None, code: 1000, text: "".into() }, reason)
 }
 
 impl Session for EventStreamSession {
@@ -158,9 +157,8 @@ impl Session for EventStreamSession {
             (Input::Found(_, finding), _) => self.found(finding, out),
             (Input::Opened, _) => self.opened(now, out),
             (Input::Event(event), State::Here(listening)) => {
-                if listening.event(event, out) == Told::Killed {
-                    self.end(CloseReason::Asked, out);
-                }
+                let killed = listening.event(event, out) == Told::Killed;
+                out.extend(killed.then(|| end(CloseReason::Asked)));
             }
             (Input::Reply(_, Reply::Refused(refusal)), State::Here(_)) => {
                 out.extend(broken(refusal));
@@ -169,7 +167,9 @@ impl Session for EventStreamSession {
                 out.push(Output::Text(THUMP.to_vec()));
                 out.push(Output::Arm(HEARTBEAT, self.shared.settings.heartbeat));
             }
-            (Input::Timer(EXPIRY), State::Here(_)) => self.end(CloseReason::Session, out),
+            (Input::Timer(EXPIRY), State::Here(_)) => {
+                out.push(end(CloseReason::Session));
+            }
             (Input::Closed, _) => self.state = State::Over,
             _ => {}
         }

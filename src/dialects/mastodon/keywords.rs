@@ -1,4 +1,9 @@
-//! The keyword filters of many accounts.
+//! The keyword filters of many accounts, looked for together.
+//!
+//! Accounts are in *runs*, each with an automaton of all its keywords, so that a text is read once a run. New accounts are
+//! looked at one by one until they are worth a run; runs of like size become one, so there are few, and a keyword is
+//! prepared again a few times in all. An account that was forgotten stays in its run's automaton until half of that is
+//! forgotten.
 //!
 //! A keyword is looked for as JavaScript's regular expressions without the flag `u` do it when case does not matter, as a
 //! whole word if asked: then a letter, digit or `_` of ASCII at its edge has none beside it. Source: Mastodon's streaming
@@ -7,6 +12,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::automaton::Automaton;
 use super::folded::{Folded, fold};
 use crate::base::name::Name;
 use crate::base::time::UnixMillis;
@@ -14,6 +20,18 @@ use crate::wire::json;
 
 /// Keywords that are looked for of one account, in bytes; what is above is not looked for.
 pub const ACCOUNT_BYTES_MAX: usize = 256 * 1024;
+/// Keywords that are looked for one by one. About here an automaton is as fast.
+const YOUNG_KEYWORDS_MAX: usize = 64;
+/// Runs become one unless the one before is more than so many times larger.
+const RUN_RATIO: usize = 4;
+/// Keywords of a run, in bytes: what is prepared at once, while nothing else is judged. More than an account's.
+const RUN_BYTES_MAX: usize = 1 << 20;
+const _: () = assert!(ACCOUNT_BYTES_MAX * 2 <= RUN_BYTES_MAX, "an account has room in a run");
+/// Words that may be found in a text for each of its bytes. Words that people look for do not come near it; it bounds what
+/// words inside each other cost in a text that was made for them.
+const FOUND_PER_BYTE_MAX: usize = 16;
+/// Places at which a keyword that is looked for by itself may turn out to be no whole word.
+const PLACES_MAX: usize = 1 << 16;
 
 /// One keyword filter of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,9 +56,51 @@ pub struct Keywords {
     /// Where each account is; nowhere: it looks for nothing.
     places: HashMap<Name, Option<u32>>,
     accounts: Vec<Option<Account>>,
-    /// Places of accounts that are looked for one by one.
+    /// Places that nobody is at, and that no run has.
+    free: Vec<u32>,
+    /// Places of accounts that are looked at one by one.
     young: Vec<u32>,
+    /// Their keywords.
+    young_keywords: usize,
+    /// The large ones first.
+    runs: Vec<Run>,
+    runs_made: u64,
 }
+
+/// Accounts that are looked for with one automaton.
+#[derive(Debug)]
+struct Run {
+    id: u64,
+    /// Their places. Those who were forgotten are gone from there; a place is not used again as long as it is here.
+    members: Vec<u32>,
+    automaton: Automaton,
+    /// How each word is looked for: [`ANYWHERE`] and [`WHOLE`] together.
+    wants: Box<[u8]>,
+    /// How many bytes each word has.
+    lengths: Box<[u32]>,
+    /// Where the users of each word start, and, last, how many there are.
+    starts: Box<[u32]>,
+    users: Box<[User]>,
+    /// Bytes of the keywords.
+    bytes: usize,
+    /// Of those who were forgotten.
+    bytes_forgotten: usize,
+}
+
+/// Who looks for a word.
+#[derive(Clone, Copy, Debug)]
+struct User {
+    account: u32,
+    keyword: u32,
+    whole: bool,
+}
+
+/// Nobody looks for the word any more in this text: it was found.
+const DONE: u8 = 0;
+/// Somebody looks for it anywhere.
+const ANYWHERE: u8 = 1;
+/// Somebody looks for it as a whole word.
+const WHOLE: u8 = 2;
 
 /// An account that looks for something.
 #[derive(Debug)]
@@ -49,6 +109,10 @@ struct Account {
     filters: Box<[Filter]>,
     /// Of all its filters, in their order.
     keywords: Box<[Keyword]>,
+    /// Bytes of those.
+    bytes: usize,
+    /// The run that it is in; none: it is looked at by itself.
+    run: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -87,17 +151,83 @@ impl Keywords {
     }
 
     fn add(&mut self, account: Account) -> u32 {
-        let place = self.accounts.len() as u32;
-        self.accounts.push(Some(account));
+        let keywords = account.keywords.len();
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.accounts[place as usize] = Some(account);
+                place
+            }
+            None => {
+                self.accounts.push(Some(account));
+                u32::try_from(self.accounts.len() - 1).expect("fewer accounts than 2^32")
+            }
+        };
         self.young.push(place);
+        self.young_keywords += keywords;
+        if self.young_keywords > YOUNG_KEYWORDS_MAX {
+            self.gather();
+        }
         place
+    }
+
+    /// Makes a run of what is young, together with runs that are not much larger.
+    fn gather(&mut self) {
+        let mut members = std::mem::take(&mut self.young);
+        self.young_keywords = 0;
+        let bytes_of = |it: &Vec<u32>| -> usize {
+            it.iter().filter_map(|it| self.accounts[*it as usize].as_ref()).map(|it| it.bytes).sum()
+        };
+        let mut bytes = bytes_of(&members);
+        while let Some(last) = self.runs.pop_if(|it| {
+            let lives = it.bytes - it.bytes_forgotten;
+            lives <= RUN_RATIO * bytes && lives + bytes <= RUN_BYTES_MAX
+        }) {
+            bytes += last.bytes - last.bytes_forgotten;
+            members.extend(last.members);
+        }
+        self.run(members);
+    }
+
+    /// Makes a run of accounts; places whose accounts were forgotten are free again.
+    fn run(&mut self, mut members: Vec<u32>) {
+        let (accounts, free) = (&mut self.accounts, &mut self.free);
+        members.retain(|&place| {
+            let lives = accounts[place as usize].is_some();
+            if !lives {
+                free.push(place);
+            }
+            lives
+        });
+        if members.is_empty() {
+            return;
+        }
+        self.runs_made += 1;
+        for &place in &members {
+            if let Some(account) = &mut accounts[place as usize] {
+                account.run = Some(self.runs_made);
+            }
+        }
+        let run = Run::new(self.runs_made, members, &self.accounts);
+        let at = self.runs.partition_point(|it| it.bytes >= run.bytes);
+        self.runs.insert(at, run);
     }
 
     /// Forgets an account.
     pub fn remove(&mut self, account: &Name) {
-        if let Some(Some(place)) = self.places.remove(account) {
-            self.accounts[place as usize] = None;
+        let Some(Some(place)) = self.places.remove(account) else { return };
+        let Some(account) = self.accounts[place as usize].take() else { return };
+        let Some(id) = account.run else {
             self.young.retain(|it| *it != place);
+            self.young_keywords -= account.keywords.len();
+            self.free.push(place);
+            return;
+        };
+        let at = self.runs.iter().position(|it| it.id == id).expect("a run has its members");
+        let run = &mut self.runs[at];
+        run.bytes_forgotten += account.bytes;
+        if run.bytes_forgotten * 2 > run.bytes {
+            let run = self.runs.remove(at);
+            self.run(run.members);
         }
     }
 
@@ -108,7 +238,13 @@ impl Keywords {
 
     /// Whether nobody looks for anything.
     pub fn is_empty(&self) -> bool {
-        self.young.is_empty()
+        self.young.is_empty() && self.runs.is_empty()
+    }
+
+    /// About how many bytes of memory the keywords take.
+    pub fn bytes(&self) -> usize {
+        let accounts = self.accounts.iter().flatten().map(Account::memory);
+        accounts.chain(self.runs.iter().map(Run::memory)).sum()
     }
 
     /// Who finds something in a text at a moment, except those in `except`: their filters' results, a JSON list each.
@@ -123,6 +259,9 @@ impl Keywords {
         for &place in &self.young {
             let Some(account) = &self.accounts[place as usize] else { continue };
             account.find(place, &text.folded, &mut found);
+        }
+        for run in &self.runs {
+            run.find(&self.accounts, &text.folded, &mut found);
         }
         found.sort_unstable();
         found.dedup_by_key(|it| (it.account, it.filter));
@@ -140,7 +279,85 @@ impl Keywords {
     }
 }
 
+impl Run {
+    fn new(id: u64, members: Vec<u32>, accounts: &[Option<Account>]) -> Self {
+        let mut wanted = Vec::new();
+        let mut bytes = 0;
+        for &place in &members {
+            let Some(account) = &accounts[place as usize] else { continue };
+            bytes += account.bytes;
+            for (i, keyword) in account.keywords.iter().enumerate() {
+                let user = User { account: place, keyword: i as u32, whole: keyword.whole };
+                wanted.push((keyword.folded.as_bytes(), user));
+            }
+        }
+        wanted.sort_unstable_by_key(|it| it.0);
+        let (mut words, mut wants, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+        for (i, (word, user)) in wanted.iter().enumerate() {
+            if words.last() != Some(word) {
+                words.push(*word);
+                wants.push(DONE);
+                starts.push(i as u32);
+            }
+            if let Some(wants) = wants.last_mut() {
+                *wants |= if user.whole { WHOLE } else { ANYWHERE };
+            }
+        }
+        starts.push(wanted.len() as u32);
+        Self {
+            id,
+            automaton: Automaton::new(&words),
+            wants: wants.into(),
+            lengths: words.iter().map(|it| it.len() as u32).collect(),
+            starts: starts.into(),
+            users: wanted.iter().map(|it| it.1).collect(),
+            members,
+            bytes,
+            bytes_forgotten: 0,
+        }
+    }
+
+    /// Looks for all keywords in one pass.
+    fn find(&self, accounts: &[Option<Account>], text: &str, found: &mut Vec<Found>) {
+        let mut wants = self.wants.clone();
+        let words_max = text.len().saturating_mul(FOUND_PER_BYTE_MAX);
+        self.automaton.find(text.as_bytes(), words_max, |word, end| {
+            let start = end - self.lengths[word] as usize;
+            let mut fits = wants[word];
+            if fits & WHOLE != 0 && !is_whole(text.as_bytes(), start, end) {
+                fits &= !WHOLE;
+            }
+            if fits == DONE {
+                return;
+            }
+            wants[word] &= !fits;
+            let users = &self.users[self.starts[word] as usize..self.starts[word + 1] as usize];
+            for user in users {
+                let how = if user.whole { WHOLE } else { ANYWHERE };
+                let Some(account) = &accounts[user.account as usize] else { continue };
+                if how & fits != 0 {
+                    let filter = account.keywords[user.keyword as usize].filter;
+                    let (account, keyword) = (user.account, user.keyword);
+                    found.push(Found { account, filter, start, keyword, end });
+                }
+            }
+        });
+    }
+
+    fn memory(&self) -> usize {
+        let users = size_of_val(&*self.users) + size_of_val(&*self.starts);
+        let words = self.wants.len() + size_of_val(&*self.lengths);
+        self.automaton.bytes() + users + words + self.members.len() * size_of::<u32>()
+    }
+}
+
 impl Account {
+    fn memory(&self) -> usize {
+        let heads = self.filters.iter().map(|it| it.head.len()).sum::<usize>();
+        let keywords = size_of_val(&*self.keywords) + self.bytes;
+        heads + size_of_val(&*self.filters) + keywords + size_of::<Self>() + self.name.len()
+    }
+
     /// An account with these filters, and how many keywords are too much.
     fn read(name: &Name, mut filters: Vec<KeywordFilter>) -> (Self, usize) {
         // As JavaScript orders an object's members.
@@ -149,17 +366,22 @@ impl Account {
         for (i, filter) in filters.iter().enumerate() {
             for (keyword, whole) in filter.keywords.iter().filter(|it| !it.0.is_empty()) {
                 let folded: Box<str> = keyword.chars().map(fold).collect();
-                bytes += folded.len();
-                if bytes > ACCOUNT_BYTES_MAX {
+                if bytes + folded.len() > ACCOUNT_BYTES_MAX {
                     left_out += 1;
                     continue;
                 }
+                bytes += folded.len();
                 keywords.push(Keyword { filter: i as u32, whole: *whole, folded });
             }
         }
         let filters = filters.iter().map(|it| Filter { expires: it.expires, head: it.head() });
-        let account =
-            Self { name: name.clone(), filters: filters.collect(), keywords: keywords.into() };
+        let account = Self {
+            name: name.clone(),
+            filters: filters.collect(),
+            keywords: keywords.into(),
+            bytes,
+            run: None,
+        };
         (account, left_out)
     }
 
@@ -228,13 +450,14 @@ impl Keyword {
     fn first(&self, text: &str) -> Option<usize> {
         let finder = memchr::memmem::Finder::new(self.folded.as_bytes());
         let mut from = 0;
-        loop {
+        for _ in 0..PLACES_MAX {
             let start = from + finder.find(text.as_bytes().get(from..)?)?;
             if !self.whole || is_whole(text.as_bytes(), start, start + self.folded.len()) {
                 return Some(start);
             }
             from = start + 1;
         }
+        None
     }
 }
 

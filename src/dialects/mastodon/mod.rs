@@ -7,6 +7,7 @@
 //! sessions.
 
 pub mod accounts;
+mod automaton;
 pub mod brief;
 pub mod connected;
 mod credentials;

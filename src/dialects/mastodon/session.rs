@@ -211,6 +211,10 @@ impl Here {
             // Of a list that is not heard it is told whose it is.
             Some(_) if !self.listening.has(&stream) && stream.list().is_none() => {}
             Some(inquiry) => {
+                // From then on upstream judges for this account no more: before it hears of it, nothing comes any more.
+                if stream.kind.is_judged() {
+                    self.listening.remove(&stream, out);
+                }
                 out.push(Output::Inquire(self.listening.ticket(), inquiry));
                 self.wait(Step::Unfollow(stream));
             }
@@ -280,9 +284,8 @@ impl Session for SocketSession {
             }
             (Input::Pong, State::Here(here)) => here.is_alive = true,
             (Input::Event(event), State::Here(here)) => {
-                if here.listening.event(event, out) == Told::Killed {
-                    out.push(close(NO_CODE, "", CloseReason::Asked));
-                }
+                let killed = here.listening.event(event, out) == Told::Killed;
+                out.extend(killed.then(|| close(NO_CODE, "", CloseReason::Asked)));
             }
             (Input::Reply(_, Reply::Refused(refusal)), State::Here(_)) => {
                 out.extend(broken(refusal));

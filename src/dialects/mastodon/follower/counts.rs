@@ -20,6 +20,8 @@ pub struct Counts {
     /// Accounts from which a status was kept back because their keyword filters were not known in time, one for each
     /// status.
     pub withheld: AtomicU64,
+    /// Keywords that were too much for one account and are not looked for.
+    pub keywords_passed_over: AtomicU64,
     /// Statuses that wait to be judged, and what waits behind them.
     pub waiting: AtomicU64,
     /// Connections to the database.

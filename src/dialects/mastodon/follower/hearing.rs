@@ -13,12 +13,12 @@ use super::relations::{Known, People};
 use super::{Purpose, Relay};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Nanos, Now};
-use crate::broker::{Payload, Publish};
+use crate::broker::{self, Meta, Payload, Publish};
 use crate::dialects::mastodon::envelope::Envelope;
 use crate::dialects::mastodon::judge::{self, Status};
 use crate::dialects::mastodon::names;
 use crate::dialects::upstream::FollowerOutput;
-use crate::wire::json::Kind;
+use crate::wire::json::{self, Kind};
 
 /// Longer messages are skipped: no status of Mastodon's is a tenth of that.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -77,7 +77,7 @@ impl Relay {
                     self.line.push(Place::Ready(Box::new(publish)));
                 }
             }
-            Read::Status(people) => self.status(channel, message, people, now, out),
+            Read::Status(people) => self.status(channel, &envelope, people, now, out),
         }
     }
 
@@ -102,7 +102,7 @@ impl Relay {
     /// `filters_changed` on a home timeline has no payload, and is an event only where the settings want that.
     fn bare(&self, channel: &str, envelope: &Envelope<'_>, arrived: Nanos) -> Option<Publish> {
         let is_wanted = self.plan.sends_filters_changed && &*envelope.event == FILTERS_CHANGED;
-        let data = Payload(Bytes::new());
+        let data = Payload(Bytes::from_static(b"null"));
         is_wanted.then(|| self.quiet(channel, envelope.event.clone(), data, arrived))
     }
 
@@ -144,7 +144,7 @@ impl Relay {
     fn status(
         &mut self,
         channel: &str,
-        message: &[u8],
+        envelope: &Envelope<'_>,
         people: People,
         now: Now,
         out: &mut Vec<FollowerOutput>,
@@ -161,7 +161,11 @@ impl Relay {
         self.line.push(Place::Status(Box::new(Waiting {
             number,
             channel: self.channels.shared(channel),
-            message: Bytes::copy_from_slice(message),
+            event: envelope.event.clone(),
+            payload: envelope
+                .payload
+                .map(|it| Bytes::copy_from_slice(it.text().as_bytes()))
+                .unwrap_or_default(),
             lookups,
             arrived: now.steady,
         })));
@@ -216,18 +220,32 @@ impl Relay {
         if self.relations.known(&status.lookups) != Known::All {
             return None;
         }
-        // Read when it came, and taken for a status.
-        let envelope = Envelope::read(&status.message).ok()?;
-        let read = Status::read(envelope.payload?)?;
-        let unknown: Vec<_> = self.viewers.unknown(status.number).collect();
-        self.counts.withheld.fetch_add(unknown.len() as u64, Ordering::Relaxed);
-        let hidden = self.relations.hidden_from(&status.lookups).chain(unknown);
-        let hidden: HashSet<Name> = self.viewers.names(hidden).collect();
-        let keywords = &self.viewers.keywords;
-        let brief = judge::judge(&read, status.number, hidden, keywords, now.wall);
+        let changes = self.viewers.changes;
+        let brief = match self.judged.find(status, changes, now.steady) {
+            Some(brief) => brief,
+            None => {
+                // Read when it came, and taken for a status.
+                let read = Status::read(json::parse(&status.payload).ok()?)?;
+                let unknown: Vec<_> = self.viewers.unknown(status.number).collect();
+                self.counts.withheld.fetch_add(unknown.len() as u64, Ordering::Relaxed);
+                let is_whole = unknown.is_empty();
+                let hidden = self.relations.hidden_from(&status.lookups).chain(unknown);
+                let hidden: HashSet<Name> = self.viewers.names(hidden).collect();
+                let keywords = &self.viewers.keywords;
+                let brief = judge::judge(&read, status.number, hidden, keywords, now.wall);
+                let brief = Arc::new(brief);
+                if is_whole {
+                    self.judged.keep(status, changes, brief.clone(), now.steady);
+                }
+                brief
+            }
+        };
         count(&self.counts.judged);
-        let brief = Some(Arc::new(brief));
-        envelope.publish(self.plan.app, &status.channel, brief, status.arrived)
+        let data = Payload(status.payload.clone());
+        let mut publish = self.quiet(&status.channel, status.event.clone(), data, status.arrived);
+        let brief = broker::Brief::new(brief);
+        publish.meta = Some(Arc::new(Meta { brief, ..Meta::default() }));
+        Some(publish)
     }
 }
 
@@ -241,8 +259,8 @@ fn read(envelope: &Envelope<'_>) -> Read {
     // What cannot be judged is nobody's, in whatever shape it comes.
     let status = Some(payload).filter(|it| it.kind() == Kind::Object).and_then(Status::read);
     let Some(status) = status else { return Read::Broken };
-    let Some(author) = queries::number(&status.author) else { return Read::Broken };
-    let mentions = status.mentions.iter().filter_map(|it| queries::number(it));
+    let Some(author) = queries::number_said(&status.author) else { return Read::Broken };
+    let mentions = status.mentions.iter().filter_map(|it| queries::number_said(it));
     let mut all: Vec<_> = mentions.chain([author]).collect();
     all.sort_unstable();
     all.dedup();

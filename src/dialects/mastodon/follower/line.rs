@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::base::name::Name;
 use crate::base::time::{Millis, Nanos};
 use crate::broker::Publish;
 
@@ -24,8 +25,10 @@ pub struct Waiting {
     pub number: u64,
     /// Upstream's name of the channel.
     pub channel: Arc<str>,
-    /// As it came.
-    pub message: Bytes,
+    /// What it is: new, or changed.
+    pub event: Name,
+    /// The status, as it came.
+    pub payload: Bytes,
     /// The questions about its relations.
     pub lookups: Vec<u64>,
     /// When it came.
@@ -45,7 +48,7 @@ impl Place {
     fn bytes(&self) -> usize {
         match self {
             Self::Ready(publish) => publish.data.0.len(),
-            Self::Status(status) => status.message.len(),
+            Self::Status(status) => status.payload.len(),
         }
     }
 }
@@ -64,6 +67,7 @@ impl Line {
     }
 
     /// Whether nobody is in it.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.places.is_empty()
     }
@@ -89,5 +93,34 @@ impl Line {
         let place = self.places.pop_front()?;
         self.bytes -= place.bytes();
         Some(place)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_is_bounded_in_length_and_in_bytes() {
+        let status = |bytes: usize| {
+            Place::Status(Box::new(Waiting {
+                number: 1,
+                channel: "a".into(),
+                event: "update".into(),
+                payload: Bytes::from(vec![0; bytes]),
+                lookups: Vec::new(),
+                arrived: Nanos(0),
+            }))
+        };
+        let mut line = Line::default();
+        for _ in 0..LENGTH_MAX {
+            assert!(line.has_room(1));
+            line.push(status(1));
+        }
+        assert!(!line.has_room(1));
+        while line.pop().is_some() {}
+        assert!(line.is_empty() && line.has_room(BYTES_MAX));
+        line.push(status(BYTES_MAX - 1));
+        assert!(line.has_room(1) && !line.has_room(2));
     }
 }

@@ -11,6 +11,7 @@ mod channels;
 mod connections;
 mod counts;
 mod hearing;
+mod judged;
 mod line;
 mod queries;
 mod relations;
@@ -26,6 +27,7 @@ pub use self::queries::VIEW_FEEDS;
 use self::channels::Channels;
 use self::connections::Connections;
 use self::counts::count;
+use self::judged::JustJudged;
 use self::line::Line;
 use self::relations::Relations;
 use self::viewers::Viewers;
@@ -92,6 +94,7 @@ pub struct Relay {
     viewers: Viewers,
     relations: Relations,
     line: Line,
+    judged: JustJudged,
     queries: HashMap<u64, Purpose>,
     query_last: u64,
     /// When the database is to be asked whether it answers; none: it is being asked.
@@ -113,6 +116,7 @@ impl Relay {
             is_checking: false,
             viewers: Viewers::default(),
             line: Line::default(),
+            judged: JustJudged::default(),
             queries: HashMap::new(),
             query_last: 0,
             probe: Some(Nanos(0)),
@@ -222,6 +226,7 @@ impl Follower for Relay {
             FollowerInput::Due => {
                 self.channels.drive(now.steady, out);
                 self.relations.forget_old(now.steady);
+                self.judged.forget_old(now.steady);
             }
             FollowerInput::Pool(connections, idle, waiting) => {
                 self.counts.pool(connections, idle, waiting);
@@ -231,6 +236,7 @@ impl Follower for Relay {
         self.move_line(now, out);
         self.counts.subscriptions.store(self.channels.len() as u64, Ordering::Relaxed);
         self.counts.waiting.store(self.line.len() as u64, Ordering::Relaxed);
+        self.counts.keywords_passed_over.store(self.viewers.passed_over, Ordering::Relaxed);
     }
 
     fn due(&self) -> Option<Nanos> {
@@ -240,6 +246,7 @@ impl Follower for Relay {
             self.relations.due(),
             self.viewers.due(),
             self.line_due(),
+            self.judged.due(),
             self.probe,
             unchecked.then_some(self.unchecked_retry),
         ]
@@ -248,3 +255,6 @@ impl Follower for Relay {
         .min()
     }
 }
+
+#[cfg(test)]
+mod model;

@@ -18,7 +18,7 @@ pub const VIEW_FEEDS: &str = "view_feeds";
 /// What a setting says of a feed that is closed. Anything else leaves it open.
 const CLOSED: &str = "--- disabled\n";
 
-const TOKEN: &str = "SELECT token.id, member.account_id, member.chosen_languages, token.scopes, role.permissions \
+pub(super) const TOKEN: &str = "SELECT token.id, member.account_id, member.chosen_languages, token.scopes, role.permissions \
      FROM oauth_access_tokens AS token \
      JOIN users AS member ON member.id = token.resource_owner_id \
      JOIN accounts AS account ON account.id = member.account_id \
@@ -37,24 +37,24 @@ const TOKEN_THAT_ENDS: &str = "SELECT token.id, member.account_id, member.chosen
      AND account.suspended_at IS NULL LIMIT 1";
 
 /// Which of these tokens still let their owners in.
-const TOKENS_GOOD: &str = "SELECT token.id FROM oauth_access_tokens AS token \
+pub(super) const TOKENS_GOOD: &str = "SELECT token.id FROM oauth_access_tokens AS token \
      JOIN users AS member ON member.id = token.resource_owner_id \
      JOIN accounts AS account ON account.id = member.account_id \
      WHERE token.id = ANY($1) AND token.revoked_at IS NULL AND NOT member.disabled \
      AND account.suspended_at IS NULL";
 
-const LIST: &str = "SELECT id FROM lists WHERE id = $1 AND account_id = $2";
+pub(super) const LIST: &str = "SELECT id FROM lists WHERE id = $1 AND account_id = $2";
 
-const FEEDS: &str = "SELECT var, value FROM settings WHERE var = ANY($1)";
+pub(super) const FEEDS: &str = "SELECT var, value FROM settings WHERE var = ANY($1)";
 
 /// Viewers ($1) who block or mute one of the people of a status ($2: its author and whom it mentions), whom its author
 /// ($3) blocks, or who block its author's domain ($4).
-const RELATIONS: &str = "SELECT account_id FROM blocks WHERE account_id = ANY($1) AND target_account_id = ANY($2) \
+pub(super) const RELATIONS: &str = "SELECT account_id FROM blocks WHERE account_id = ANY($1) AND target_account_id = ANY($2) \
      UNION SELECT account_id FROM mutes WHERE account_id = ANY($1) AND target_account_id = ANY($2) \
      UNION SELECT target_account_id FROM blocks WHERE account_id = $3 AND target_account_id = ANY($1) \
      UNION SELECT account_id FROM account_domain_blocks WHERE account_id = ANY($1) AND domain = $4";
 
-const FILTERS: &str = "SELECT filter.account_id, filter.id, filter.phrase, filter.context, filter.expires_at, filter.action, \
+pub(super) const FILTERS: &str = "SELECT filter.account_id, filter.id, filter.phrase, filter.context, filter.expires_at, filter.action, \
      keyword.keyword, keyword.whole_word \
      FROM custom_filters AS filter \
      JOIN custom_filter_keywords AS keyword ON keyword.custom_filter_id = filter.id \
@@ -62,12 +62,18 @@ const FILTERS: &str = "SELECT filter.account_id, filter.id, filter.phrase, filte
      AND (filter.expires_at IS NULL OR filter.expires_at > now() AT TIME ZONE 'UTC') \
      ORDER BY filter.account_id, filter.id, keyword.id";
 
-const PROBE: &str = "SELECT 1";
+pub(super) const PROBE: &str = "SELECT 1";
 
-/// The number in an id; none: it is no id of a row, so that there is nothing to ask about it.
+/// The number in an id of someone or something here, as it is written in no other way; none: the database has no such
+/// row, so that there is nothing to ask about it.
 pub fn number(id: &str) -> Option<i64> {
-    let is_plain = !id.is_empty() && id.bytes().all(|it| it.is_ascii_digit());
-    id.parse().ok().filter(|_| is_plain)
+    let first = id.bytes().next().filter(u8::is_ascii_digit)?;
+    id.parse().ok().filter(|_| first != b'0' || id.len() == 1)
+}
+
+/// The number in an id that a status says, however it is written: that of the site's own account is below zero.
+pub fn number_said(id: &str) -> Option<i64> {
+    id.parse().ok()
 }
 
 /// Whose token this is. None: it is nobody's, whatever the database has: no text there has a zero byte.

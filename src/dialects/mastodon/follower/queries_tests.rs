@@ -10,7 +10,7 @@ fn texts(texts: &[&str]) -> Cell {
 }
 
 #[test]
-fn ids_are_digits() {
+fn an_id_is_a_number_in_one_way() {
     for (id, expected) in [
         ("1", Some(1)),
         ("113000000000000001", Some(113_000_000_000_000_001)),
@@ -21,6 +21,8 @@ fn ids_are_digits() {
         ("+1", None),
         ("1 ", None),
         ("ann", None),
+        ("0", Some(0)),
+        ("007", None),
     ] {
         assert_eq!(number(id), expected, "{id}");
     }

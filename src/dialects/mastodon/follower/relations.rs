@@ -76,6 +76,7 @@ impl Relations {
     }
 
     /// Whether nothing is asked or remembered.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.remembered.is_empty() && self.ages.is_empty() && self.lookups.is_empty()
     }

@@ -44,10 +44,13 @@ pub struct Viewers {
     pub keywords: Keywords,
     /// Moves whenever keywords do.
     pub changes: u64,
+    /// Keywords that were too much for one account and are not looked for.
+    pub passed_over: u64,
 }
 
 impl Viewers {
     /// Whether nobody is there.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.accounts.is_empty()
     }
@@ -163,7 +166,8 @@ impl Viewers {
         }
         for account in asked {
             let Some(viewer) = self.accounts.get(&account) else { continue };
-            self.keywords.set(&viewer.name, filters.remove(&account).unwrap_or_default());
+            let filters = filters.remove(&account).unwrap_or_default();
+            self.passed_over += self.keywords.set(&viewer.name, filters) as u64;
             self.unknown.remove(&(viewer.joined, account));
             self.changes += 1;
         }
