@@ -12,10 +12,9 @@ const DATA: &str = r#"{"text":"hi"}"#;
 /// Writes the banner.
 pub fn write(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     about(started, out)?;
-    for address in &started.addresses {
-        let address = address.to_string();
-        let lines = started.dialects.iter().filter_map(|it| it.listening(&address));
-        for line in lines {
+    let paths = started.local.iter().map(|it| it.path().display().to_string());
+    for address in started.addresses.iter().map(ToString::to_string).chain(paths) {
+        for line in started.dialects.iter().filter_map(|it| it.listening(&address)) {
             writeln!(out, "{line}")?;
         }
     }
@@ -62,6 +61,10 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
             let name = dialect.name();
             writeln!(out, "  {name:<11} {welcome}")?;
         }
+    }
+    // Who starts it in another server's place publishes as there.
+    if started.dialects.iter().any(|it| it.listening(&at).is_some()) {
+        return Ok(());
     }
     let me = std::env::args().next().unwrap_or_else(|| "ringmain".into());
     if config.development {

@@ -21,7 +21,7 @@ use crate::dialects::Dialect;
 use crate::dialects::lanes::Lanes;
 use crate::observe::Metrics;
 use crate::reactor::{self, LocalListener, Waker, machine};
-use crate::shard::back::{self, Back, BackPort, Telling};
+use crate::shard::back::{self, Back, BackPort, Telling, Upstreams};
 use crate::shard::mesh::{self, Doorbell, Ports};
 use crate::shard::{Life, Parts, Shard, Shared};
 use crate::store::Keeper;
@@ -173,7 +173,11 @@ pub fn start(
         let counts = Arc::clone(&common.shared.webhooks);
         Telling { settings: webhooks, keeper, health, counts }
     });
-    let Back { ports: back, ring, operator } = back::start(doorbells, telling)
+    let upstreams = Upstreams {
+        upstreams: common.dialects.iter().filter_map(|it| it.upstream()).collect(),
+        slots: Arc::clone(&common.slots),
+    };
+    let Back { ports: back, ring, operator } = back::start(doorbells, telling, upstreams)
         .map_err(|error| RunError::Machine(format!("the back shard cannot be started: {error}")))?;
     let _ = back_ready.set(ring);
     // What the store answered before that rang nobody.

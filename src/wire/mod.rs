@@ -1,4 +1,4 @@
-//! Bytes to values and values to bytes: HTTP/1.1, WebSocket, server-sent events, JSON, MessagePack, Protobuf.
+//! Bytes to values and values to bytes: HTTP/1.1, WebSocket, server-sent events, JSON, MessagePack, Protobuf, RESP.
 //!
 //! Everything here is sans-io: it is handed bytes and appends to buffers the caller owns. It never
 //! opens a socket, reads a clock or keeps a connection. "Not enough bytes yet" is progress, not an
@@ -11,6 +11,7 @@ pub mod http;
 pub mod json;
 pub mod msgpack;
 pub mod protobuf;
+pub mod resp;
 pub mod sse;
 pub mod websocket;
 

@@ -22,7 +22,7 @@ export const FEATURES = {
 }
 const MASTER_KEY = Buffer.alloc(32, 7).toString('base64')
 
-function binary() {
+export function binary() {
   if (process.env.BINARY_UNDER_TEST) return process.env.BINARY_UNDER_TEST
   const target = process.env.CARGO_TARGET_DIR ?? fileURLToPath(new URL('../../target', import.meta.url))
   const built = ['release', 'debug'].map((profile) => join(target, profile, 'ringmain')).find(existsSync)

@@ -274,3 +274,23 @@ fn parts_of_addresses_survive_the_way_there_and_back() {
         assert_eq!(decoded(text), expected);
     }
 }
+
+#[test]
+fn every_variable_is_in_the_written_page() {
+    let page = include_str!("../../../docs/mastodon-migration.md");
+    for file in [
+        include_str!("variables.rs"),
+        include_str!("redis.rs"),
+        include_str!("database.rs"),
+    ] {
+        let words = file.split('"').skip(1).step_by(2);
+        let is_name = |it: &&str| {
+            it.len() > 3
+                && it.bytes().all(|it| it.is_ascii_uppercase() || it == b'_')
+                && *it != "USER"
+        };
+        for name in words.filter(is_name) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! Each runs in a directory of its own, on a port of its own and on a Unix socket, can be stopped and started again
 //! where it was, and can be made to stand still. Needs `redis-server` and `postgresql` (tools/test installs them).
 
+mod database;
+mod feed;
 pub mod postgres;
 pub mod redis;
 
@@ -142,4 +144,27 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     listener.local_addr().expect("it is bound").port()
+}
+
+/// Makes a certificate for 127.0.0.1 and `localhost` that vouches for itself: its file, and its key's.
+pub fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let (file, key) = (folder.join("server.crt"), folder.join("server.key"));
+    let mut command = Command::new("openssl");
+    command.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]);
+    command.args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+    command.arg("-keyout").arg(&key).arg("-out").arg(&file);
+    let made = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(made.is_ok_and(|it| it.success()), "openssl makes a certificate");
+    (file, key)
 }

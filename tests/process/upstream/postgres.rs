@@ -46,9 +46,8 @@ impl Postgres {
         initdb.args(["--username=mastodon", "--pwfile=password"]);
         let made = initdb.status();
         assert!(made.is_ok_and(|it| it.success()), "initdb failed: {}", ground.log());
-        let file = ground.at("data/postgresql.conf");
-        let text = fs::read_to_string(&file).expect("initdb made it");
-        fs::write(&file, format!("{text}\n{SETTINGS}{settings}\n")).expect("it can be written");
+        postgres.set(SETTINGS);
+        postgres.set(settings);
         for _ in 0..STARTS_MAX {
             postgres.port = free_port();
             if postgres.try_start() {
@@ -113,6 +112,13 @@ impl Postgres {
     /// Writes a file that it may read, for its configuration.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         self.ground.write(name, text)
+    }
+
+    /// Adds lines to its configuration, which count when it is started again.
+    pub fn set(&self, settings: &str) {
+        let file = self.ground.at("data/postgresql.conf");
+        let text = fs::read_to_string(&file).expect("it is there");
+        fs::write(&file, format!("{text}\n{settings}\n")).expect("it can be written");
     }
 
     /// Runs statements in the database, and gives back what they found: a row a line, `|` between its cells.

@@ -1,32 +1,39 @@
 //! The back shard: one thread beside the shards, for what needs the world outside. A shard hands it
 //! inquiries and takes findings; neither ever waits for the other. What is told to receivers of webhooks it reads
-//! from the store, where shards put it.
+//! from the store, where shards put it. Who asks is in [`port`], who tells receivers in [`teller`], and who drives dialects
+//! that stand in for another server in [`upstream`].
 
-use std::collections::{HashMap, VecDeque};
+mod port;
+mod teller;
+mod upstream;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as plain;
 use std::time::Duration;
 
-use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc;
 
+pub use self::port::BackPort;
+pub use self::teller::Telling;
+
+use self::port::{Arrivals, Findings};
+use self::teller::Teller;
+use self::upstream::{Following, Next, Plan};
+use super::mesh::Doorbell;
+use crate::auth::upstream::{Rows, Unanswered};
 use crate::auth::{Denied, Finding, Inquiry, What};
 use crate::base::ids::{ConnectionId, Ticket};
-use crate::base::time::{Nanos, Now};
 use crate::broker::Publish;
-use crate::config::webhooks::Webhooks;
+use crate::broker::slots::Slots;
+use crate::dialects::upstream::Upstream;
 use crate::observe::log;
 use crate::outbound::client::Client;
 use crate::outbound::desk::{Desk, HttpAnswer, Step};
+use crate::outbound::hooks::Order;
 use crate::outbound::hooks::post::Heard;
-use crate::outbound::hooks::receiver::Turn;
-use crate::outbound::hooks::{self, Hooks, Note, Order};
 use crate::reactor::machine;
-use crate::store::Keeper;
-use crate::store::health::Health;
-
-use super::mesh::Doorbell;
 
 /// Inquiries of one shard that are not answered yet, at most; a further one is answered with
 /// [`Finding::Unavailable`] at once. As many findings fit the way back, so that none is ever lost.
@@ -86,6 +93,12 @@ enum Mail {
     Order(Order, Caller),
     /// The store has an answer, or something new for receivers.
     Store,
+    /// A connection that asked something which stands is gone.
+    Gone(ConnectionId),
+    /// What the database of a follower, by its index, answered to a question.
+    Rows(usize, u64, Result<Rows, Unanswered>),
+    /// A shard has room for events again.
+    Room,
 }
 
 /// What an operator is told: lines, or why not.
@@ -98,18 +111,6 @@ enum Caller {
     Thread(plain::SyncSender<Told>),
     /// A session.
     Session(Waiter),
-}
-
-/// What telling receivers of webhooks takes.
-pub struct Telling {
-    /// Who is told.
-    pub settings: Webhooks,
-    /// An end of the way to the store.
-    pub keeper: Box<dyn Keeper>,
-    /// How the store is: it counts what is pushed there.
-    pub health: Arc<Health>,
-    /// Where it is counted.
-    pub counts: Arc<hooks::Counts>,
 }
 
 /// Gives an operator's orders to the back shard.
@@ -140,8 +141,6 @@ pub struct Back {
     pub operator: Operator,
 }
 
-type Findings = ArrayQueue<(ConnectionId, Ticket, Finding)>;
-
 /// The ways back to the shards.
 #[derive(Clone)]
 struct Ways {
@@ -154,7 +153,12 @@ impl Ways {
     fn tell(&self, waiter: Waiter, finding: Finding) {
         let told = self.findings[waiter.shard].push((waiter.to, waiter.ticket, finding));
         assert!(told.is_ok(), "a shard asks no more than it has room to be told");
-        let doorbell = &self.doorbells[waiter.shard];
+        self.wake(waiter.shard);
+    }
+
+    /// Ends a shard's sleep.
+    fn wake(&self, shard: usize) {
+        let doorbell = &self.doorbells[shard];
         if doorbell.parking.should_wake() {
             doorbell.waker.wake();
         }
@@ -170,64 +174,34 @@ impl Ways {
     }
 }
 
-/// A shard's end of the way to the back shard and back.
-pub struct BackPort {
-    shard: usize,
-    out: mpsc::Sender<Mail>,
-    findings: Arc<Findings>,
-    /// Asked and not taken yet.
-    open: usize,
-    refused: Nobody,
+/// What is followed elsewhere, and where channels are at home.
+pub struct Upstreams {
+    /// Each dialect's.
+    pub upstreams: Vec<Upstream>,
+    /// Which shard orders a channel's events.
+    pub slots: Arc<Slots>,
 }
 
-impl Outside for BackPort {
-    fn ask(&mut self, from: ConnectionId, ticket: Ticket, inquiry: Inquiry) {
-        let waiter = Waiter { shard: self.shard, to: from, ticket };
-        if self.open >= INQUIRIES_MAX {
-            return self.refused.ask(from, ticket, inquiry);
-        }
-        match self.out.try_send(Mail::Inquiry(waiter, inquiry)) {
-            Ok(()) => self.open += 1,
-            Err(
-                mpsc::error::TrySendError::Full(mail) | mpsc::error::TrySendError::Closed(mail),
-            ) => {
-                if let Mail::Inquiry(_, inquiry) = mail {
-                    self.refused.ask(from, ticket, inquiry);
-                }
-            }
-        }
-    }
-
-    fn take(&mut self) -> Option<(ConnectionId, Ticket, Finding)> {
-        if let Some(refused) = self.refused.take() {
-            return Some(refused);
-        }
-        let found = self.findings.pop()?;
-        self.open -= 1;
-        Some(found)
-    }
-
-    fn is_ready(&self) -> bool {
-        self.refused.is_ready() || !self.findings.is_empty()
-    }
-}
-
-/// Starts the thread, which ends with the process. Without `telling` nobody is told of events.
-pub fn start(doorbells: Arc<Vec<Doorbell>>, telling: Option<Telling>) -> std::io::Result<Back> {
+/// Starts the thread, which ends with the process. Without `telling` nobody is told of events. Fails, in words, if an
+/// address of `upstreams` is none, or if the machine refuses.
+pub fn start(
+    doorbells: Arc<Vec<Doorbell>>,
+    telling: Option<Telling>,
+    upstreams: Upstreams,
+) -> Result<Back, String> {
+    let Upstreams { upstreams, slots } = upstreams;
+    let plans: Vec<_> = upstreams.into_iter().map(Plan::new).collect::<Result<_, _>>()?;
     let shards = doorbells.len();
     // Room for what all shards may ask and for the answers to it.
     let (out, mail) = mpsc::channel(shards * INQUIRIES_MAX + 1024);
     let findings: Vec<_> = (0..shards).map(|_| Arc::new(Findings::new(INQUIRIES_MAX))).collect();
-    let ports = findings.iter().enumerate().map(|(shard, findings)| BackPort {
-        shard,
-        out: out.clone(),
-        findings: Arc::clone(findings),
-        open: 0,
-        refused: Nobody::default(),
-    });
+    let arrivals: Vec<Arc<Arrivals>> = (0..shards).map(|_| Arc::default()).collect();
+    let ways_back = findings.iter().cloned().zip(arrivals.iter().cloned()).enumerate();
+    let ports = ways_back
+        .map(|(shard, (findings, arrivals))| BackPort::new(shard, out.clone(), findings, arrivals));
     let ports = ports.collect();
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
     let is_rung = Arc::<AtomicBool>::default();
     let bell = (out.clone(), Arc::clone(&is_rung));
     let ring = Box::new(move || {
@@ -239,10 +213,17 @@ pub fn start(doorbells: Arc<Vec<Doorbell>>, telling: Option<Telling>) -> std::io
     });
     let operator = Operator { out: out.clone() };
     let ways = Ways { findings, doorbells };
-    std::thread::Builder::new().name("back".into()).spawn(move || {
+    let thread = std::thread::Builder::new().name("back".into()).spawn(move || {
         let teller = telling.map(|it| Teller::new(it, is_rung, out.clone(), ways.clone()));
-        runtime.block_on(run(mail, &out, &ways, teller));
-    })?;
+        runtime.block_on(async {
+            let followings = plans.into_iter().enumerate().map(|(index, plan)| {
+                Following::new(index, plan, slots.clone(), &arrivals, out.clone(), ways.clone())
+            });
+            let followings = followings.collect();
+            run(mail, &out, &ways, teller, followings).await;
+        });
+    });
+    thread.map_err(|error| error.to_string())?;
     Ok(Back { ports, ring, operator })
 }
 
@@ -251,9 +232,10 @@ async fn run(
     out: &mpsc::Sender<Mail>,
     ways: &Ways,
     mut teller: Option<Teller>,
+    mut followings: Vec<Following>,
 ) {
     let (mut desk, client) = (Desk::default(), Client::default());
-    let mut steps = Vec::new();
+    let (mut steps, mut mail_first) = (Vec::new(), false);
     let mut random = || {
         let mut bytes = [0; 16];
         // Without chance there are no tokens that nobody can guess: better none at all.
@@ -264,13 +246,40 @@ async fn run(
         teller.work(None, machine::now(), &client);
     }
     loop {
-        let wait = teller.as_ref().map_or(SLEEP_MAX, |it| it.wait(machine::now().steady));
+        let now = machine::now();
+        let wait = teller.as_ref().map_or(SLEEP_MAX, |it| it.wait(now.steady));
+        let wait = followings.iter().map(|it| it.wait(now.steady)).fold(wait, Duration::min);
         // Either something came, or it is time to try something again.
-        let got = match tokio::time::timeout(wait, mail.recv()).await {
-            Ok(None) => return,
-            Ok(Some(mail)) => Some(mail),
-            Err(_) => None,
+        mail_first = !mail_first;
+        let got = upstream::next(&mut mail, &mut followings, wait, mail_first).await;
+        let now = machine::now();
+        // Messages without end do not keep what is to be told from its time.
+        if let Some(teller) = teller.as_mut().filter(|it| it.due <= now.steady) {
+            teller.work(None, now, &client);
+        }
+        let got = match got {
+            Next::End => return,
+            Next::Event(index, event) => {
+                followings[index].hear(event, now);
+                followings[index].work(now);
+                continue;
+            }
+            Next::Mail(Mail::Gone(from)) => {
+                followings.iter_mut().for_each(|it| it.gone(from, now));
+                continue;
+            }
+            Next::Mail(Mail::Rows(index, number, rows)) => {
+                followings[index].answered(number, rows, now);
+                continue;
+            }
+            Next::Mail(Mail::Room) => {
+                followings.iter_mut().for_each(|it| it.work(now));
+                continue;
+            }
+            Next::Mail(mail) => Some(mail),
+            Next::Time => None,
         };
+        followings.iter_mut().for_each(|it| it.work(now));
         let got = match got {
             Some(Mail::Inquiry(waiter, Inquiry { what: What::Operate(words), .. })) => {
                 let Some(order) = Order::parse(&words) else {
@@ -280,9 +289,15 @@ async fn run(
                 };
                 Some(Mail::Order(order, Caller::Session(waiter)))
             }
+            Some(Mail::Inquiry(waiter, Inquiry { source, what })) if source.has_upstream => {
+                match followings.iter_mut().find(|it| it.is_for(source.dialect)) {
+                    Some(following) => following.ask(waiter, what, now),
+                    None => ways.tell(waiter, Finding::Unavailable),
+                }
+                continue;
+            }
             got => got,
         };
-        let now = machine::now();
         if !matches!(got, Some(Mail::Inquiry(..) | Mail::Answered(..))) {
             match (&mut teller, got) {
                 (Some(teller), got) => teller.work(got, now, &client),
@@ -303,10 +318,6 @@ async fn run(
             }
             _ => {}
         }
-        // Questions without end do not keep what is to be told from its time.
-        if let Some(teller) = teller.as_mut().filter(|it| it.due <= now.steady) {
-            teller.work(None, now, &client);
-        }
         for step in steps.drain(..) {
             match step {
                 Step::Tell(waiter, finding) => ways.tell(waiter, finding),
@@ -325,136 +336,3 @@ async fn run(
 
 const NO_RECEIVER: &str =
     "no receiver is configured; a [[webhooks.receivers]] table with a name and a url makes one";
-
-/// Tells receivers of webhooks: what [`Hooks`] decide, done.
-struct Teller {
-    hooks: Hooks,
-    keeper: Box<dyn Keeper>,
-    health: Arc<Health>,
-    /// Pushes that are known of.
-    pushes: u64,
-    is_rung: Arc<AtomicBool>,
-    out: mpsc::Sender<Mail>,
-    ways: Ways,
-    callers: HashMap<u64, Caller>,
-    next_caller: u64,
-    steps: Vec<hooks::Step>,
-    /// When something is to be done though nothing comes.
-    due: Nanos,
-}
-
-impl Teller {
-    fn new(
-        telling: Telling,
-        is_rung: Arc<AtomicBool>,
-        out: mpsc::Sender<Mail>,
-        ways: Ways,
-    ) -> Self {
-        let Telling { settings, keeper, health, counts } = telling;
-        let mut seed = [0; 8];
-        // Jitter that others can guess is no harm.
-        let _ = getrandom::fill(&mut seed);
-        Self {
-            hooks: Hooks::new(settings, counts, u64::from_ne_bytes(seed)),
-            keeper,
-            health,
-            pushes: 0,
-            is_rung,
-            out,
-            ways,
-            callers: HashMap::new(),
-            next_caller: 0,
-            steps: Vec::new(),
-            due: Nanos(0),
-        }
-    }
-
-    /// How long nothing is to be done unless something comes.
-    fn wait(&self, now: Nanos) -> Duration {
-        self.due.since(now).min(SLEEP_MAX)
-    }
-
-    /// Takes what came, and does what follows. Nothing came: it is time for something.
-    fn work(&mut self, mail: Option<Mail>, now: Now, client: &Client) {
-        match mail {
-            Some(Mail::Heard(number, heard)) => {
-                self.hooks.heard(number, &heard, now, &mut self.steps);
-            }
-            Some(Mail::Order(order, caller)) => {
-                self.next_caller += 1;
-                self.callers.insert(self.next_caller, caller);
-                self.hooks.order(self.next_caller, order, now, &mut self.steps);
-            }
-            // Before the store is looked at: what comes after that rings again.
-            Some(Mail::Store) => self.is_rung.store(false, Ordering::Release),
-            _ => {}
-        }
-        self.do_steps(now, client);
-        while let Some((tag, answer)) = self.keeper.take() {
-            self.hooks.answered(tag, answer, now, &mut self.steps);
-            self.do_steps(now, client);
-        }
-        let pushes = pushes(&self.health.pushes);
-        if pushes != self.pushes {
-            self.pushes = pushes;
-            self.hooks.nudged(now, &mut self.steps);
-        } else {
-            // Whatever came: the time of something may be over, too.
-            self.hooks.drive(now, &mut self.steps);
-        }
-        self.do_steps(now, client);
-        self.due = self.hooks.due(now).unwrap_or(Nanos(u64::MAX));
-    }
-
-    fn do_steps(&mut self, now: Now, client: &Client) {
-        for step in self.steps.drain(..) {
-            match step {
-                hooks::Step::Ask(tag, ask) => self.keeper.ask(tag, ask),
-                hooks::Step::Post(number, post) => {
-                    let (client, out) = (client.clone(), self.out.clone());
-                    tokio::spawn(async move {
-                        let heard = client.post(post).await;
-                        let _ = out.send(Mail::Heard(number, heard)).await;
-                    });
-                }
-                hooks::Step::Tell(caller, told) => {
-                    if let Some(caller) = self.callers.remove(&caller) {
-                        self.ways.answer(caller, told);
-                    }
-                }
-                hooks::Step::Say(note) => say(&note, now),
-            }
-        }
-    }
-}
-
-fn pushes(count: &AtomicU64) -> u64 {
-    count.load(Ordering::Relaxed)
-}
-
-fn say(note: &Note, now: Now) {
-    match note {
-        Note::Turned(receiver, Turn::Failing, why, waiting) => {
-            let fields: [log::Field<'_>; 3] =
-                [("receiver", receiver), ("why", why), ("waiting", waiting)];
-            log::warn(now.wall, "webhook_failing", &fields);
-        }
-        Note::Turned(receiver, Turn::Recovered(after), _, waiting) => {
-            let seconds = after.0 / 1000;
-            let fields: [log::Field<'_>; 3] =
-                [("receiver", receiver), ("failed_s", &seconds), ("waiting", waiting)];
-            log::info(now.wall, "webhook_recovered", &fields);
-        }
-        Note::Died(receiver, why, events, status) => {
-            let fields: [log::Field<'_>; 4] =
-                [("receiver", receiver), ("why", why), ("events", events), ("status", status)];
-            log::warn(now.wall, "webhook_dead", &fields);
-        }
-        Note::Dropped(letters) => {
-            log::error(now.wall, "webhook_dead_letters_dropped", &[("letters", letters)]);
-        }
-        Note::Unreadable(number) => {
-            log::error(now.wall, "webhook_unreadable", &[("number", number)]);
-        }
-    }
-}
