@@ -8,6 +8,7 @@
 //! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
 //! `streams` is how event streams are framed and ended.
 //! `upstream` is Redis and PostgreSQL, for those that stand in for a server which lives on them.
+//! `mastodon_dropin` is one of those servers, and `upstream` Redis and PostgreSQL, for those that stand in for a server which lives on them.
 //! `webhooks` is what receivers are told while they, or the process, are gone, `webhooks_signed` what an app's own are
 //! told, and what becomes of it when they do not behave.
 
@@ -20,6 +21,7 @@ mod http;
 mod keeping;
 mod life;
 mod mastodon;
+mod mastodon_dropin;
 #[path = "../transcripts/mint.rs"]
 mod mint;
 mod peer;

@@ -278,11 +278,9 @@ fn parts_of_addresses_survive_the_way_there_and_back() {
 #[test]
 fn every_variable_is_in_the_written_page() {
     let page = include_str!("../../../docs/mastodon-migration.md");
-    for file in [
-        include_str!("variables.rs"),
-        include_str!("redis.rs"),
-        include_str!("database.rs"),
-    ] {
+    for file in
+        [include_str!("variables.rs"), include_str!("redis.rs"), include_str!("database.rs")]
+    {
         let words = file.split('"').skip(1).step_by(2);
         let is_name = |it: &&str| {
             it.len() > 3
