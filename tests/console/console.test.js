@@ -103,6 +103,29 @@ describe('in development mode', () => {
     assert.equal(await pane.locator('.log li').filter({ hasText: '"***"' }).count(), 1)
   })
 
+  test('statuses are posted and deleted in the pane of Mastodon, and an account is cut', async () => {
+    const pane = page.locator('#pane-mastodon')
+    await pane.getByText('More to try').click()
+    const mark = `status-${Date.now()}`
+    for (const [title, label, text, stream] of [
+      ['Post a public status', 'Text', mark, '"public"'],
+      ['Post with the tag', 'Text', `${mark} & <tagged>`, '"hashtag"'],
+      ['Delete a status', 'Id', '4711', '"public"'],
+    ]) {
+      const form = pane.getByRole('form', { name: title })
+      await form.getByLabel(label).fill(text)
+      await form.getByRole('button', { name: title }).click()
+      await form.locator('.answer').filter({ hasText: '202' }).waitFor()
+      const heard = pane.locator('.log li.event').filter({ hasText: stream })
+      await heard.filter({ hasText: text === '4711' ? text : mark }).first().waitFor()
+    }
+    const form = pane.getByRole('form', { name: 'End the connections of an account' })
+    await form.getByRole('button').click()
+    await form.locator('.answer').filter({ hasText: '202' }).waitFor()
+    await page.waitForFunction(() => document.querySelector('#pane-mastodon').dataset.state !== 'listening')
+    await listening(page)
+  })
+
   test('text that looks like markup stays text', async () => {
     const mark = `<img src=x onerror="document.title='broken'">${Date.now()}`
     await publish(page, 'pusher', '<b>bold</b>', JSON.stringify({ text: mark }))
@@ -221,6 +244,19 @@ describe('in development mode', () => {
         .join(' ')
       const frame = Buffer.from(digits.replace(/\s/g, ''), 'hex')
       assert.equal(await lane.locator('.bytes').textContent(), `${frame.length.toLocaleString('en')} bytes`)
+      await lane.locator('.payload').filter({ hasText: mark }).waitFor()
+      const [, piece] = /, (chunk|plain), /.exec(await lane.locator('summary').textContent()) ?? []
+      if (piece) {
+        // A piece of an event stream, as one chunk or as it stands.
+        const text = frame.toString()
+        const head = piece === 'chunk' ? text.slice(0, text.indexOf('\r\n') + 2) : ''
+        const foot = piece === 'chunk' ? '\r\n' : ''
+        const payload = text.slice(head.length, text.length - foot.length)
+        if (piece === 'chunk') assert.equal(parseInt(head, 16), Buffer.byteLength(payload))
+        assert.ok(text.endsWith(foot) && /^event: inspected\ndata: .+\n\n$/.test(payload), text)
+        assert.ok(payload.includes(mark), text)
+        continue
+      }
       const header = frame[1] < 126 ? 2 : frame[1] === 126 ? 4 : 10
       const isBinary = /binary/.test(await lane.locator('summary').textContent())
       assert.equal(frame[0] & 0x8f, isBinary ? 0x82 : 0x81, 'one whole message')
@@ -232,7 +268,6 @@ describe('in development mode', () => {
         : payload.toString()
       assert.ok(text.includes(mark), text)
       if (!isBinary) assert.doesNotThrow(() => JSON.parse(text))
-      await lane.locator('.payload').filter({ hasText: mark }).waitFor()
     }
     assert.deepEqual([...dialects].sort(), (await namesOf(page)).sort())
   })

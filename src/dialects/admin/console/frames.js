@@ -1,4 +1,5 @@
-// A finished frame, taken apart: the WebSocket header of RFC 6455, section 5.2, and the payload.
+// A finished frame, taken apart: the WebSocket header of RFC 6455, section 5.2, or that of a chunk of RFC 9112,
+// section 7.1, and the payload.
 
 import { count, make, pretty } from './page.js'
 
@@ -36,6 +37,23 @@ export function takeApart(frame) {
   }
 }
 
+// A piece of an event stream: where its chunk's payload begins, and how long it is; null if it is no chunk.
+export function takeChunkApart(frame) {
+  const line = /^([0-9a-f]+)\r\n/i.exec(new TextDecoder().decode(frame.subarray(0, 20)))
+  if (!line) return null
+  const [whole, digits] = line
+  const length = parseInt(digits, 16)
+  if (frame.length !== whole.length + length + 2) return null
+  return { digits, length, headerBytes: whole.length, payload: frame.subarray(whole.length, -2) }
+}
+
+const rowsOf = (rows) =>
+  make(
+    'dl',
+    { class: 'header-bytes' },
+    ...rows.map(([bytes, text]) => make('div', {}, make('dt', { text: bytes }), make('dd', { text }))),
+  )
+
 function explanation(frame, { fin, compressed, opcode, masked, short, length, headerBytes }) {
   const rows = [
     [
@@ -53,11 +71,7 @@ function explanation(frame, { fin, compressed, opcode, masked, short, length, he
   ]
   if (headerBytes > 2)
     rows.push([[...frame.subarray(2, headerBytes)].map(hex).join(' '), `length ${count(length)}`])
-  return make(
-    'dl',
-    { class: 'header-bytes' },
-    ...rows.map(([bytes, text]) => make('div', {}, make('dt', { text: bytes }), make('dd', { text }))),
-  )
+  return rowsOf(rows)
 }
 
 // 16 bytes a row: offset, digits, and what is printable; the header's bytes stand out.
@@ -95,15 +109,31 @@ async function inflate(payload) {
   return new Response(stream).text()
 }
 
-// Everything about one frame, as a list of elements.
-export function describe(frame) {
+const payloadOf = (child) =>
+  make('pre', { class: 'payload', tabindex: 0, 'aria-label': 'Payload' }, child)
+
+// A piece of an event stream is text of lines, shown as it stands.
+function describePiece(frame, isChunk) {
+  const parts = isChunk ? takeChunkApart(frame) : { headerBytes: 0, payload: frame }
+  if (!parts) return [make('p', { class: 'answer bad', text: 'these bytes are no whole chunk' }), dump(frame, 0)]
+  const { digits, length, headerBytes, payload } = parts
+  const header = isChunk
+    ? [rowsOf([[digits, `a chunk of ${count(length)} bytes; CR LF before it and behind it`]])]
+    : []
+  const title = make('h5', { text: 'Payload' })
+  return [...header, dump(frame, headerBytes), title, payloadOf(new TextDecoder().decode(payload))]
+}
+
+// Everything about one frame of a lane of this kind, as a list of elements.
+export function describe(frame, kind) {
+  if (kind === 'chunk' || kind === 'plain') return describePiece(frame, kind === 'chunk')
   const parts = takeApart(frame)
   if (!parts)
     return [
       make('p', { class: 'answer bad', text: 'these bytes are no whole WebSocket frame' }),
       dump(frame, 0),
     ]
-  const text = make('pre', { class: 'payload', tabindex: 0, 'aria-label': 'Payload' })
+  const text = payloadOf('')
   const title = make('h5', { text: parts.compressed ? 'Payload, inflated' : 'Payload' })
   if (parts.compressed) {
     inflate(parts.payload).then(

@@ -34,7 +34,7 @@ function drawLane(lane) {
   // Drawn when it is opened: most never are.
   node.addEventListener(
     'toggle',
-    () => node.open && node.children.length === 1 && node.append(...describe(frame)),
+    () => node.open && node.children.length === 1 && node.append(...describe(frame, lane.kind)),
   )
   return node
 }
