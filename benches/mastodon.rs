@@ -35,7 +35,7 @@ fn main() {
     for (what, popular) in [("nobody finds it", 0), ("40 find it", 100), ("400 find it", 10)] {
         let keywords = keywords(popular);
         let brief = judge(&status, 1, HashSet::new(), &keywords, WALL);
-        let found = if popular == 0 { 0 } else { VIEWERS / popular };
+        let found = VIEWERS.checked_div(popular).unwrap_or(0);
         assert_eq!(brief.filtered.len(), found, "{what}");
         report(&format!("judge, {what}"), VIEWERS, || {
             black_box(judge(black_box(&status), 1, HashSet::new(), &keywords, WALL));
@@ -81,7 +81,7 @@ fn filters(account: usize, popular: usize) -> Vec<KeywordFilter> {
     let mut keywords: Vec<_> = (0..KEYWORDS)
         .map(|i| (format!("{}{}", word(account * 31 + i), word(i)), i % 2 == 0))
         .collect();
-    if popular != 0 && account % popular == 0 {
+    if popular != 0 && account.is_multiple_of(popular) {
         keywords[0] = ("Ringmain".to_owned(), true);
     }
     vec![KeywordFilter {

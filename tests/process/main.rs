@@ -6,6 +6,7 @@
 //! `hostile_websocket` what the others get. The hostile tests keep a witness connected: whatever is
 //! done to the server, the witness goes on hearing what is published. `routes` calls every route of the HTTP API for every status it names. `store_tools` is what an operator does with
 //! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
+//! `streams` is how event streams are framed and ended.
 //! `upstream` is Redis and PostgreSQL, for those that stand in for a server which lives on them.
 //! `webhooks` is what receivers are told while they, or the process, are gone, `webhooks_signed` what an app's own are
 //! told, and what becomes of it when they do not behave.
@@ -30,6 +31,7 @@ mod speech;
 mod store_disk;
 mod store_faults;
 mod store_tools;
+mod streams;
 mod talk;
 // What a test may say to either is more than any one says.
 #[allow(dead_code)]

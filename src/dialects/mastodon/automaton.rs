@@ -41,23 +41,22 @@ impl Automaton {
             first: [0; 256],
         };
         // The states of one length, each with the words that begin so; all that the loop needs of the trie.
-        let (mut level, mut length) = (vec![0..words.len()], 0);
+        let (mut level, mut length) = (vec![(0, words.len())], 0);
         while !level.is_empty() {
             let mut longer = Vec::new();
-            for words_of in level {
+            for (start, end) in level {
                 let state = made.next.len();
                 made.next.push(made.last.len() as u32);
-                let mut at = words_of.start;
-                while at < words_of.end {
+                let mut at = start;
+                while at < end {
                     let Some(&byte) = words[at].get(length) else {
                         // The state itself: shorter words come first.
                         made.word[state] = at as u32;
                         at += 1;
                         continue;
                     };
-                    let same =
-                        words[at..words_of.end].partition_point(|it| it.get(length) == Some(&byte));
-                    longer.push(at..at + same);
+                    let same = words[at..end].partition_point(|it| it.get(length) == Some(&byte));
+                    longer.push((at, at + same));
                     at += same;
                     made.last.push(byte);
                     made.word.push(NONE);

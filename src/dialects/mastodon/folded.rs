@@ -8,7 +8,8 @@ pub fn fold(character: char) -> char {
     }
     let mut capital = character.to_uppercase();
     match (capital.next(), capital.next()) {
-        (Some(it), None) if character <= '\u{ffff}' && ('\u{80}'..='\u{ffff}').contains(&it) => it,
+        // The capital of what is two units is two units, too.
+        (Some(it), None) if ('\u{80}'..='\u{ffff}').contains(&it) => it,
         _ => character,
     }
 }
