@@ -113,6 +113,11 @@ impl Listening {
             && self.names_bytes + bytes_of(stream) <= NAMES_BYTES_MAX
     }
 
+    /// What the names of its channels and streams take.
+    pub(super) fn names_bytes(&self) -> usize {
+        self.names_bytes
+    }
+
     /// What upstream is to be asked, if there is one.
     pub(super) fn inquiry(&self, what: impl FnOnce(&Name) -> What) -> Option<Inquiry> {
         let source = &self.shared.source;

@@ -409,7 +409,3 @@ impl Dialect for Mastodon {
         Farewell { message: None, code, text: text.into() }
     }
 }
-
-#[cfg(test)]
-#[path = "session_tests.rs"]
-mod tests;

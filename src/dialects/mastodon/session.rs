@@ -304,7 +304,10 @@ impl Session for SocketSession {
 
     fn held_bytes(&self) -> usize {
         match &self.state {
-            State::Here(here) => here.waiting.as_ref().map_or(0, |it| it.bytes),
+            State::Here(here) => {
+                let waiting = here.waiting.as_ref().map_or(0, |it| it.bytes);
+                waiting + here.listening.names_bytes()
+            }
             State::Arriving(_) | State::Over => 0,
         }
     }
@@ -326,3 +329,7 @@ pub(super) fn expiry(shared: &Shared, identity: &Identity, now: Now) -> Option<O
 fn close(code: u16, text: &'static str, reason: CloseReason) -> Output {
     Output::Close(Farewell { message: None, code, text: text.into() }, reason)
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
