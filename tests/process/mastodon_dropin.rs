@@ -12,8 +12,8 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
 use crate::http::Tcp;
-use crate::server::{APP, PATIENCE, Server};
-use crate::upstream::{Postgres, Redis, wait_until};
+use crate::server::{APP, Directory, PATIENCE, Server, ringmain};
+use crate::upstream::{Postgres, Redis, certificate, free_port, wait_until};
 
 /// How long a peer that is to hear nothing, or not yet, listens.
 const MOMENT: Duration = Duration::from_millis(100);
@@ -432,6 +432,9 @@ fn a_redis_that_was_lost_is_found_and_nobody_is_sent_away() {
     site.settle(&mut peer, "timeline:2");
     site.redis.stop();
     site.server.listen_until(|line| line.contains("redis_lost"));
+    let ready = site.server.fetch("/ready");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("Redis"), "{}", ready.text());
     // Who comes meanwhile comes in, and hears when there is something to hear.
     let mut late = site.open("token-ann", "stream=user");
     site.redis.start_again();
@@ -441,6 +444,7 @@ fn a_redis_that_was_lost_is_found_and_nobody_is_sent_away() {
     site.redis.wait_for_subscribers("timeline:2", 1);
     site.settle(&mut peer, "timeline:2");
     site.settle(&mut late, "timeline:1");
+    assert_eq!(site.server.fetch("/ready").status, 200);
     site.publish("timeline:2", "update", r#"{"id":"1"}"#);
     assert_eq!(peer.next()["payload"], r#"{"id":"1"}"#);
 }
@@ -553,4 +557,157 @@ fn restarts_under_load_reorder_nothing_and_show_nobody_what_is_not_for_them() {
         assert!(ids.contains(&1) && ids.contains(&(last + 2)), "{name} {last}: {ids:?}");
         assert!(ids.len() > 100, "{name}: {}", ids.len());
     }
+}
+
+/// Publishes so many events on a channel, as fast as a Redis takes them, and reads nothing meanwhile.
+fn flood(redis: &Redis, channel: &str, events: u64, payload: &str) {
+    let mut talk = redis.connect();
+    for number in 0..events {
+        let message =
+            format!(r#"{{"event":"update","payload":{{"id":"{number}","x":"{payload}"}}}}"#);
+        talk.say(&["PUBLISH", channel, &message]);
+    }
+}
+
+#[test]
+fn a_flood_comes_whole_and_in_order_and_who_does_not_read_is_cut() {
+    const EVENTS: u64 = 6000;
+    let site = Site::start();
+    let mut reader = site.open("token-bob", "stream=user");
+    let mut stalled = site.event_stream("user", "token-bob");
+    site.settle(&mut reader, "timeline:2");
+    let payload = "x".repeat(2800);
+    thread::scope(|scope| {
+        scope.spawn(|| flood(&site.redis, "timeline:2", EVENTS, &payload));
+        let mut next = 0;
+        while next < EVENTS {
+            let heard = reader.next();
+            let payload = heard["payload"].as_str().expect("payloads are texts");
+            assert!(payload.starts_with(&format!(r#"{{"id":"{next}","#)), "{next}");
+            next += 1;
+        }
+    });
+    // Its outbox is bounded: it ends, and not with an event that is whole by chance only.
+    let rest = stalled.rest();
+    assert!(rest.len() as u64 <= EVENTS * 3000, "{}", rest.len());
+    // Sixteen megabytes are more than sockets and an outbox hold.
+    site.redis.wait_for_subscribers("timeline:access_token:102", 1);
+    drop(reader);
+    site.redis.wait_for_subscribers("timeline:access_token:102", 0);
+}
+
+#[test]
+fn what_mastodon_would_never_publish_costs_nobody_anything() {
+    let site = Site::start();
+    let mut bob = site.open("token-bob", "stream=public");
+    bob.say(r#"{"type":"subscribe","stream":"user"}"#);
+    for channel in ["timeline:public", "timeline:2"] {
+        site.settle(&mut bob, channel);
+    }
+    let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
+    let large = format!(r#"{{"id":"1","content":"{}"}}"#, "x".repeat(3 << 20));
+    let mentions: Vec<u32> = (0..10_000).collect();
+    for channel in
+        ["timeline:public", "timeline:2", "timeline:system:2", "timeline:access_token:102"]
+    {
+        for message in [
+            "",
+            "no JSON",
+            "null",
+            "[]",
+            "{\"event\":",
+            r#"{"event":null,"payload":null}"#,
+            r#"{"event":7,"payload":7}"#,
+            r#"{"event":"update","payload":null}"#,
+            r#"{"event":"delete","payload":""}"#,
+            &format!(r#"{{"event":"update","payload":{deep}}}"#),
+            &format!(r#"{{"event":"update","payload":{large}}}"#),
+        ] {
+            site.redis.publish(channel, message);
+        }
+    }
+    // Of a public status nothing is taken on trust.
+    for payload in [
+        "[]",
+        "{}",
+        r#""text""#,
+        r#"{"account":[]}"#,
+        r#"{"account":{"id":null}}"#,
+        r#"{"account":{"id":"3x","acct":"cyd"}}"#,
+        r#"{"account":{"id":"99999999999999999999999","acct":"cyd"}}"#,
+    ] {
+        site.publish("timeline:public", "update", payload);
+    }
+    let crowd = status("crowd", ANN, "\"en\"", "hello", &mentions);
+    site.publish("timeline:public", "update", &crowd);
+    site.publish("timeline:public", "update", &status("good", ANN, "\"en\"", "hello", &[]));
+    site.publish("timeline:public", "end", "1");
+    assert_eq!(bob.statuses(), ["good"], "who mentions everybody mentions whom he blocks");
+    site.publish("timeline:2", "update", r#"{"id":"2"}"#);
+    // What JSON is goes, however odd, where nothing is judged.
+    loop {
+        let heard = bob.next();
+        if heard["payload"] == r#"{"id":"2"}"# {
+            break;
+        }
+        assert_eq!(heard["stream"][0], "user");
+    }
+}
+
+#[test]
+fn while_a_table_is_locked_nothing_is_shown_that_was_not_judged() {
+    let site = Site::with("relations_cache_s = 0");
+    let mut bob = site.open("token-bob", "stream=public");
+    site.settle(&mut bob, "timeline:public");
+    let lock = site.postgres.lock("blocks");
+    site.publish("timeline:public", "update", &status("1", CYD, "\"en\"", "hello", &[]));
+    site.publish("timeline:public", "update", &status("2", ANN, "\"en\"", "hello", &[]));
+    assert!(bob.hear(MOMENT).is_none(), "they wait");
+    lock.release();
+    site.publish("timeline:public", "end", "1");
+    assert_eq!(bob.statuses(), ["2"]);
+}
+
+#[test]
+fn both_servers_are_reached_by_tls_and_certificates_are_checked() {
+    let directory = Directory::new();
+    let (file, key) = certificate(&directory.0);
+    let (mut postgres, tls_port) = (Postgres::mastodon(), free_port().to_string());
+    postgres.serve_tls(&file, &key);
+    let [file, key] = [file, key].map(|it| it.to_string_lossy().into_owned());
+    // Redis runs as nobody, too.
+    for path in [&file, &key] {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(path, mode).expect("it is ours");
+    }
+    let options = ["--tls-port", &tls_port, "--tls-cert-file", &file, "--tls-key-file", &key];
+    let redis = Redis::with(&[&options[..], &["--tls-auth-clients", "no"]].concat());
+    let (id, app_key, secret) = APP;
+    let settings = directory.write(
+        "ringmain.toml",
+        &format!(
+            "[mastodon]\napp = \"{id}\"\nredis_url = \"rediss://localhost:{tls_port}\"\n\
+             database_url = \"{}\"\ndatabase_tls = \"verified\"\n\
+             [[apps]]\nid = \"{id}\"\nkey = \"{app_key}\"\nsecret = \"{secret}\"\n",
+            postgres.url(),
+        ),
+    );
+    let start = |is_trusted: bool| {
+        let mut command = ringmain();
+        command.arg("serve").arg("--config").arg(&settings).args(["--listen", "127.0.0.1:0"]);
+        if is_trusted {
+            command.env("SSL_CERT_FILE", &file);
+        }
+        Server::spawn(command, Directory::new())
+    };
+    let mut server = start(true);
+    server.listen_until(|line| line.contains("redis_connected"));
+    server.listen_until(|line| line.contains("postgres_connected"));
+    let mut site = Site { server, redis, postgres };
+    let mut peer = site.open("token-bob", "stream=user");
+    site.settle(&mut peer, "timeline:2");
+    drop(peer);
+    site.server = start(false);
+    site.server.listen_until(|line| line.contains("redis_lost") && line.contains("certificate"));
+    site.server.listen_until(|line| line.contains("postgres_lost") && line.contains("certificate"));
 }

@@ -89,8 +89,17 @@ impl Homes {
         self.waiting += 1;
     }
 
-    /// Puts on its way what there is room for, and wakes who sleeps.
-    fn flush(&mut self, ways: &Ways) {
+    fn new(slots: Arc<Slots>, arrivals: &[Arc<Arrivals>]) -> Self {
+        let ways = arrivals.iter().map(|arrivals| HomeWay {
+            arrivals: arrivals.clone(),
+            waiting: VecDeque::new(),
+            is_fresh: false,
+        });
+        Self { slots, ways: ways.collect(), waiting: 0 }
+    }
+
+    /// Puts on its way what there is room for, and says which shards have something new.
+    fn flush(&mut self, mut wake: impl FnMut(usize)) {
         if self.waiting == 0 {
             return;
         }
@@ -102,7 +111,7 @@ impl Homes {
                 self.waiting -= way.flush();
             }
             if std::mem::take(&mut way.is_fresh) {
-                ways.wake(shard);
+                wake(shard);
             }
         }
     }
@@ -134,11 +143,6 @@ impl Following {
         ways: Ways,
     ) -> Self {
         let Plan { dialect, follower, place, database } = plan;
-        let home_way = |arrivals: &Arc<Arrivals>| HomeWay {
-            arrivals: arrivals.clone(),
-            waiting: VecDeque::new(),
-            is_fresh: false,
-        };
         Self {
             index,
             dialect,
@@ -146,7 +150,7 @@ impl Following {
             feed: Feed::new(place),
             database,
             is_answered: None,
-            homes: Homes { slots, ways: arrivals.iter().map(home_way).collect(), waiting: 0 },
+            homes: Homes::new(slots, arrivals),
             out,
             ways,
             pool_due: Nanos(0),
@@ -229,7 +233,7 @@ impl Following {
         if self.follower.due().is_some_and(|due| due <= now.steady) {
             self.drive(FollowerInput::Due, now);
         }
-        self.homes.flush(&self.ways);
+        self.homes.flush(|shard| self.ways.wake(shard));
     }
 
     fn drive(&mut self, input: FollowerInput<'_>, now: Now) {
@@ -257,7 +261,7 @@ impl Following {
                 }
             }
         }
-        self.homes.flush(&self.ways);
+        self.homes.flush(|shard| self.ways.wake(shard));
     }
 }
 
@@ -295,3 +299,7 @@ pub(super) enum Next {
     Event(usize, Event),
     Time,
 }
+
+#[cfg(test)]
+#[path = "upstream_tests.rs"]
+mod tests;

@@ -135,17 +135,8 @@ fn a_question_that_takes_too_long_is_given_up_and_its_connection_with_it() {
 fn certificates_are_checked_or_not_as_it_is_asked_for() {
     let ground = Ground::new("pg-tls");
     let (file, key) = certificate(&ground.path);
-    let text = |path| std::fs::read_to_string(path).expect("it was made");
     let mut postgres = Postgres::mastodon();
-    postgres.stop();
-    let file = postgres.write("server.crt", &text(file));
-    let key = postgres.write("server.key", &text(key));
-    postgres.set(&format!(
-        "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'\n",
-        file.display(),
-        key.display()
-    ));
-    postgres.start_again();
+    postgres.serve_tls(&file, &key);
     let sql = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
     let ask = |tls| ask(&database(postgres.url(), tls), sql, Vec::new());
     assert_eq!(ask(PostgresTls::Off), Ok(vec![vec![Cell::Bool(false)]]));

@@ -109,16 +109,22 @@ impl Postgres {
         &self.ground.path
     }
 
-    /// Writes a file that it may read, for its configuration.
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        self.ground.write(name, text)
-    }
-
     /// Adds lines to its configuration, which count when it is started again.
     pub fn set(&self, settings: &str) {
         let file = self.ground.at("data/postgresql.conf");
         let text = fs::read_to_string(&file).expect("it is there");
         fs::write(&file, format!("{text}\n{settings}\n")).expect("it can be written");
+    }
+
+    /// Starts it again with this certificate and key, for those who want TLS.
+    pub fn serve_tls(&mut self, certificate: &Path, key: &Path) {
+        self.stop();
+        let text = |path| fs::read_to_string(path).expect("it was made");
+        let file = self.ground.write("server.crt", &text(certificate));
+        let key = self.ground.write("server.key", &text(key));
+        let (file, key) = (file.display(), key.display());
+        self.set(&format!("ssl = on\nssl_cert_file = '{file}'\nssl_key_file = '{key}'\n"));
+        self.start_again();
     }
 
     /// Runs statements in the database, and gives back what they found: a row a line, `|` between its cells.
