@@ -9,7 +9,8 @@ use crate::base::name::Name;
 /// ([`crate::broker::Brief`]); the filters of judged subscriptions look at it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Brief {
-    /// Its number among what was judged, from 1; a subscription that is judged from a later one does not get it.
+    /// Its number among what was judged, from 1: it moves on when somebody was told to be judged from the next. A
+    /// subscription that is judged from a later one does not get it.
     pub number: u64,
     /// It was written here.
     pub is_local: bool,

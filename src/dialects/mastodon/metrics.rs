@@ -128,6 +128,12 @@ impl Numbers<'_> {
                 long(&counts.withheld),
             ),
             (
+                "ringmain_mastodon_keywords_passed_over_total",
+                "counter",
+                "Keywords that were too much for one account and are not looked for.",
+                long(&counts.keywords_passed_over),
+            ),
+            (
                 "ringmain_mastodon_statuses_waiting",
                 "gauge",
                 "Statuses that wait to be judged, and what waits behind them.",

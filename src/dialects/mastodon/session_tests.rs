@@ -501,7 +501,10 @@ fn what_is_subscribed_is_what_is_heard() {
             let mut out = peer.hear(Input::Text(&text));
             let mut is_done = stream != "list" || has_upstream;
             if let Some(what) = asked(&out).first().map(|it| (*it).clone()) {
-                let fails = prng.chance(1, 4);
+                // Nobody is refused to hear no more of what is judged; it is over before upstream is told.
+                let is_judged = names::Kind::of(stream).is_some_and(names::Kind::is_judged);
+                let is_sure = is_judged && matches!(what, What::Unfollow(_));
+                let fails = prng.chance(1, 4) && !is_sure;
                 is_done = !fails;
                 let step = match &what {
                     What::Follow(_) => 1,

@@ -1,5 +1,6 @@
 //! What connections ask, and what is kept for them until they are gone.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::connections::{Ask, Connection, Doing, Said};
@@ -101,6 +102,10 @@ impl Relay {
                 }
             };
             out.push(FollowerOutput::Tell(connection, ticket, finding));
+        }
+        if it.asks.is_empty() {
+            // Most never ask again.
+            it.asks = VecDeque::new();
         }
         if !it.is_over() {
             self.connections.insert(connection, it);

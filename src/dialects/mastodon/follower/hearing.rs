@@ -21,7 +21,7 @@ use crate::dialects::upstream::FollowerOutput;
 use crate::wire::json::{self, Kind};
 
 /// Longer messages are skipped: no status of Mastodon's is a tenth of that.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
+pub(super) const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 /// A status on a judged channel, as far as it was read.
 enum Read {

@@ -258,3 +258,6 @@ impl Follower for Relay {
 
 #[cfg(test)]
 mod model;
+
+#[cfg(test)]
+mod tests;

@@ -659,7 +659,7 @@ impl World {
 #[test]
 fn the_relay_does_what_a_plain_model_does() {
     let (mut published, mut withheld, mut dropped, mut killed) = (0, 0, 0, 0);
-    for seed in 0..60 {
+    for seed in 0..40 {
         let run = std::panic::catch_unwind(|| {
             let mut world = World::new(seed);
             for _ in 0..1500 {
