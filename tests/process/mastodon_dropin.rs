@@ -508,7 +508,7 @@ fn restarts_under_load_reorder_nothing_and_show_nobody_what_is_not_for_them() {
         .collect();
     // Even ones are Cyd's, whom Bob blocks.
     let say = |redis: &Redis, id: u64| {
-        let author = if id % 2 == 0 { CYD } else { ANN };
+        let author = if id.is_multiple_of(2) { CYD } else { ANN };
         let status = status(&id.to_string(), author, "\"en\"", "hello", &[]);
         publish(redis, "timeline:public", "update", &status);
     };

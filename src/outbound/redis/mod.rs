@@ -1,7 +1,7 @@
 //! An application's Redis: channels that are heard, keys that are set, and the link to both.
 //!
 //! [`Feed`] is polled by the back shard. It keeps what was ordered and repeats it whenever it had to connect anew; what
-//! comes is read only when the caller wants it, so that nothing piles up here. Start there; [`place`] is where a Redis is
+//! comes is read only when the caller wants it, so that nothing piles up here. Start there; `place` is where a Redis is
 //! and how one gets in.
 
 mod place;

@@ -1,7 +1,7 @@
 //! The back shard: one thread beside the shards, for what needs the world outside. A shard hands it
 //! inquiries and takes findings; neither ever waits for the other. What is told to receivers of webhooks it reads
-//! from the store, where shards put it. Who asks is in [`port`], who tells receivers in [`teller`], and who drives dialects
-//! that stand in for another server in [`upstream`].
+//! from the store, where shards put it. Who asks is in `port`, who tells receivers in `teller`, and who drives dialects
+//! that stand in for another server in `upstream`.
 
 mod port;
 mod teller;

@@ -1,9 +1,9 @@
 //! In the place of Mastodon's own streaming server: follows Mastodon's Redis for those who are connected, and asks its
 //! PostgreSQL who they are and what they may have.
 //!
-//! [`Relay`] is the whole, as the back shard drives it. What connections ask is in [`asking`]; which channels that
-//! keeps subscribed, in [`channels`]; what comes on them, in [`hearing`]. A status on a public channel waits in the
-//! [`line`](self::line) until the database has said who of the [`viewers`] may not have it ([`relations`]) and which
+//! [`Relay`] is the whole, as the back shard drives it. What connections ask is in `asking`; which channels that
+//! keeps subscribed, in `channels`; what comes on them, in `hearing`. A status on a public channel waits in the
+//! `line` until the database has said who of the `viewers` may not have it (`relations`) and which
 //! keywords they filter, and is then judged once for all of them. What the database does not answer in time nobody gets.
 
 mod asking;
