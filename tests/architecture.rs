@@ -91,13 +91,14 @@ fn the_layer_table_holds() {
 /// that looks at all.
 const KNOWN_DIALECTS: &[&str] = &["pusher", "admin"];
 
-/// Files that know one dialect: the command line makes the tokens of the one whose tokens say everything, and starts
-/// another as the server is started that it stands in for.
+/// Files that know one dialect: the command line makes the tokens of the one whose tokens say everything, starts
+/// another as the server is started that it stands in for, and publishes a sample of what that one carries.
 const KNOWN_AT: &[(&str, &str)] = &[
     ("cli", "mastodon"),
     ("cli::mastodon", "mastodon"),
     ("cli::mastodon::database", "mastodon"),
     ("cli::mastodon::redis", "mastodon"),
+    ("cli::publish", "mastodon"),
     ("cli::token", "hotsock"),
 ];
 

@@ -1,7 +1,9 @@
 //! The built binary, driven as people drive it: what it prints, and how it fails.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use ringmain::auth::keyring::{KeySlot, Keyring};
 use ringmain::base::time::{Millis, UnixMillis};
@@ -158,6 +160,40 @@ fn variables_of_mastodon_are_settings_weaker_than_ours() {
     // What an administrator should know goes to stderr.
     let output = run(&folder, &[], &[production, ("STREAMING_CLUSTER_NUM", "4")]);
     assert!(stderr(&output).starts_with("note: STREAMING_CLUSTER_NUM"), "{}", stderr(&output));
+}
+
+#[test]
+fn it_stands_in_for_mastodons_server_on_a_socket_and_says_so_in_its_words() {
+    // Short: the path of a Unix socket may have 107 bytes.
+    let folder = std::env::temp_dir().join(format!("rm-command-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary directory can be made");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_ringmain"))
+        .arg("mastodon")
+        .env_clear()
+        .envs([("SOCKET", "s"), ("REDIS_URL", "unix:///absent"), ("LOG_LEVEL", "error")])
+        .current_dir(&folder)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the binary was built for this test");
+    let path = folder.join("s");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let said = lines.find_map(|it| it.ok().filter(|it| it.starts_with("Streaming")));
+    assert_eq!(said, Some(format!("Streaming API now listening on {}", path.display())));
+    let ask = |target: &str| {
+        let mut stream = UnixStream::connect(&path).expect("it listens");
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        answer
+    };
+    assert!(ask("/api/v1/streaming/health").ends_with("\r\n\r\nOK"));
+    assert!(ask("/ready").starts_with("HTTP/1.1 503 "));
+    assert!(ask("/metrics").contains("\nconnected_clients{"));
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    std::fs::remove_dir_all(&folder).expect("it is ours");
 }
 
 #[test]
