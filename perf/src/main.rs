@@ -41,7 +41,7 @@ sockudo    --parts fanout,filters,deltas,versions,annotations,publishes --subscr
            --ticks 300 --seconds 3 (of each side) --rounds 5 --out perf/results --folder perf/target/sockudo --name NAME
 mastodon   --parts lanes,user,public,connect,idle --subscribers 1000,4000 --accounts 1000 --connections 2000 --idle 8000
            --size 2800 --rate 0 (0: each goes on when everyone has it) --upstream COMMAND (of Mastodon's own)
-           --only-upstream --seconds 3 (of each side) --rounds 5 --out perf/results --folder perf/target/mastodon --name NAME
+           --only-upstream --floor COMMAND (of the least server) --seconds 3 (of each side) --rounds 5 --out perf/results --folder perf/target/mastodon --name NAME
 curve      filters with --sockets N (repeatable), --matches M (repeatable), --rate-busy 2000, --rounds 3, --out perf/results
 ";
 

@@ -18,7 +18,7 @@ use crate::load::{
     First, Load, Pace, Publishing, Script, Shape, Spelling, Targets, Transport, everyone,
 };
 use crate::process::{self, Server};
-use crate::publish::{Credentials, Marked, Signer};
+use crate::publish::{self, Credentials, Marked, Signer};
 use crate::redis::Redis;
 use crate::report::without_folders;
 
@@ -46,6 +46,8 @@ struct Plan {
     /// The command of the other server.
     upstream: Option<String>,
     only_upstream: bool,
+    /// The command of the least server: one `send(2)` each.
+    floor: Option<String>,
     subscribers: Vec<usize>,
     accounts: usize,
     connections: usize,
@@ -91,6 +93,7 @@ impl Plan {
             parts: wanted.split(',').map(known).collect::<Result<_, _>>()?,
             upstream: args.text("upstream"),
             only_upstream: args.text("only-upstream").is_some(),
+            floor: args.text("floor"),
             subscribers: subscribers.split(',').map(count).collect::<Result<_, _>>()?,
             accounts: args.value("accounts", 1000)?,
             connections: args.value("connections", 2000)?,
@@ -342,7 +345,43 @@ impl Plan {
                 eprintln!("  lanes, {subscribers}, {name}: {figures:?}");
                 cells.insert(format!("lanes, {subscribers}, {name}"), figures);
             }
+            self.least(cells, subscribers)?;
         }
+        Ok(())
+    }
+
+    /// The same number of bytes by the least server, which renders and escapes nothing.
+    fn least(&self, cells: &mut Cells, subscribers: usize) -> io::Result<()> {
+        let Some(command) = &self.floor else { return Ok(()) };
+        let server = Server::start(command, self.bench.server_core, self.bench.nice)?;
+        let signer = Signer::new(credentials());
+        let plain: Spelling = Box::new(move |out, marked, size| {
+            let mut body = Vec::with_capacity(size + 128);
+            // About as long as what is escaped.
+            publish::event(&mut body, CHANNEL, marked, size + size / 10);
+            signer.request(out, "events", &body);
+        });
+        let script = Script { publish: Publishing::Request(plain), ..pusher() };
+        let mut load = self.load(server.address, script)?;
+        load.open(subscribers, 64, 1)?;
+        let (warm, end) = (self.bench.warmup, self.bench.warmup + self.bench.seconds);
+        let (start, mut before) = (std::time::Instant::now(), None);
+        load.run(Pace::InFlight, |load, _| {
+            let at = start.elapsed().as_secs_f64();
+            if before.is_none() && at >= warm {
+                load.reset_counts();
+                before = process::by_thread(server.pid).ok();
+            }
+            at >= end
+        })?;
+        let used = process::by_thread(server.pid)?.since(before.unwrap_or_default()).all_ns();
+        let delivered = load.counts.delivered as f64;
+        let figures = Figures::from([
+            ("cpu_us_per_delivered".to_owned(), used as f64 / 1e3 / delivered),
+            ("bytes_per_delivered".to_owned(), load.counts.bytes as f64 / delivered),
+        ]);
+        eprintln!("  lanes, {subscribers}, floor: {figures:?}");
+        cells.insert(format!("lanes, {subscribers}, floor"), figures);
         Ok(())
     }
 
@@ -550,6 +589,11 @@ impl Plan {
                             let line = Line::new(what, "µs of CPU a delivery", cost(lane));
                             let line = line.beside("Pusher", cost("Pusher"));
                             lines.push(line.target(Target::RatioMax(1.3)));
+                            if self.floor.is_some() {
+                                let what = format!("status to {subscribers}, {lane}");
+                                let line = Line::new(what, "µs of CPU a delivery", cost(lane));
+                                lines.push(line.beside("floor", cost("floor")));
+                            }
                         }
                     }
                 }
