@@ -13,7 +13,10 @@ use ringmain::config::load::{Loaded, Presets};
 use ringmain::config::problem::Origin;
 use ringmain::config::value::Given;
 use ringmain::config::{App, Secret};
+use ringmain::dialects::mastodon;
 use ringmain::observe::log;
+use ringmain::outbound::postgres::Database;
+use ringmain::outbound::redis::Place;
 use ringmain::server;
 
 use self::variables::{Said, Variable, Variables, Wrong};
@@ -70,8 +73,9 @@ pub fn run(matches: &ArgMatches) -> Result<(), Failure> {
 
 /// The configuration that the variables and whatever goes over them make.
 pub fn load(matches: &ArgMatches) -> Result<(Loaded, Said), Failure> {
-    let variables = variables(matches)?;
+    let (variables, note) = variables(matches)?;
     let mut said = variables::read(&Variables(&variables)).map_err(|wrong| refused(&wrong))?;
+    said.notes.extend(note);
     for (key, value) in [
         ("mastodon.app", APP),
         ("mastodon.takes_everything", "true"),
@@ -87,7 +91,27 @@ pub fn load(matches: &ArgMatches) -> Result<(Loaded, Said), Failure> {
     let presets = Presets { settings: said.settings.clone(), app: Some(app) };
     let environment = variables.into_iter().map(|(name, value, _)| (name, value)).collect();
     let loaded = settings::load_over(presets, matches, environment)?;
+    check_addresses(&loaded)?;
     Ok((loaded, said))
+}
+
+/// What it would follow, in words without a password.
+pub fn follows(loaded: &Loaded) -> Option<String> {
+    let follows = mastodon::Settings::of(&loaded.config).follows();
+    Some(follows.strip_prefix("; ")?.to_owned())
+}
+
+/// Whether the addresses can be gone to; the words about one that cannot have nothing of it, for it may hold a password.
+fn check_addresses(loaded: &Loaded) -> Result<(), Failure> {
+    let Some(servers) = mastodon::Settings::of(&loaded.config).servers() else { return Ok(()) };
+    let redis = Place::new(&servers.redis).err().map(|why| ("mastodon.redis_url", why));
+    let database = Database::new(&servers.postgres).err();
+    let wrong = redis.or(database.map(|why| ("mastodon.database_url", why)));
+    let Some((key, why)) = wrong else { return Ok(()) };
+    let origin = loaded.origins.get(key).map(|it| format!(" ({it})")).unwrap_or_default();
+    let change = "write the address anew; what is not a letter or a digit in a password is percent-encoded, and a \
+                  value with # in a file stands in quotes";
+    Err(Failure::new(2, format_args!("the address {key}{origin} cannot be used: {why}"), change))
 }
 
 fn refused(wrong: &[Wrong]) -> Failure {
@@ -115,7 +139,8 @@ fn random() -> Result<String, Failure> {
 }
 
 /// The environment's variables, then those of the file that are not among them.
-fn variables(matches: &ArgMatches) -> Result<Vec<Variable>, Failure> {
+/// And what should be known about where they were looked for.
+fn variables(matches: &ArgMatches) -> Result<(Vec<Variable>, Option<String>), Failure> {
     let mut variables: Vec<Variable> = settings::environment()
         .into_iter()
         .map(|(name, value)| {
@@ -123,7 +148,14 @@ fn variables(matches: &ArgMatches) -> Result<Vec<Variable>, Failure> {
             (name, value, origin)
         })
         .collect();
-    let Some(path) = env_file(matches, &variables) else { return Ok(variables) };
+    let Some(path) = env_file(matches, &variables) else {
+        let name = file_name(&variables);
+        let note = format!(
+            "there is no {name} here or one folder up, so only the environment's variables count \
+             (NODE_ENV=production looks for .env.production; --env-file names another)"
+        );
+        return Ok((variables, Some(note)));
+    };
     let entries = dotenv::read(&read(&path)?);
     // Of several with one name in the file, the last counts.
     for entry in entries.into_iter().rev() {
@@ -132,17 +164,21 @@ fn variables(matches: &ArgMatches) -> Result<Vec<Variable>, Failure> {
             variables.push((entry.name, entry.value, origin));
         }
     }
-    Ok(variables)
+    Ok((variables, None))
+}
+
+fn file_name(variables: &[Variable]) -> &'static str {
+    match variables::environment(&Variables(variables)) {
+        "production" => ".env.production",
+        _ => ".env",
+    }
 }
 
 fn env_file(matches: &ArgMatches, variables: &[Variable]) -> Option<PathBuf> {
     if let Some(path) = matches.get_one::<String>("env-file") {
         return Some(path.into());
     }
-    let name = match variables::environment(&Variables(variables)) {
-        "production" => ".env.production",
-        _ => ".env",
-    };
+    let name = file_name(variables);
     let paths = [PathBuf::from(name), Path::new("..").join(name)];
     paths.into_iter().find(|path| path.exists())
 }

@@ -190,6 +190,9 @@ fn check(matches: &ArgMatches) -> Result<(), Failure> {
         for note in &said.notes {
             eprintln!("note: {note}");
         }
+        if let Some(follows) = mastodon::follows(&loaded) {
+            println!("{follows}");
+        }
         loaded
     } else {
         settings::load(matches)?

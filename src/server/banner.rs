@@ -56,14 +56,17 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         format!(" --url {quote}http://{host}:{}{quote}", address.port())
     };
     let at = format!("{host}:{}", address.port());
+    let is_in_place = started.dialects.iter().any(|it| it.listening(&at).is_some());
     for dialect in started.dialects.iter() {
-        if let Some(welcome) = dialect.welcome(&at) {
+        // Who starts it in another server's place speaks its protocol, and publishes as there.
+        let is_wanted =
+            !is_in_place || dialect.listening(&at).is_some() || dialect.name() == "admin";
+        if let Some(welcome) = dialect.welcome(&at).filter(|_| is_wanted) {
             let name = dialect.name();
             writeln!(out, "  {name:<11} {welcome}")?;
         }
     }
-    // Who starts it in another server's place publishes as there.
-    if started.dialects.iter().any(|it| it.listening(&at).is_some()) {
+    if is_in_place {
         return Ok(());
     }
     let me = std::env::args().next().unwrap_or_else(|| "ringmain".into());

@@ -98,6 +98,9 @@ impl Database {
             return Ok(database);
         }
         let (scheme, rest) = url.split_once(':').ok_or(("it is no address", ALLOWED))?;
+        if !["postgres", "postgresql", "socket"].contains(&scheme) {
+            return Err(("it is no PostgreSQL's address", ALLOWED));
+        }
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let is_socket = scheme == "socket";
         let rest = rest.strip_prefix("//").unwrap_or(rest);

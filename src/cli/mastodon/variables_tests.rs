@@ -219,6 +219,7 @@ fn what_cannot_be_is_refused_by_its_name() {
             &["REDIS_SENTINEL_PORT"],
         ),
         (&["DATABASE_URL=hush"], &["DATABASE_URL"]),
+        (&["DATABASE_URL=mysql://a:hush@h/m"], &["DATABASE_URL"]),
         (&["DATABASE_URL=postgres://a:hush@h:port/m"], &["DATABASE_URL"]),
         (&["NODE_ENV=test"], &["NODE_ENV"]),
         (&["PORT=x", "REDIS_PORT=y", "DB_POOL=z"], &["PORT", "REDIS_PORT", "DB_POOL"]),

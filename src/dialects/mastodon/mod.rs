@@ -359,7 +359,10 @@ impl Dialect for Mastodon {
             true => format!(
                 "ws://{at}, token {DEVELOPMENT_TOKEN}, or curl -N 'http://{at}/public?access_token={DEVELOPMENT_TOKEN}'"
             ),
-            false => format!("ws://{at}, and event streams below http://{at}"),
+            false => {
+                let follows = shared.settings.follows();
+                format!("ws://{at}, and event streams below http://{at}{follows}")
+            }
         })
     }
 

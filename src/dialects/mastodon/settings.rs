@@ -109,6 +109,21 @@ impl Settings {
         settings
     }
 
+    /// What it follows, for who starts it to read: the addresses without who gets in. Empty: nothing.
+    pub fn follows(&self) -> String {
+        let Some((redis, database)) = self.redis_url.as_ref().zip(self.database_url.as_ref())
+        else {
+            return String::new();
+        };
+        let redis = match self.redis_sentinels.is_empty() {
+            true => without_login(&redis.0),
+            false => {
+                format!("{} of {}", self.redis_sentinel_master, self.redis_sentinels.join(", "))
+            }
+        };
+        format!("; follows {redis} and {}", without_login(&database.0))
+    }
+
     /// Whether it stands in for Mastodon's own server.
     pub fn has_upstream(&self) -> bool {
         self.redis_url.is_some()
@@ -366,6 +381,13 @@ pub static SECTION: SectionOf<Settings> = SectionOf {
     check,
 };
 
+/// An address without user, password and query.
+fn without_login(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    format!("{scheme}://{}", rest.split('?').next().unwrap_or_default())
+}
+
 fn check(settings: &Settings, config: &Config) -> Vec<Wrong> {
     let mut faults = check_app(settings, config);
     faults.extend(check_servers(settings));
@@ -473,7 +495,7 @@ fn check_servers(settings: &Settings) -> Vec<Wrong> {
     }
     if settings.has_upstream() {
         let tokens = &settings.tokens;
-        let alone = "without mastodon.redis_url only: Mastodon's own database says it";
+        let alone = "without mastodon.redis_url only, beside which Mastodon's own database says it";
         for (key, is_given) in [
             ("mastodon.tokens", !tokens.tokens.is_empty()),
             ("mastodon.jwt_key", tokens.jwt_key.is_some()),

@@ -197,6 +197,14 @@ fn a_password_that_is_wrong_and_a_port_without_a_redis_are_told_once() {
 }
 
 #[test]
+fn a_password_for_a_redis_that_has_none_is_no_mistake() {
+    let redis = Redis::start();
+    let mut listener =
+        Listener::new(&settings(format!("redis://:secret@127.0.0.1:{}", redis.port)));
+    assert!(matches!(listener.event(), Event::Linked));
+}
+
+#[test]
 fn sentinels_say_who_is_the_master() {
     let master = Redis::start();
     let sentinel = Redis::sentinel(&master, "main");
