@@ -50,6 +50,10 @@
 //! and PostgreSQL. What the follower publishes arrives at the channel's home as any publish does; while a home does not
 //! keep up, the back shard stops reading.
 //!
+//! A dialect that stands in for another server lives on that server's own pub/sub and database: its
+//! [`Follower`](dialects::upstream::Follower) is driven by the back shard, as a session is by its shard, and what it
+//! publishes arrives at the home of its channel ([`shard::back`]).
+//!
 //! A session may also call another connection's ([`broker::Command::Call`]): so an HTTP request acts with the rights of the
 //! WebSocket whose credentials it shows.
 //!

@@ -15,7 +15,7 @@ use crate::ask::{Http, Socket};
 use crate::bare::{self, Prepared};
 use crate::bench::{Bench, Folder};
 use crate::lines::{self, Cells, Figures, Line, Target, of, quantiles};
-use crate::load::{Load, Pace, Publishing, Script, Shape, Spelling};
+use crate::load::{First, Load, Pace, Publishing, Script, Shape, Spelling, Transport, everyone};
 use crate::process::{self, Server};
 use crate::publish::{self, Credentials, Marked, Signer};
 use crate::report::without_folders;
@@ -173,10 +173,13 @@ fn target(key: &Key, claims: &str) -> String {
 /// A peer that is greeted, and says this.
 fn hotsock(target: String, says: Option<String>, publish: Publishing) -> Script {
     Script {
-        target,
-        greeting: "hotsock.connected",
-        greeted: Box::new(move |_| says.iter().cloned().collect()),
-        answer: "hotsock.subscribed",
+        target: everyone(target),
+        transport: Transport::WebSocket,
+        first: First::Greeting {
+            greeting: "hotsock.connected",
+            greeted: Box::new(move |_| says.iter().cloned().collect()),
+            answer: "hotsock.subscribed",
+        },
         publish,
     }
 }
@@ -194,10 +197,13 @@ fn pusher(channel: Option<&'static str>, publish: Publishing) -> Script {
         )]
     };
     Script {
-        target: "/app/app-key?protocol=7&client=perf&version=1.0".into(),
-        greeting: "pusher:connection_established",
-        greeted: Box::new(greeted),
-        answer: "subscription_succeeded",
+        target: everyone("/app/app-key?protocol=7&client=perf&version=1.0"),
+        transport: Transport::WebSocket,
+        first: First::Greeting {
+            greeting: "pusher:connection_established",
+            greeted: Box::new(greeted),
+            answer: "subscription_succeeded",
+        },
         publish,
     }
 }

@@ -33,6 +33,7 @@ pub(crate) enum Target {
     RatioMin(f64),
     RatioMax(f64),
     ValueMin(f64),
+    ValueMax(f64),
 }
 
 impl Line {
@@ -62,6 +63,9 @@ impl Line {
             Target::RatioMax(max) => (self.ratio().map(|it| it.median <= max), max, "at most"),
             Target::ValueMin(min) => {
                 (spread(self.ours.clone()).map(|it| it.median >= min), min, "at least")
+            }
+            Target::ValueMax(max) => {
+                (spread(self.ours.clone()).map(|it| it.median <= max), max, "at most")
             }
         };
         let is = if is == Some(true) { "reached" } else { "not reached" };

@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::histogram::Histogram;
 use crate::publish::{self, Credentials, MARK, MARKED_BYTES, Marked, Signer};
+use crate::redis;
 use crate::sys::{self, Epoll};
 use crate::wire;
 
@@ -26,6 +27,8 @@ const SLEEP_MARGIN_NS: u64 = 200_000;
 const STALL_NS: u64 = 5_000_000_000;
 /// A patient generator sleeps so long at most, so that whoever asks to stop is heard.
 const PATIENCE_NS: u64 = 1_000_000;
+/// Between two publishes that are to reach those who wait for a first event.
+const CALL_NS: u64 = 50_000_000;
 /// Connections per source address, well below the ephemeral port range.
 const PER_SOURCE: usize = 12_000;
 
@@ -34,6 +37,8 @@ enum Phase {
     Connecting,
     Upgrading,
     Subscribing,
+    /// Opened, and waiting for a first event.
+    Waiting,
     Live,
     Closed,
 }
@@ -108,15 +113,46 @@ pub enum Wanted {
 
 /// What peers and publishers say where it is not plain Pusher.
 pub struct Script {
-    /// Path and query of the upgrade.
-    pub target: String,
-    /// What the server's first words have in them.
-    pub greeting: &'static str,
-    /// What a connection answers to them; with nothing it is live.
-    pub greeted: Answering,
-    /// What the answer to each of these has in it.
-    pub answer: &'static str,
+    /// Path and query of what each connection asks for.
+    pub target: Targets,
+    pub transport: Transport,
+    pub first: First,
     pub publish: Publishing,
+}
+
+/// Path and query for the connection of a number.
+pub type Targets = Box<dyn Fn(usize) -> String>;
+
+/// The same for all.
+pub fn everyone(target: impl Into<String>) -> Targets {
+    let target = target.into();
+    Box::new(move |_| target.clone())
+}
+
+/// What connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    WebSocket,
+    /// An answer that does not end: a chunk for each event, or for each part of one.
+    EventStream,
+}
+
+/// What makes a connection live.
+pub enum First {
+    /// A greeting, and the answers to what is said to it.
+    Greeting {
+        /// What the server's first words have in them.
+        greeting: &'static str,
+        /// What a connection answers to them; with nothing it is live.
+        greeted: Answering,
+        /// What the answer to each of these has in it.
+        answer: &'static str,
+    },
+    /// The head of the answer, where no more is said.
+    Head,
+    /// An event: nothing tells that a subscription has begun, so this publishes one that is not counted, again and
+    /// again until all have had it.
+    Event(Box<dyn FnMut() -> io::Result<()>>),
 }
 
 /// What is said to a text.
@@ -131,6 +167,8 @@ pub enum Publishing {
     Request(Spelling),
     /// A text message each, on the connection of the subscriber of the same number, which does not get it back.
     Message(Spelling),
+    /// A Redis `PUBLISH` each; everyone gets it.
+    Redis { to: SocketAddrV4, channel: String, spell: Spelling },
 }
 
 /// What was counted since the last [`Load::mark`].
@@ -212,6 +250,7 @@ pub struct Load {
     buffer: Vec<u8>,
     live: usize,
     opening: usize,
+    called_ns: u64,
     pub counts: Counts,
     pub faults: Faults,
     pub each: Histogram,
@@ -265,6 +304,7 @@ impl Load {
             buffer: vec![0; BUFFER_BYTES],
             live: 0,
             opening: 0,
+            called_ns: 0,
             counts: Counts::default(),
             faults: Faults::default(),
             each: Histogram::default(),
@@ -309,6 +349,7 @@ impl Load {
                 report = now;
                 eprintln!("  {} of {count} subscribed", self.live);
             }
+            self.call(now, count)?;
             if now - self.progress_ns > STALL_NS || self.faults.closed > 0 {
                 return Err(io::Error::other(format!(
                     "{} of {count} subscribed, {} closed by the server; last error: {:?}",
@@ -317,6 +358,18 @@ impl Load {
             }
         }
         self.open_publishers(publishers)
+    }
+
+    /// Publishes for those who wait for a first event, if it is time.
+    fn call(&mut self, now: u64, count: usize) -> io::Result<()> {
+        let is_time = self.opening == 0 && self.live < count && now - self.called_ns > CALL_NS;
+        if let Some(Script { first: First::Event(call), .. }) = &mut self.script
+            && is_time
+        {
+            self.called_ns = now;
+            call()?;
+        }
+        Ok(())
     }
 
     /// Opens the keep-alive connections to publish on.
@@ -350,7 +403,11 @@ impl Load {
     }
 
     fn open_publisher(&mut self, at: usize) -> io::Result<()> {
-        let stream = std::net::TcpStream::connect(self.to)?;
+        let to = match &self.script {
+            Some(Script { publish: Publishing::Redis { to, .. }, .. }) => *to,
+            _ => self.to,
+        };
+        let stream = std::net::TcpStream::connect(to)?;
         stream.set_nonblocking(true)?;
         let fd: OwnedFd = stream.into();
         sys::no_delay(fd.as_raw_fd())?;
@@ -644,6 +701,14 @@ impl Load {
                 let fd = fd.ok_or_else(|| io::Error::other("nobody to publish as"))?;
                 sys::send(fd.as_raw_fd(), &wire::masked_frame(1, &out)).map(drop)
             }
+            Publishing::Redis { channel, spell, .. } => {
+                let mut message = Vec::with_capacity(self.size + 128);
+                spell(&mut message, marked, self.size);
+                redis::command(&mut out, &[b"PUBLISH", channel.as_bytes(), &message]);
+                publisher.remaining = self.live as u32;
+                self.expected += self.live as u64;
+                self.send_request(at, intended_ns, out)
+            }
         }
     }
 
@@ -722,6 +787,9 @@ impl Load {
             Err(error) => return Err(error),
         };
         publisher.held.extend_from_slice(&self.buffer[..count]);
+        if matches!(&self.script, Some(Script { publish: Publishing::Redis { .. }, .. })) {
+            return self.redis_answered(at);
+        }
         let Some(answer) = wire::request(&publisher.held) else { return Ok(()) };
         let now = sys::now_ns();
         self.progress_ns = now;
@@ -760,6 +828,28 @@ impl Load {
         Ok(())
     }
 
+    /// Redis tells how many of its own subscribers a publish had.
+    fn redis_answered(&mut self, at: usize) -> io::Result<()> {
+        let publisher = &mut self.publishers[at];
+        let Some(end) = wire::find(&publisher.held, b"\r\n") else { return Ok(()) };
+        let now = sys::now_ns();
+        self.progress_ns = now;
+        self.answer.record(now.saturating_sub(publisher.intended_ns));
+        let answer: Vec<u8> = publisher.held.drain(..end + 2).collect();
+        publisher.answered = true;
+        if answer.starts_with(b":") && answer != b":0\r\n" {
+            self.counts.acknowledged += 1;
+        } else {
+            self.faults.refused += 1;
+            self.last_error = format!("Redis said {:?}", String::from_utf8_lossy(&answer));
+            publisher.remaining = 0;
+        }
+        if publisher.remaining == 0 {
+            self.is_ready(at);
+        }
+        Ok(())
+    }
+
     fn connection_event(&mut self, at: usize, what: u32) -> io::Result<()> {
         let connection = &mut self.connections[at];
         let Some(fd) = connection.fd.as_ref().map(AsRawFd::as_raw_fd) else { return Ok(()) };
@@ -771,16 +861,17 @@ impl Load {
             connection.phase = Phase::Upgrading;
             self.epoll.modify(fd, at as u64, sys::READ_EDGE)?;
             let path = match (&self.script, &self.shape) {
-                (Some(script), _) => script.target.clone(),
+                (Some(script), _) => (script.target)(at),
                 (_, Shape::Annotations { .. }) => "/ws".to_owned(),
                 _ => format!("/app/{}?protocol=7&client=perf&version=1.0", self.key),
             };
-            let request = format!(
-                "GET {path} HTTP/1.1\r\nHost: {}\r\n\
-                 Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                self.to
-            );
+            let upgrade = if self.is_stream() {
+                "Accept: text/event-stream\r\n"
+            } else {
+                "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            };
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{upgrade}\r\n", self.to);
             sys::send(fd, request.as_bytes())?;
             return Ok(());
         }
@@ -822,16 +913,28 @@ impl Load {
         let mut pos = 0;
         if self.connections[at].phase == Phase::Upgrading {
             let Some(end) = wire::find(bytes, b"\r\n\r\n") else { return Ok(0) };
-            if !bytes.starts_with(b"HTTP/1.1 101") {
+            let good: &[u8] = if self.is_stream() { b"HTTP/1.1 200" } else { b"HTTP/1.1 101" };
+            if !bytes.starts_with(good) {
                 self.last_error = String::from_utf8_lossy(bytes).into_owned();
                 self.close(at)?;
                 return Ok(bytes.len());
             }
             self.connections[at].phase = Phase::Subscribing;
             pos = end + 4;
+            match self.script.as_ref().map(|it| &it.first) {
+                Some(First::Head) => self.is_live(at, now),
+                Some(First::Event(_)) => {
+                    self.connections[at].phase = Phase::Waiting;
+                    self.opening -= 1;
+                }
+                _ => {}
+            }
             if let Shape::Annotations { documents, by } = self.shape {
                 self.ask_for_annotations(at, at % documents, by)?;
             }
+        }
+        if self.is_stream() {
+            return self.walk_chunks(at, bytes, pos, now);
         }
         while let Some(&[first, second]) = bytes.get(pos..pos + 2) {
             let (start, len) = match second {
@@ -856,6 +959,34 @@ impl Load {
             } else {
                 self.control(at, first & 15, payload)?;
             }
+        }
+        Ok(pos)
+    }
+
+    fn is_stream(&self) -> bool {
+        self.script.as_ref().is_some_and(|it| it.transport == Transport::EventStream)
+    }
+
+    /// The same for the chunks of an answer.
+    fn walk_chunks(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        mut pos: usize,
+        now: u64,
+    ) -> io::Result<usize> {
+        while let Some((start, len)) = wire::chunk(&bytes[pos..]) {
+            let Some(piece) = bytes.get(pos + start..pos + start + len) else { break };
+            if bytes.len() < pos + start + len + 2 {
+                break;
+            }
+            pos += start + len + 2;
+            if len == 0 {
+                self.last_error = "the event stream ended".into();
+                self.close(at)?;
+                break;
+            }
+            self.text(at, piece, now)?;
         }
         Ok(pos)
     }
@@ -952,8 +1083,11 @@ impl Load {
         let has = |needle: &str| wire::find(text, needle.as_bytes()).is_some();
         let fd = self.connections[at].fd.as_ref().map(AsRawFd::as_raw_fd);
         let Some(fd) = fd else { return Ok(()) };
-        if let Some(script) = self.script.as_ref().filter(|it| has(it.greeting)) {
-            let asks = (script.greeted)(text);
+        let first = self.script.as_ref().map(|it| &it.first);
+        if let Some(First::Greeting { greeted, .. }) =
+            first.filter(|it| matches!(it, First::Greeting { greeting, .. } if has(greeting)))
+        {
+            let asks = greeted(text);
             self.connections[at].answers_left = asks.len() as u32;
             if asks.is_empty() {
                 self.is_live(at, now);
@@ -962,8 +1096,13 @@ impl Load {
             let frames: Vec<u8> =
                 asks.iter().flat_map(|ask| wire::masked_frame(1, ask.as_bytes())).collect();
             sys::send(fd, &frames)?;
-        } else if self.script.as_ref().is_some_and(|it| has(it.answer)) {
+        } else if first
+            .is_some_and(|it| matches!(it, First::Greeting { answer, .. } if has(answer)))
+        {
             self.is_answered(at, now);
+        } else if self.connections[at].phase == Phase::Waiting && (has("payload") || has("data:")) {
+            self.opening += 1;
+            self.is_live(at, now);
         } else if has("pusher:connection_established") {
             let mut out = Vec::new();
             let mut asks = 0;
@@ -1039,7 +1178,7 @@ impl Load {
         let connection = &mut self.connections[at];
         if connection.phase == Phase::Live {
             self.live -= 1;
-        } else if connection.phase != Phase::Closed {
+        } else if !matches!(connection.phase, Phase::Closed | Phase::Waiting) {
             self.opening -= 1;
         }
         connection.phase = Phase::Closed;

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use ringmain_perf::args::Args;
 use ringmain_perf::scenarios::{self, SCENARIOS};
-use ringmain_perf::{compare, curve, durable, hotsock, report, sockudo, sys};
+use ringmain_perf::{compare, curve, durable, hotsock, mastodon, report, sockudo, sys};
 
 const HELP: &str = "\
 usage: ringmain-perf SCENARIO --server \"PATH ARGS\" [options]
        ringmain-perf SCENARIO --server-pid PID --address ADDR:PORT [options]
        ringmain-perf compare --scenario SCENARIO [--ringmain PATH] [--with NAME=\"PATH ARGS\"]... [options]
        ringmain-perf curve --server \"PATH ARGS\" [options]
-       ringmain-perf durable|storm|history|disk|hotsock|sockudo --ringmain PATH [options]
+       ringmain-perf durable|storm|history|disk|hotsock|sockudo|mastodon --ringmain PATH [options]
 ";
 
 const OPTIONS: &str = "
@@ -39,6 +39,9 @@ hotsock    --parts connect,subscribe,fanout,pages,schedules,latency --connection
            --rounds 5 --out perf/results --folder perf/target/hotsock --name NAME
 sockudo    --parts fanout,filters,deltas,versions,annotations,publishes --subscribers 1000 --filters 1000 --sizes 128,1024
            --ticks 300 --seconds 3 (of each side) --rounds 5 --out perf/results --folder perf/target/sockudo --name NAME
+mastodon   --parts lanes,user,public,connect,idle --subscribers 1000,4000 --accounts 1000 --connections 2000 --idle 8000
+           --size 2800 --rate 0 (0: each goes on when everyone has it) --upstream COMMAND (of Mastodon's own)
+           --only-upstream --floor COMMAND (of the least server) --seconds 3 (of each side) --rounds 5 --out perf/results --folder perf/target/mastodon --name NAME
 curve      filters with --sockets N (repeatable), --matches M (repeatable), --rate-busy 2000, --rounds 3, --out perf/results
 ";
 
@@ -55,6 +58,7 @@ fn run(words: &[String]) -> Result<(), String> {
         }
         println!("  {:<10} {}", "hotsock", hotsock::WHAT);
         println!("  {:<10} {}", "sockudo", sockudo::WHAT);
+        println!("  {:<10} {}", "mastodon", mastodon::WHAT);
         print!("{OPTIONS}");
         return Ok(());
     };
@@ -73,6 +77,9 @@ fn run(words: &[String]) -> Result<(), String> {
     }
     if name == "sockudo" {
         return sockudo::run(&args, &words[1..]);
+    }
+    if name == "mastodon" {
+        return mastodon::run(&args, &words[1..]);
     }
     let json = args.text("json");
     let report = scenarios::run(name, "", &args)?;

@@ -19,10 +19,21 @@ pub struct Server {
 impl Server {
     /// Starts `command` (words split at spaces) on `core` and waits for the line that says where it listens.
     pub fn start(command: &str, core: Option<usize>, nice: i32) -> io::Result<Self> {
+        Self::start_with(command, &[], core, nice)
+    }
+
+    /// The same with variables beside those of this process.
+    pub fn start_with(
+        command: &str,
+        environment: &[(String, String)],
+        core: Option<usize>,
+        nice: i32,
+    ) -> io::Result<Self> {
         let mut words = command.split_whitespace();
         let program = words.next().ok_or_else(|| io::Error::other("--server is empty"))?;
         let mut command = Command::new(program);
         command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         // SAFETY: both calls are plain system calls, allowed between fork and exec.
         unsafe {
             command.pre_exec(move || {

@@ -47,7 +47,8 @@ impl Marked {
         out.push(b'"');
     }
 
-    fn write(self, out: &mut Vec<u8>) {
+    /// Appends the mark.
+    pub fn write(self, out: &mut Vec<u8>) {
         out.extend_from_slice(MARK);
         put_hex(out, self.sequence, 12);
         put_hex(out, self.stream.into(), 4);

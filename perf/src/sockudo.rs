@@ -13,7 +13,7 @@ use crate::args::Args;
 use crate::ask::{Http, Socket};
 use crate::bench::{Bench, Fresh};
 use crate::lines::{self, Cells, Figures, Line, Target, of};
-use crate::load::{Load, Pace, Publishing, Script, Shape};
+use crate::load::{First, Load, Pace, Publishing, Script, Shape, Transport, everyone};
 use crate::process;
 use crate::publish::{self, Credentials, Marked, Signer};
 use crate::report::without_folders;
@@ -79,10 +79,13 @@ type Kind = (&'static str, &'static str, fn(usize) -> String);
 fn peer(target: &str, channel: &'static str, publish: Publishing) -> Script {
     let subscribe = format!(r#"{{"event":"pusher:subscribe","data":{{"channel":"{channel}"}}}}"#);
     Script {
-        target: target.into(),
-        greeting: "connection_established",
-        greeted: Box::new(move |_| vec![subscribe.clone()]),
-        answer: "subscription_succeeded",
+        target: everyone(target),
+        transport: Transport::WebSocket,
+        first: First::Greeting {
+            greeting: "connection_established",
+            greeted: Box::new(move |_| vec![subscribe.clone()]),
+            answer: "subscription_succeeded",
+        },
         publish,
     }
 }

@@ -223,6 +223,18 @@ impl Epoll {
     }
 }
 
+/// Whether this process may do anything.
+pub fn is_root() -> bool {
+    // SAFETY: no arguments, no failure.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Asks a process to stop now: PostgreSQL waits for its clients otherwise.
+pub fn interrupt(pid: u32) {
+    // SAFETY: plain integers; the caller owns the child, so the id is not reused.
+    unsafe { libc::kill(pid as libc::pid_t, libc::SIGINT) };
+}
+
 /// Asks a process to stop.
 pub fn terminate(pid: u32) {
     // SAFETY: plain integers; the caller owns the child, so the id is not reused.

@@ -63,6 +63,18 @@ pub(crate) fn base64(bytes: &[u8]) -> String {
     text
 }
 
+/// Where the first chunk in `bytes` starts, and how long it is, once its size line is whole.
+pub fn chunk(bytes: &[u8]) -> Option<(usize, usize)> {
+    let mut len = 0usize;
+    for (at, byte) in bytes.iter().enumerate().take(16) {
+        match byte {
+            b'\r' => return (bytes.get(at + 1) == Some(&b'\n')).then_some((at + 2, len)),
+            digit => len = len << 4 | (char::from(*digit).to_digit(16)? as usize),
+        }
+    }
+    None
+}
+
 /// The answer to an accepted publish.
 pub const OK: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
@@ -250,6 +262,20 @@ mod tests {
     fn the_accept_key_is_the_one_in_the_rfc() {
         let head = b"GET / HTTP/1.1\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
         assert!(upgrade(head).unwrap().contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    }
+
+    #[test]
+    fn chunks_are_found_by_their_sizes() {
+        for (bytes, want) in [
+            (&b"3\r\n:)\n\r\n"[..], Some((3, 3))),
+            (b"0af0\r\n", Some((6, 0xaf0))),
+            (b"0\r\n\r\n", Some((3, 0))),
+            (b"12", None),
+            (b"12\r", None),
+            (b"", None),
+        ] {
+            assert_eq!(chunk(bytes), want, "{bytes:?}");
+        }
     }
 
     #[test]

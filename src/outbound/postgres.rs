@@ -153,6 +153,10 @@ impl Drop for Open<'_> {
 
 /// Reads an address, and passes over what is not for us in it.
 fn address(url: &str) -> Result<Config, String> {
+    let expected = || "no postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(expected());
+    }
     let (start, query) = url.split_once('?').unwrap_or((url, ""));
     let known = |part: &&str| part.split_once('=').is_some_and(|(name, _)| KNOWN.contains(&name));
     let query: Vec<_> = query.split('&').filter(known).collect();
@@ -160,8 +164,7 @@ fn address(url: &str) -> Result<Config, String> {
         true => start.to_owned(),
         false => format!("{start}?{}", query.join("&")),
     };
-    let mut config = Config::from_str(&kept)
-        .map_err(|_| "no postgres://USER:PASSWORD@HOST:PORT/DATABASE".to_owned())?;
+    let mut config = Config::from_str(&kept).map_err(|_| expected())?;
     if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
         config.host("localhost");
     }
@@ -334,8 +337,13 @@ mod tests {
         let tcp = |host: &str| Host::Tcp(host.to_owned());
         for (url, host, port, database) in [
             ("postgres://u:p@h:7/d", tcp("h"), Some(7), "d"),
-            ("postgresql://u@h/d?pool=25&sslmode=verify-full&encoding=utf8", tcp("h"), None, "d"),
-            ("postgres://u@h/d?options=-c%20search_path%3Da", tcp("h"), None, "d"),
+            (
+                "postgresql://u@h/d?pool=25&sslmode=verify-full&encoding=utf8",
+                tcp("h"),
+                Some(5432),
+                "d",
+            ),
+            ("postgres://u@h/d?options=-c%20search_path%3Da", tcp("h"), Some(5432), "d"),
             (
                 "postgres://u@%2Frun%2Fpostgresql:7/d",
                 Host::Unix("/run/postgresql".into()),

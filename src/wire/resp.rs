@@ -211,7 +211,7 @@ mod tests {
             (":-7\r\n:0\r\n", Ok(vec!["-7", "0"])),
             ("-ERR no\r\n", Ok(vec!["!ERR no"])),
             ("$-1\r\n*-1\r\n$0\r\n\r\n*0\r\n", Ok(vec!["nil", "nil", "''", "[]"])),
-            (message, Ok(vec!["['message', 'c', 'a\r\nb']"])),
+            (message, Ok(vec![r"['message', 'c', 'a\r\nb']"])),
             ("*2\r\n*1\r\n:1\r\n$-1\r\n", Ok(vec!["[[1], nil]"])),
             ("x\r\n", Err(Malformed)),
             ("\r\n", Err(Malformed)),

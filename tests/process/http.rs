@@ -73,6 +73,16 @@ impl Tcp {
         }
     }
 
+    /// Whether anything comes, or has come and was not taken, within a twentieth of a second.
+    pub fn hears(&mut self) -> bool {
+        let mut byte = [0];
+        let brief = Some(std::time::Duration::from_millis(50));
+        self.stream.set_read_timeout(brief).expect("a socket option");
+        let heard = !self.read.is_empty() || matches!(self.stream.peek(&mut byte), Ok(1));
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a socket option");
+        heard
+    }
+
     /// The next `n` bytes, or fewer at the end.
     pub fn take(&mut self, n: usize) -> Vec<u8> {
         while self.read.len() < n && self.more() {}

@@ -146,6 +146,10 @@ impl Listening {
         let shared: Vec<bool> = channels.iter().map(|it| self.hears(it)).collect();
         self.presence.add(stream.kind);
         self.names_bytes += bytes_of(&stream);
+        if self.streams.is_empty() {
+            // Most hear one.
+            self.streams.reserve_exact(1);
+        }
         self.streams.push(Heard { stream, viewer });
         for (channel, is_shared) in channels.iter().zip(shared) {
             let filter = self.filter_of(channel);

@@ -71,6 +71,10 @@ impl Connection {
                 false
             }
             Err(at) => {
+                if self.channels.len() < 2 {
+                    // Most follow one or two.
+                    self.channels.reserve_exact(1);
+                }
                 self.channels.insert(at, (channel.clone(), 1));
                 true
             }

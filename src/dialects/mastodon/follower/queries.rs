@@ -105,11 +105,12 @@ pub fn read_token(rows: &Rows) -> Option<Token> {
     };
     // Upstream fails at a token without scopes; here it just may do nothing.
     let scopes = cell(row, 3).as_text().unwrap_or_default();
-    let mut permissions: Vec<_> = scopes.split_whitespace().map(Name::from).collect();
-    permissions.retain(|it| **it != *VIEW_FEEDS);
-    if cell(row, 4).as_integer().unwrap_or_default() & ROLE_VIEWS_FEEDS != 0 {
-        permissions.push(VIEW_FEEDS.into());
-    }
+    // All others are for more than to listen, and would only be kept, connection by connection.
+    let scopes = scopes.split_whitespace().filter(|it| it.starts_with(READ));
+    let role = cell(row, 4).as_integer().unwrap_or_default();
+    let views_feeds = (role & ROLE_VIEWS_FEEDS != 0).then_some(VIEW_FEEDS);
+    let mut permissions: Vec<_> = scopes.chain(views_feeds).map(Name::from).collect();
+    permissions.shrink_to_fit();
     let expires = match cell(row, 5) {
         Cell::Time(at) => Some(*at),
         _ => None,
@@ -123,6 +124,9 @@ pub fn read_token(rows: &Rows) -> Option<Token> {
     };
     Some(Token { id, account, identity: Arc::new(identity) })
 }
+
+/// What the names of scopes to read begin with.
+const READ: &str = "read";
 
 /// Which of these tokens are good.
 pub fn tokens_good(ids: Vec<i64>) -> Statement {
