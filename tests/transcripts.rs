@@ -240,6 +240,7 @@ fn no_input_breaks_a_session() {
                         Heard::Binary(bytes) => panic!("seed {seed}: nobody asked for {bytes:?}"),
                         Heard::Closed(..) => *closed = true,
                         Heard::Line(_) | Heard::Ended => panic!("seed {seed}: nobody asked"),
+                        Heard::Cut => panic!("seed {seed}: cut without a word"),
                     }
                 }
             }

@@ -254,7 +254,8 @@ pub struct Response {
 pub struct Farewell {
     /// A last message, if the protocol has one for this.
     pub message: Option<Words>,
-    /// The close code.
+    /// The close code; 1005 makes a close frame without one, and with 1006 there is none: the connection is cut. Source:
+    /// RFC 6455, section 7.4.1.
     pub code: u16,
     /// The close frame's reason, at most 123 bytes.
     pub text: Cow<'static, str>,

@@ -18,6 +18,8 @@ use super::{Shard, connection};
 
 /// How long the peer may take to close after our FIN, before the descriptor is taken from it.
 const LINGER: Millis = Millis(2_000);
+/// The close code of a WebSocket that is cut without a close frame. Source: RFC 6455, section 7.4.1.
+const NO_FRAME: u16 = 1006;
 
 impl Shard {
     /// How a connection is told goodbye: in its session's words, else in its dialect's.
@@ -36,6 +38,9 @@ impl Shard {
         let (Phase::WebSocket | Phase::Streaming(_)) = c.phase else {
             return self.abandon(c, reason);
         };
+        if matches!(c.phase, Phase::WebSocket) && farewell.code == NO_FRAME {
+            return self.abandon(c, reason);
+        }
         match &farewell.message {
             Some(Words::Text(text)) => self.send_text(c, text.as_bytes()),
             Some(Words::Binary(bytes)) => self.send_binary(c, bytes),

@@ -353,7 +353,10 @@ impl Bare {
                                 Words::Binary(bytes) => Heard::Binary(bytes.to_vec()),
                             }));
                             let text = farewell.text.into_owned();
-                            peer.heard.push_back(Heard::Closed(farewell.code, text));
+                            peer.heard.push_back(match farewell.code {
+                                1006 => Heard::Cut,
+                                code => Heard::Closed(code, text),
+                            });
                         }
                         (Some(lines), message) => {
                             peer.heard.extend(message.into_iter().flat_map(|it| match it {

@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ringmain::base::time::{Millis, UnixMillis};
 use ringmain::wire::http::Chunked;
 use ringmain::wire::http::chunked::ChunkProgress;
-use tungstenite::{Message, WebSocket};
+use tungstenite::error::ProtocolError;
+use tungstenite::{Error, Message, WebSocket};
 
 use crate::script::{self, Answer, Heard, Lines, World};
 use crate::simulated::{answer_of, is_stream};
@@ -200,6 +201,7 @@ impl Peer {
             Ok(Message::Close(None)) => Some(Heard::Closed(1005, String::new())),
             Ok(Message::Pong(_)) => return Some(Heard::Text(FENCE.to_owned())),
             Ok(other) => panic!("nothing here sends {other:?}"),
+            Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake)) => Some(Heard::Cut),
             Err(_) => None,
         };
         self.is_open = false;

@@ -21,6 +21,7 @@
 //! | `PEER < text` | the next thing the peer receives is this text message |
 //! | `PEER ~ text` | the peer receives this text message, perhaps after others: two channels have no common order |
 //! | `PEER closed CODE text` | the next thing the peer receives is this close frame |
+//! | `PEER cut` | its WebSocket ends here, without a close frame |
 //! | `PEER refused STATUS [body]` | its WebSocket or event stream was refused with this answer |
 //! | `PEER calls OPERATION [body]` | a request of Hotsock's client HTTP API, with what the peer was greeted with |
 //! | `PEER gone` | the peer goes away, and says so if it has a WebSocket |
@@ -69,6 +70,8 @@ pub enum Heard {
     Binary(Vec<u8>),
     /// The close frame.
     Closed(u16, String),
+    /// The end of a WebSocket without one.
+    Cut,
     /// A line of an event stream, without its end.
     Line(String),
     /// The event stream is whole.
@@ -442,6 +445,10 @@ impl Player<'_> {
                 }
                 other => return Err(format!("  was: {other:?}")),
             },
+            "cut" => match self.next(peer) {
+                Some(Heard::Cut) => {}
+                other => return Err(format!("  was: {other:?}")),
+            },
             "closed" => {
                 let (code, text) = rest.split_once(' ').unwrap_or((rest, ""));
                 match self.next(peer) {
@@ -651,7 +658,7 @@ pub fn greeted(heard: &Heard) -> Option<String> {
     let text = match heard {
         Heard::Text(text) => text.replace('\\', ""),
         Heard::Binary(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        Heard::Closed(..) | Heard::Line(_) | Heard::Ended => return None,
+        Heard::Closed(..) | Heard::Cut | Heard::Line(_) | Heard::Ended => return None,
     };
     let (_, rest) = text.split_once("\"socket_id\":\"")?;
     rest.split_once('"').map(|(id, _)| id.to_owned())

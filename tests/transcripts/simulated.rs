@@ -42,6 +42,8 @@ struct Peer {
     heard: VecDeque<Heard>,
     /// Answers no pings.
     is_mute: bool,
+    /// It has heard how its WebSocket ended.
+    has_ended: bool,
 }
 
 /// An event stream as it comes over the wire.
@@ -187,6 +189,7 @@ impl Peer {
                 Ok(Step::Close { code, reason }) => {
                     let (code, reason) = (code.unwrap_or(1005), reason.to_owned());
                     self.heard.push_back(Heard::Closed(code, reason));
+                    self.has_ended = true;
                     self.socket.send(&masked_close_frame(1000, "", [0; 4]));
                     self.socket.finish();
                     break;
@@ -195,6 +198,10 @@ impl Peer {
                 Err(error) => panic!("the server broke the WebSocket protocol: {error}"),
             };
             self.heard.push_back(Heard::Text(text));
+        }
+        if !self.has_ended && self.socket.end().is_some() {
+            self.has_ended = true;
+            self.heard.push_back(Heard::Cut);
         }
     }
 }
@@ -255,6 +262,7 @@ impl World for Simulated {
             stream: None,
             heard: VecDeque::new(),
             is_mute: false,
+            has_ended: false,
         };
         // The greeting came with the head.
         let mut rest = bytes.split_off(end);
@@ -274,6 +282,7 @@ impl World for Simulated {
                 Ok(Step::Close { code, reason }) => {
                     let (code, reason) = (code.unwrap_or(1005), reason.to_owned());
                     opened.heard.push_back(Heard::Closed(code, reason));
+                    opened.has_ended = true;
                     break;
                 }
                 _ => break,
@@ -316,6 +325,7 @@ impl World for Simulated {
             stream: Some(stream),
             heard: heard.into(),
             is_mute: false,
+            has_ended: false,
         };
         self.peers.insert(peer.into(), opened);
         Ok(answer)

@@ -31,6 +31,8 @@ const WAITING_BYTES_MAX: usize = 256 << 10;
 
 /// Makes a close frame without a code. Source: RFC 6455, section 7.4.1.
 const NO_CODE: u16 = 1005;
+/// Cuts the connection without a close frame. Source: the same.
+const NO_FRAME: u16 = 1006;
 
 /// One peer's side of a WebSocket.
 pub(super) struct SocketSession {
@@ -260,10 +262,11 @@ impl Here {
         }
     }
 
-    /// A peer that has not answered since the last time is gone.
+    /// A peer that has not answered since the last time is gone, and is cut as upstream does it: its client, if there
+    /// still is one, takes that for a lost line and comes back.
     fn ping(&mut self, period: Millis, out: &mut Vec<Output>) {
         if !std::mem::replace(&mut self.is_alive, false) {
-            return out.push(close(1008, "not heard of in time", CloseReason::Timeout));
+            return out.push(close(NO_FRAME, "", CloseReason::Timeout));
         }
         out.push(Output::Ping);
         out.push(Output::Arm(PING, period));

@@ -395,7 +395,7 @@ fn what_ends_a_session_ends_it_once() {
     assert!(matches!(peer.hear(ping())[..], [Output::Ping, Output::Arm(..)]));
     peer.hear(Input::Pong);
     assert!(matches!(peer.hear(ping())[..], [Output::Ping, Output::Arm(..)]));
-    assert_eq!(ends(&peer.hear(ping())), [1008]);
+    assert_eq!(ends(&peer.hear(ping())), [1006]);
 }
 
 #[test]

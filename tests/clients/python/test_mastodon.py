@@ -1,7 +1,6 @@
-"""Mastodon.py, which most bots are made with, against the real binary: event streams and WebSockets."""
+"""Mastodon.py, which most bots are made with, against the real binary: event streams and WebSockets, of a server that
+stands alone, and of one in the place of Mastodon's own."""
 
-import hashlib
-import hmac
 import http.server
 import json
 import queue
@@ -10,12 +9,10 @@ import time
 import unittest
 
 import mastodon
-import requests
 
-from test_pusher import PATIENCE_S, Server
+from mastodon_worlds import Alone, InPlace
+from test_pusher import PATIENCE_S
 
-KEY, SECRET = "app-key", "app-secret"
-TOKEN = "dev-token"
 # Published until it is heard: peers are not told that they hear a channel.
 MARK = "999999"
 MARK_EVERY_S = 0.05
@@ -97,50 +94,42 @@ class Listener(mastodon.StreamListener):
         return self.heard.get(timeout=PATIENCE_S)
 
 
-class MastodonTest(unittest.TestCase):
+class Streams:
+    """What is the same in both."""
+
     @classmethod
     def setUpClass(cls):
-        cls.server = Server(is_development=True)
+        cls.world = cls.World()
         cls.instance = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Instance)
-        cls.instance.streaming = f"ws://127.0.0.1:{cls.server.port}"
+        cls.instance.streaming = f"ws://127.0.0.1:{cls.world.port}"
         threading.Thread(target=cls.instance.serve_forever, daemon=True).start()
 
     @classmethod
     def tearDownClass(cls):
         cls.instance.shutdown()
         cls.instance.server_close()
-        cls.server.stop()
+        cls.world.close()
 
-    def api(self, token=TOKEN):
+    def api(self, token=None):
         return mastodon.Mastodon(
-            access_token=token,
+            access_token=token or self.world.token,
             api_base_url=f"http://127.0.0.1:{self.instance.server_address[1]}",
             version_check_mode="none",
         )
-
-    def publish(self, event, payload, *channels):
-        body = json.dumps({"event": event, "payload": payload, "channels": channels})
-        path = "/apps/app-id/mastodon/events"
-        md5 = hashlib.md5(body.encode()).hexdigest()
-        query = f"auth_key={KEY}&auth_timestamp={int(time.time())}&auth_version=1.0&body_md5={md5}"
-        signature = hmac.new(SECRET.encode(), f"POST\n{path}\n{query}".encode(), hashlib.sha256).hexdigest()
-        url = f"http://127.0.0.1:{self.server.port}{path}?{query}&auth_signature={signature}"
-        answer = requests.post(url, body, headers={"Content-Type": "application/json"}, timeout=PATIENCE_S)
-        self.assertEqual(answer.status_code, 202, answer.text)
 
     def tune(self, listener, channel):
         listener.marked.clear()
         until = time.monotonic() + PATIENCE_S
         while not listener.marked.wait(MARK_EVERY_S):
             self.assertLess(time.monotonic(), until, f"nothing is heard on {channel}")
-            self.publish("delete", MARK, channel)
+            self.world.publish("delete", MARK, channel)
 
     def hear(self, listener, channel, stream=None):
         """Publishes one of each kind and hears them in order."""
         self.tune(listener, channel)
-        self.publish("update", STATUS, channel)
-        self.publish("status.update", {**STATUS, "content": "a\nb"}, channel)
-        self.publish("delete", "7", channel)
+        self.world.publish("update", STATUS, channel)
+        self.world.publish("status.update", {**STATUS, "content": "a\nb"}, channel)
+        self.world.publish("delete", "7", channel)
         name, status, heard_on = listener.next()
         self.assertEqual((name, str(status.id), status.account.acct), ("update", STATUS["id"], "ann"))
         self.assertEqual(heard_on, stream)
@@ -199,11 +188,80 @@ class MastodonTest(unittest.TestCase):
         running = self.api().stream_user(stream, run_async=True)
         self.tune(socket, "timeline:1")
         self.tune(stream, "timeline:1")
-        self.publish("kill", None, "timeline:system:1")
+        self.world.publish("kill", None, "timeline:system:1")
         handle.join(PATIENCE_S)
         running.join(PATIENCE_S)
         self.assertFalse(handle.is_alive() or running.is_alive())
         self.assertTrue(socket.aborted.is_set())
+
+
+class AloneTest(Streams, unittest.TestCase):
+    World = Alone
+
+
+class InPlaceTest(Streams, unittest.TestCase):
+    World = InPlace
+
+    def hears(self, listener, channel, *statuses):
+        """Publishes statuses; those that are heard before another one, which nobody minds."""
+        self.tune(listener, channel)
+        for status in statuses:
+            self.world.publish("update", status, channel)
+        self.world.publish("update", {**STATUS, "id": "199"}, channel)
+        heard = []
+        while not heard or str(heard[-1].id) != "199":
+            heard.append(listener.next()[1])
+        return heard[:-1]
+
+    def test_statuses_that_the_database_says_nobody_wants_are_not_heard(self):
+        # Bob blocks Cyd, mutes Gus and blocks a domain, and is warned of spoilers. Dee reads German and French.
+        by = lambda id, author, acct: {**STATUS, "id": id, "account": {"id": author, "username": acct, "acct": acct}}
+        statuses = [
+            by("201", "3", "cyd"),
+            by("202", "7", "gus@far.example"),
+            by("203", "8", "hal@bad.example"),
+            {**STATUS, "id": "204", "content": "<p>the ending</p>"},
+            {**STATUS, "id": "205", "mentions": [{"id": "3", "acct": "cyd"}]},
+        ]
+        socket, stream = Listener(), Listener()
+        api = self.api("token-bob")
+        with api.stream_open_websocket() as handle:
+            api.stream_local(socket, websocket_handle=handle)
+            running = api.stream_public(stream, run_async=True)
+            for listener, channel in [(socket, "timeline:public:local"), (stream, "timeline:public")]:
+                heard = self.hears(listener, channel, *statuses)
+                self.assertEqual([str(it.id) for it in heard], ["204"])
+                found = heard[0].filtered[0]
+                self.assertEqual((found.filter.title, found.keyword_matches), ("Spoilers", ["ending"]))
+            threading.Thread(target=running.close, daemon=True).start()
+
+    def test_a_token_that_is_taken_back_ends_its_streams_alone(self):
+        socket, stream, other = Listener(), Listener(), Listener()
+        # Without a stream, too.
+        handle = self.api("token-ann-too").stream_open_websocket(socket)
+        running = self.api("token-ann-too").stream_user(stream, run_async=True)
+        api = self.api()
+        with api.stream_open_websocket() as stays:
+            api.stream_user(other, websocket_handle=stays)
+            self.tune(other, "timeline:1")
+            self.tune(stream, "timeline:1")
+            self.world.publish("kill", None, "timeline:access_token:111")
+            handle.join(PATIENCE_S)
+            running.join(PATIENCE_S)
+            self.assertFalse(handle.is_alive() or running.is_alive())
+            self.hear(other, "timeline:1", ["user"])
+
+    def test_a_token_that_was_taken_back_unheard_is_found(self):
+        # Read by the database before it is taken back, and nobody is told.
+        stream = Listener()
+        taken_back = "UPDATE oauth_access_tokens SET revoked_at = now() WHERE token = 'token-eve'"
+        with self.world.postgres.withheld(taken_back):
+            handle = self.api("token-eve").stream_open_websocket(Listener())
+            running = self.api("token-eve").stream_user(stream, run_async=True)
+            self.assertTrue(stream.beaten.wait(PATIENCE_S))
+        handle.join(PATIENCE_S)
+        running.join(PATIENCE_S)
+        self.assertFalse(handle.is_alive() or running.is_alive())
 
 
 if __name__ == "__main__":

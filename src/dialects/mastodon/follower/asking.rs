@@ -129,6 +129,7 @@ impl Relay {
             it.token = Some((token.id, token.account));
             let held = TokenHeld { account: token.account, connections: 0 };
             self.tokens.entry(token.id).or_insert(held).connections += 1;
+            self.newcomers.come(token.id, now.steady);
             self.channels.hold(&self.told_on(token.id, token.account), false, now.steady, out);
         }
         Finding::Known(token.identity)
@@ -214,6 +215,7 @@ impl Relay {
                 if held.connections == 0 {
                     self.tokens.remove(&token);
                     self.unchecked.remove(&token);
+                    self.newcomers.go(token);
                 }
             }
         }

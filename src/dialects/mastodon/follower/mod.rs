@@ -13,6 +13,7 @@ mod counts;
 mod hearing;
 mod judged;
 mod line;
+mod newcomers;
 mod queries;
 mod relations;
 mod viewers;
@@ -29,6 +30,7 @@ use self::connections::Connections;
 use self::counts::count;
 use self::judged::JustJudged;
 use self::line::Line;
+use self::newcomers::Newcomers;
 use self::relations::Relations;
 use self::viewers::Viewers;
 use crate::auth::upstream::{Rows, Statement, Unanswered};
@@ -87,7 +89,8 @@ pub struct Relay {
     connections: Connections,
     channels: Channels,
     tokens: HashMap<i64, TokenHeld>,
-    /// Tokens that may have been taken back while Redis was lost.
+    newcomers: Newcomers,
+    /// Tokens that may have been taken back unheard: while Redis was lost, or just when a connection came with them.
     unchecked: BTreeSet<i64>,
     unchecked_retry: Nanos,
     is_checking: bool,
@@ -111,6 +114,7 @@ impl Relay {
             counts,
             connections: Connections::new(),
             tokens: HashMap::new(),
+            newcomers: Newcomers::default(),
             unchecked: BTreeSet::new(),
             unchecked_retry: Nanos(0),
             is_checking: false,
@@ -193,6 +197,7 @@ impl Relay {
         if let Some(accounts) = self.viewers.ask(now.steady) {
             self.ask_database(Purpose::Filters, queries::filters(accounts), out);
         }
+        self.unchecked.append(&mut self.newcomers.take(now.steady));
         if !self.is_checking && !self.unchecked.is_empty() && self.unchecked_retry <= now.steady {
             let rest = self.unchecked.iter().nth(TOKENS_PER_QUESTION_MAX).copied();
             let rest = rest.map_or_else(BTreeSet::new, |it| self.unchecked.split_off(&it));
@@ -248,6 +253,7 @@ impl Follower for Relay {
             self.line_due(),
             self.judged.due(),
             self.probe,
+            self.newcomers.due(),
             unchecked.then_some(self.unchecked_retry),
         ]
         .into_iter()

@@ -18,7 +18,7 @@ use crate::dialects::mastodon::brief::{Brief, Fate, Viewer};
 use crate::dialects::mastodon::names;
 
 const ACCOUNTS: i64 = 4;
-const TOKENS: i64 = 6;
+const TOKENS: i64 = 40;
 /// Each author, with their domain.
 const AUTHORS: [(i64, &str); 4] = [(50, ""), (51, ""), (52, ""), (53, "d.example")];
 const MENTIONED: i64 = 60;
@@ -26,6 +26,10 @@ const MENTIONED: i64 = 60;
 const VERSIONS: u64 = 400;
 
 const SECOND: u64 = 1_000_000_000;
+/// A session that was told whose its token is may take as long until it hears when that ends.
+const DEAF: Millis = Millis(1000);
+/// And as long after that it has heard so, whenever it was.
+const HEARD_AFTER: Millis = Millis(2000);
 
 fn account_of(token: i64) -> i64 {
     1 + token % ACCOUNTS
@@ -61,6 +65,9 @@ struct Peer {
     ticket: u32,
     asks: VecDeque<(u32, Asked)>,
     follows: BTreeMap<String, Vec<Held>>,
+    /// From when on it hears when its token ends.
+    hears: Nanos,
+    is_killed: bool,
     is_gone: bool,
 }
 
@@ -95,8 +102,6 @@ struct World {
     /// The version that the relay was told of.
     told: BTreeMap<i64, u64>,
     killed: BTreeSet<i64>,
-    /// Tokens that were asked for while they were taken back: nobody can tell.
-    raced: BTreeSet<i64>,
     sent: HashMap<String, VecDeque<Sent>>,
     messages: u64,
     dropped: u64,
@@ -138,7 +143,6 @@ impl World {
             versions: (1..=ACCOUNTS).map(|it| (it, 0)).collect(),
             told: (1..=ACCOUNTS).map(|it| (it, 0)).collect(),
             killed: BTreeSet::new(),
-            raced: BTreeSet::new(),
             sent: HashMap::new(),
             messages: 0,
             dropped: 0,
@@ -204,6 +208,7 @@ impl World {
                 assert!(token < TOKENS);
                 assert_eq!(*identity.user, *account_of(token).to_string());
                 peer.token.get_or_insert(token);
+                peer.hears = self.now + DEAF;
                 peer.account = Some(account_of(token));
             }
             (Asked::Token(token), Finding::Unknown) => {
@@ -250,7 +255,10 @@ impl World {
             if data != "null" {
                 let token: i64 = data.trim_matches('"').parse().unwrap();
                 assert_eq!(*account, *account_of(token).to_string());
+                assert!(self.revoked.contains(&token), "token {token} is good");
                 self.killed.insert(token);
+                let hears = |it: &&mut Peer| it.token == Some(token) && it.hears <= self.now;
+                self.peers.values_mut().filter(hears).for_each(|it| it.is_killed = true);
             }
             return;
         }
@@ -375,6 +383,15 @@ impl World {
         assert_eq!(self.subscribed, expected);
         let subscriptions = self.counts.subscriptions.load(Ordering::Relaxed);
         assert_eq!(subscriptions, expected.len() as u64);
+    }
+
+    /// Who has a token that was taken back knows it, unless it has just come.
+    fn check_killed(&self) {
+        let is_over = |it: &&Peer| !it.is_killed && it.hears + HEARD_AFTER <= self.now;
+        for peer in self.peers.values().filter(is_over).filter(|_| self.is_linked) {
+            let is_good = peer.token.is_none_or(|it| !self.revoked.contains(&it));
+            assert!(is_good, "token {:?} was taken back", peer.token);
+        }
     }
 
     fn pass(&mut self, span: Millis) {
@@ -561,15 +578,15 @@ impl World {
     }
 
     fn revoke(&mut self) {
-        let token = self.chance.below(TOKENS as u64) as i64;
-        if !self.chance.chance(1, 20) || !self.revoked.insert(token) {
+        let Some(id) = self.someone().filter(|_| self.chance.chance(1, 4)) else { return };
+        let peer = &self.peers[&id];
+        let asked = peer.asks.iter().find_map(|it| match it.1 {
+            Asked::Token(token) if token < TOKENS => Some(token),
+            _ => None,
+        });
+        let Some(token) = peer.token.or(asked).filter(|it| self.revoked.insert(*it)) else {
             return;
-        }
-        let is_asked =
-            |it: &Peer| it.asks.iter().any(|it| matches!(it.1, Asked::Token(of) if of == token));
-        if self.peers.values().any(is_asked) {
-            self.raced.insert(token);
-        }
+        };
         let full = self.full(&names::access_token(&token.to_string()));
         if self.is_linked && self.subscribed.contains(&full) {
             let payload = br#"{"event":"kill"}"#;
@@ -603,6 +620,7 @@ impl World {
                 let span = self.chance.below(most);
                 if self.is_calm {
                     self.answer_all();
+                    self.check_killed();
                 }
                 self.pass(Millis(span));
             }
@@ -616,10 +634,7 @@ impl World {
             self.link();
         }
         self.settle();
-        let here: BTreeSet<_> = self.peers.values().filter_map(|it| it.token).collect();
-        for token in here.intersection(&self.revoked).filter(|it| !self.raced.contains(it)) {
-            assert!(self.killed.contains(token), "token {token} was taken back");
-        }
+        self.check_killed();
         while self.someone().is_some() {
             self.leave();
         }
@@ -629,6 +644,7 @@ impl World {
         assert!(relay.connections.is_empty() && relay.tokens.is_empty());
         assert!(relay.channels.len() == 0 && relay.channels.due().is_none());
         assert!(relay.viewers.is_empty() && relay.unchecked.is_empty());
+        assert_eq!(relay.newcomers.due(), None);
         assert_eq!(relay.judged.due(), None);
         assert!(relay.relations.is_empty() && relay.line.is_empty() && relay.queries.is_empty());
         let count = |it: &AtomicU64| it.load(Ordering::Relaxed);

@@ -357,6 +357,34 @@ fn what_is_submitted_here_goes_the_same_way() {
 }
 
 #[test]
+fn a_token_that_was_taken_back_while_its_connection_came_is_found() {
+    let mut rig = Rig::new(plan());
+    let comes = |rig: &mut Rig, n: u32, token: i64| {
+        rig.ask(n, 0, What::Token("t".into()));
+        let last = rig.relay.query_last;
+        rig.answer(last, token_row(token, 7));
+    };
+    comes(&mut rig, 1, 5);
+    comes(&mut rig, 2, 6);
+    comes(&mut rig, 3, 8);
+    rig.hear(FollowerInput::Gone(peer(3)));
+    let last = rig.relay.query_last;
+    assert_eq!(rig.wait(1500), [""; 0]);
+    // One question for all; who comes again meanwhile is asked about again.
+    comes(&mut rig, 4, 6);
+    assert_eq!(rig.wait(1500), [format!("{} tokens", last + 2)]);
+    let good = rig.answer(last + 2, vec![vec![Cell::Integer(6)]]);
+    assert_eq!(good, ["#timeline:system:7 kill \"5\""]);
+    assert_eq!(rig.wait(1500), [format!("{} tokens", last + 3)]);
+    assert_eq!(rig.fail(last + 3), [""; 0]);
+    assert_eq!(rig.wait(999), [""; 0]);
+    let again = rig.wait(1);
+    assert_eq!(again, [format!("{} tokens", last + 4), format!("{} probe", last + 5)]);
+    assert_eq!(rig.answer(last + 4, Vec::new()), ["#timeline:system:7 kill \"6\""]);
+    assert_eq!((rig.wait(500), rig.relay.newcomers.due()), (vec![], None));
+}
+
+#[test]
 fn it_says_what_is_lost_and_makes_up_for_it() {
     let mut rig = Rig::new(plan());
     rig.ask(1, 0, What::Token("t".into()));
