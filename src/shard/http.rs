@@ -24,6 +24,9 @@ use super::websocket::Asked;
 
 /// What a peer may pipeline ahead of an answer before we stop receiving.
 const PIPELINE_BYTES_MAX: usize = 16 * 1024;
+/// Answers that may wait for a peer to take them before its next request is looked at: else one packet of short requests
+/// for long answers would fill an outbox in one turn, and keep everyone else of the shard waiting for it.
+const ANSWERS_BYTES_MAX: usize = 256 * 1024;
 /// A body whose request was answered without it is read and dropped up to this; above it the
 /// connection closes, which is cheaper for both.
 const DISCARD_BYTES_MAX: u64 = 64 * 1024;
@@ -70,7 +73,8 @@ impl Shard {
             self.feed_http(c, &mut []);
         }
         self.pace(c);
-        if c.ended && !matches!(c.phase, Phase::Answering(_) | Phase::Leaving(_)) {
+        let is_held = c.holds & HOLD_PIPELINE != 0;
+        if c.ended && !is_held && !matches!(c.phase, Phase::Answering(_) | Phase::Leaving(_)) {
             // What it had asked before it half-closed is answered, and there will be no more.
             self.finish(c, CloseReason::Done);
         }
@@ -83,8 +87,16 @@ impl Shard {
             Phase::Answering(exchange) if exchange.pending.len() > PIPELINE_BYTES_MAX => {
                 self.hold(c, HOLD_PIPELINE);
             }
+            Phase::Head { pending, .. } if !pending.is_empty() && self.is_behind(c) => {
+                self.hold(c, HOLD_PIPELINE);
+            }
             _ => self.unhold(c, HOLD_PIPELINE),
         }
+    }
+
+    /// Whether so many answers wait for the peer that its next request has to wait, too.
+    fn is_behind(&self, c: &Connection) -> bool {
+        self.outboxes.bytes_of(c.socket.slot) > ANSWERS_BYTES_MAX
     }
 
     /// Keeps what is not whole yet; `is_start`: it is the beginning of a head, whose time runs from here.
@@ -108,6 +120,7 @@ impl Shard {
         let mut used = 0;
         loop {
             match &c.phase {
+                Phase::Head { .. } if self.is_behind(c) => return used,
                 Phase::Head { .. } if used < bytes.len() => match self.read_head(c, &bytes[used..])
                 {
                     Some(length) => used += length,
@@ -377,8 +390,9 @@ impl Shard {
         } else {
             Body::Bytes(&answer.body)
         };
-        // Whoever has half-closed may have asked more before that.
-        let keep = exchange.keep_alive && !(c.ended && exchange.pending.is_empty());
+        // Whoever has half-closed may have asked more before that: it waits behind this answer, or waited for room.
+        let has_more = !exchange.pending.is_empty() || c.holds & HOLD_PIPELINE != 0;
+        let keep = exchange.keep_alive && (!c.ended || has_more);
         self.write_response(c, answer.status, &answer.headers, body, keep);
         if is_apart {
             self.outboxes.push(c.socket.slot, Frame::new(answer.body));

@@ -171,12 +171,17 @@ impl Shard {
             return;
         }
         let is_leaving = matches!(connection.phase, Phase::Leaving(_));
+        let is_held = connection.holds & HOLD_PIPELINE != 0;
         self.count(Counter::BytesOut, bytes as u64);
         let is_empty = self.outboxes.sent(socket.slot, bytes);
         if is_empty
-            && is_leaving
-            && let Some(connection) = self.check_out(socket)
+            && (is_leaving || is_held)
+            && let Some(mut connection) = self.check_out(socket)
         {
+            if is_held {
+                // Its answers are taken: on with the requests that waited for that.
+                self.feed_pipelined(&mut connection);
+            }
             self.check_in(connection);
         }
     }
@@ -192,6 +197,8 @@ impl Shard {
             Phase::Head { .. } | Phase::Body(_) if self.outboxes.is_empty(c.socket.slot) => {
                 self.abandon(c, CloseReason::Peer)
             }
+            // Requests of it wait until their forerunners' answers have left.
+            Phase::Head { .. } if c.holds & HOLD_PIPELINE != 0 => {}
             Phase::Head { .. } | Phase::Body(_) => self.finish(c, CloseReason::Peer),
             // Whoever asked and half-closed still gets the answer.
             Phase::Answering(_) | Phase::Leaving(_) => {}

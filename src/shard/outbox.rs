@@ -109,6 +109,11 @@ impl Outboxes {
         }
     }
 
+    /// What is queued or in flight for one connection, in bytes.
+    pub fn bytes_of(&self, slot: u32) -> usize {
+        self.table.get(slot as usize).map_or(0, |outbox| outbox.bytes)
+    }
+
     /// Queues the same frame for many connections: one plain increment and one push for each.
     /// Returns how many.
     pub fn push_all(&mut self, frame: &Frame, slots: impl Iterator<Item = u32>) -> u64 {

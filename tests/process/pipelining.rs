@@ -55,6 +55,25 @@ fn thousands_of_requests_at_once_are_answered_in_order() {
     }
 }
 
+/// More than an outbox may hold is asked for in a few packets.
+#[test]
+fn short_requests_for_long_answers_are_answered_as_they_are_taken() {
+    const COUNT: usize = 400;
+    for server in Server::on_each_driver("limits.outbox_bytes_high_water = 1048576\n") {
+        let mut tcp = server.connect();
+        tcp.send("GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n".repeat(COUNT).as_bytes());
+        tcp.stream.shutdown(Shutdown::Write).expect("a half-close");
+        let mut bytes = 0;
+        for number in 0..COUNT {
+            let answer = tcp.answer();
+            assert_eq!(answer.status, 200, "{number}");
+            bytes += answer.body.len();
+        }
+        assert!(bytes > 4 << 20, "{bytes}");
+        assert_eq!(tcp.rest(), b"");
+    }
+}
+
 #[test]
 fn an_answer_above_the_high_water_mark_arrives() {
     for server in Server::on_each_driver("limits.outbox_bytes_high_water = 16384\n") {
