@@ -63,8 +63,8 @@ pub enum PostgresTls {
 pub enum FeedOrder {
     /// Hear these channels.
     Subscribe(Vec<Arc<str>>),
-    /// Hear these no more.
-    Unsubscribe(Vec<Arc<str>>),
+    /// Hear these channels no more, and set these keys no more: they are left to be forgotten.
+    Unsubscribe(Vec<Arc<str>>, Vec<Arc<str>>),
     /// Set each of these keys to `1`, to be forgotten after so many seconds. Carried out before any subscription that
     /// was ordered later.
     Touch(Vec<Arc<str>>, u32),
@@ -115,6 +115,9 @@ pub type Rows = Vec<Vec<Cell>>;
 /// The database did not answer, or not with what was asked: in words, without anybody's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unanswered(pub String);
+
+/// Why a question was not asked: more are under way than may be. The database is none the worse for it.
+pub const TOO_MANY: &str = "too many questions wait";
 
 /// Reads nothing of the row, which has no such cell.
 const NOTHING: &Cell = &Cell::Null;

@@ -25,7 +25,9 @@ use tokio_postgres::{Config, Row};
 use tokio_rustls::TlsConnector;
 
 use super::tls;
-use crate::auth::upstream::{Cell, Parameter, Postgres, PostgresTls, Rows, Statement, Unanswered};
+use crate::auth::upstream::{
+    Cell, Parameter, Postgres, PostgresTls, Rows, Statement, TOO_MANY, Unanswered,
+};
 use crate::base::time::UnixMillis;
 
 /// How long a connection may take. Source: Mastodon's own server.
@@ -33,7 +35,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// How long a question may take in all.
 const QUESTION_MAX: Duration = Duration::from_secs(10);
 /// Questions under way at most, those that wait for a connection included; a further one is not answered.
-const QUESTIONS_MAX: u32 = 4096;
+///
+/// Room for the tokens of a crowd that comes back at once; one takes a few hundred bytes.
+const QUESTIONS_MAX: u32 = 32_768;
 /// Parts of an address's query that are ours to read; applications put others there, for themselves.
 const KNOWN: &[&str] = &[
     "host",
@@ -139,7 +143,7 @@ impl<'a> Open<'a> {
     fn new(open: &'a AtomicU32) -> Result<Self, Unanswered> {
         if open.fetch_add(1, Ordering::Relaxed) >= QUESTIONS_MAX {
             open.fetch_sub(1, Ordering::Relaxed);
-            return Err(Unanswered("too many questions wait".to_owned()));
+            return Err(Unanswered(TOO_MANY.to_owned()));
         }
         Ok(Self(open))
     }

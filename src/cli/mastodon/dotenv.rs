@@ -18,6 +18,8 @@ const QUOTES: [char; 3] = ['\'', '"', '`'];
 
 /// The assignments, in order; of several with one name the last counts. Whatever is none is passed over.
 pub fn read(text: &str) -> Vec<Entry> {
+    // What some editors put in front is space to JavaScript.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let text = text.replace("\r\n", "\n").replace('\r', "\n");
     let (mut rest, mut line) = (text.as_str(), 1);
     let mut entries = Vec::new();

@@ -10,6 +10,9 @@ use crate::auth::source::{Feeds, Follow, Need};
 use crate::base::name::Name;
 use crate::wire::json::{self, Raw};
 
+/// A tag may have this many bytes; Mastodon has no status that is half as long.
+const TAG_BYTES_MAX: usize = 1000;
+
 /// What a peer asks for, in its own words.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Asked<'a> {
@@ -158,6 +161,7 @@ impl Stream {
             Kind::Hashtag | Kind::HashtagLocal => {
                 let tag = match &asked.tag {
                     Word::Missing => return Err(Fault::MissingTag),
+                    Word::Text(tag) if tag.len() > TAG_BYTES_MAX => return Err(Fault::MissingTag),
                     // Only texts can be normalised, as Mastodon's server finds out too late.
                     Word::Odd | Word::Number(_) => return Err(Fault::Unexpected),
                     Word::Text(tag) => tag,

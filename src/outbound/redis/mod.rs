@@ -68,6 +68,9 @@ pub struct Feed {
     buffer: Box<[u8]>,
 }
 
+/// From this many keys on, the table of a crowd that has left is given back.
+const KEYS_KEPT: usize = 1024;
+
 /// What was ordered and not sent yet.
 #[derive(Default)]
 struct Pending {
@@ -157,7 +160,13 @@ impl Feed {
                     self.wanted.insert(channel);
                 }
             }
-            FeedOrder::Unsubscribe(channels) => {
+            FeedOrder::Unsubscribe(channels, keys) => {
+                for key in &keys {
+                    self.keys.remove(key);
+                }
+                if self.keys.capacity() > KEYS_KEPT && self.keys.len() < self.keys.capacity() / 8 {
+                    self.keys.shrink_to_fit();
+                }
                 for channel in channels {
                     self.wanted.remove(&channel);
                     if is_up {

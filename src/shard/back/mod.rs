@@ -37,7 +37,7 @@ use crate::reactor::machine;
 
 /// Inquiries of one shard that are not answered yet, at most; a further one is answered with
 /// [`Finding::Unavailable`] at once. As many findings fit the way back, so that none is ever lost.
-const INQUIRIES_MAX: usize = 4096;
+const INQUIRIES_MAX: usize = 16_384;
 /// How long an operator's order may take.
 const ORDER_MAX: Duration = Duration::from_secs(30);
 /// How long the thread sleeps at most.

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::port::Arrivals;
 use super::{Mail, SLEEP_MAX, Waiter, Ways};
 use crate::auth::What;
-use crate::auth::upstream::{Rows, Unanswered};
+use crate::auth::upstream::{Rows, TOO_MANY, Unanswered};
 use crate::base::ids::ConnectionId;
 use crate::base::time::{Millis, Nanos, Now};
 use crate::broker::Publish;
@@ -209,8 +209,13 @@ impl Following {
     /// The database has answered, or not.
     pub(super) fn answered(&mut self, number: u64, answer: Result<Rows, Unanswered>, now: Now) {
         let dialect: log::Field<'_> = ("dialect", &self.dialect);
-        let was_answered = self.is_answered.replace(answer.is_ok());
+        let is_asked = !matches!(&answer, Err(Unanswered(why)) if why == TOO_MANY);
+        let was_answered = match is_asked {
+            true => self.is_answered.replace(answer.is_ok()),
+            false => self.is_answered,
+        };
         match &answer {
+            Err(_) if !is_asked => {}
             Ok(_) if was_answered != Some(true) => {
                 log::info(now.wall, "postgres_connected", &[dialect]);
             }

@@ -103,7 +103,7 @@ fn channels_are_heard_and_keys_are_set_before() {
         // What is ordered before there is a link is in force when there is one.
         listener.feed.order(FeedOrder::Touch(names(&["subscribed:a"]), 1080));
         listener.feed.order(FeedOrder::Subscribe(names(&["a", "b"])));
-        listener.feed.order(FeedOrder::Unsubscribe(names(&["b"])));
+        listener.feed.order(FeedOrder::Unsubscribe(names(&["b"]), Vec::new()));
         assert_eq!(listener.event(), Event::Linked);
         assert_eq!((redis.subscribers("a"), redis.subscribers("b")), (1, 0));
         assert!((1079..=1080).contains(&redis.ttl("subscribed:a")));
@@ -121,7 +121,7 @@ fn channels_are_heard_and_keys_are_set_before() {
             assert!(!is_there || redis.ttl("subscribed:c4999") > 0);
             is_there
         });
-        listener.feed.order(FeedOrder::Unsubscribe(names(&["a"])));
+        listener.feed.order(FeedOrder::Unsubscribe(names(&["a"]), Vec::new()));
         listener.until("the subscription's end", || redis.subscribers("a") == 0);
         drop(listener);
         redis.say(&["FLUSHALL"]);
@@ -137,7 +137,7 @@ fn a_redis_that_was_lost_gets_every_order_again() {
     assert_eq!(listener.event(), Event::Linked);
     redis.stop();
     assert!(matches!(listener.event(), Event::Unlinked(_)));
-    listener.feed.order(FeedOrder::Unsubscribe(names(&["gone"])));
+    listener.feed.order(FeedOrder::Unsubscribe(names(&["gone"]), Vec::new()));
     listener.feed.order(FeedOrder::Subscribe(names(&["new"])));
     redis.start_again();
     assert_eq!(listener.event(), Event::Linked, "the loss was told once");

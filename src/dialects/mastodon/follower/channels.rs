@@ -111,7 +111,7 @@ impl Channels {
         channels: impl IntoIterator<Item = Arc<str>>,
         out: &mut Vec<FollowerOutput>,
     ) {
-        let mut over = Vec::new();
+        let (mut over, mut keys) = (Vec::new(), Vec::new());
         for channel in channels {
             let held = self.held.get_mut(&channel).expect("what is released was held");
             held.holders -= 1;
@@ -120,13 +120,14 @@ impl Channels {
             }
             if let Some(held) = self.held.remove(&channel) {
                 if let Some(due) = held.due {
+                    keys.push(key(&self.prefix, &channel));
                     self.due.remove(&(due, channel));
                 }
                 over.push(held.full);
             }
         }
         if !over.is_empty() {
-            out.push(FollowerOutput::Feed(FeedOrder::Unsubscribe(over)));
+            out.push(FollowerOutput::Feed(FeedOrder::Unsubscribe(over, keys)));
         }
     }
 
@@ -180,7 +181,7 @@ mod tests {
     fn orders(out: &mut Vec<FollowerOutput>) -> Vec<String> {
         let order = |it| match it {
             FollowerOutput::Feed(FeedOrder::Subscribe(it)) => format!("+ {}", it.join(" ")),
-            FollowerOutput::Feed(FeedOrder::Unsubscribe(it)) => format!("- {}", it.join(" ")),
+            FollowerOutput::Feed(FeedOrder::Unsubscribe(it, _)) => format!("- {}", it.join(" ")),
             FollowerOutput::Feed(FeedOrder::Touch(it, s)) => format!("{s} {}", it.join(" ")),
             other => panic!("{other:?}"),
         };

@@ -51,7 +51,7 @@ impl Relay {
             _ => return count(&self.counts.malformed),
         };
         if let Some(account) = channel.strip_prefix(names::SYSTEM) {
-            return self.system(account, &envelope.event, now, out);
+            return self.system(account, &envelope, now, out);
         }
         if let Some(token) = channel.strip_prefix(names::ACCESS_TOKEN) {
             if let Some(token) = queries::number(token).filter(|_| &*envelope.event == "kill") {
@@ -66,11 +66,14 @@ impl Relay {
             }
             return;
         }
-        if !self.line.has_room(message.len()) {
-            return count(&self.counts.overflowed);
-        }
         match read(&envelope) {
             Read::Broken => count(&self.counts.malformed),
+            Read::Other if !self.line.has_room_for_others(message.len()) => {
+                count(&self.counts.overflowed);
+            }
+            Read::Status(_) if !self.line.has_room(message.len()) => {
+                count(&self.counts.overflowed);
+            }
             Read::Other => {
                 let publish = envelope.publish(self.plan.app, channel, None, now.steady);
                 if let Some(publish) = publish {
@@ -114,13 +117,26 @@ impl Relay {
     }
 
     /// An order of the system to an account.
-    fn system(&mut self, account: &str, event: &str, now: Now, out: &mut Vec<FollowerOutput>) {
-        match event {
+    fn system(
+        &mut self,
+        account: &str,
+        envelope: &Envelope<'_>,
+        now: Now,
+        out: &mut Vec<FollowerOutput>,
+    ) {
+        match &*envelope.event {
             "kill" => {
-                let data = Payload(Bytes::from_static(b"null"));
+                // Who publishes here may name one of the account's tokens.
+                let one = envelope.payload.map(|it| Bytes::copy_from_slice(it.text().as_bytes()));
+                let data = Payload(one.unwrap_or(Bytes::from_static(b"null")));
                 let channel = names::system(account);
-                let publish = self.quiet(&channel, event.into(), data, now.steady);
+                let publish = self.quiet(&channel, envelope.event.clone(), data, now.steady);
                 out.push(FollowerOutput::Publish(Box::new(publish)));
+                let account = queries::number(account);
+                let theirs = self.tokens.iter().filter(|(_, it)| Some(it.account) == account);
+                for (token, _) in theirs {
+                    self.newcomers.come(*token, now.steady);
+                }
             }
             FILTERS_CHANGED => {
                 if let Some(account) = queries::number(account) {
@@ -131,9 +147,11 @@ impl Relay {
         }
     }
 
-    /// A token is not good any more: its account's connections are told, and those with that token end.
-    pub(super) fn kill_token(&self, token: i64, now: Now, out: &mut Vec<FollowerOutput>) {
+    /// A token is not good any more: its account's connections are told, and those with that token end. It is looked at
+    /// again until none is left, because a session that is only being set up does not hear it yet.
+    pub(super) fn kill_token(&mut self, token: i64, now: Now, out: &mut Vec<FollowerOutput>) {
         let Some(held) = self.tokens.get(&token) else { return };
+        self.newcomers.come(token, now.steady);
         let channel = names::system(&held.account.to_string());
         let data = Payload(Bytes::from(format!("\"{token}\"")));
         let publish = self.quiet(&channel, "kill".into(), data, now.steady);

@@ -77,6 +77,12 @@ impl Line {
         self.places.len() < LENGTH_MAX && self.bytes + bytes <= BYTES_MAX
     }
 
+    /// Whether something of so many bytes that is no status may come: a status that is deleted must not stay where it was
+    /// shown because others wait, so there is as much room again.
+    pub fn has_room_for_others(&self, bytes: usize) -> bool {
+        self.places.len() < 2 * LENGTH_MAX && self.bytes + bytes <= 2 * BYTES_MAX
+    }
+
     /// Someone comes.
     pub fn push(&mut self, place: Place) {
         self.bytes += place.bytes();

@@ -33,7 +33,7 @@ use self::line::Line;
 use self::newcomers::Newcomers;
 use self::relations::Relations;
 use self::viewers::Viewers;
-use crate::auth::upstream::{Rows, Statement, Unanswered};
+use crate::auth::upstream::{Rows, Statement, TOO_MANY, Unanswered};
 use crate::base::ids::{AppIndex, ConnectionId};
 use crate::base::time::{Millis, Nanos, Now};
 use crate::dialects::upstream::{Follower, FollowerInput, FollowerOutput};
@@ -149,7 +149,10 @@ impl Relay {
         out: &mut Vec<FollowerOutput>,
     ) {
         let Some(purpose) = self.queries.remove(&number) else { return };
-        self.counts.is_answered.store(answer.is_ok(), Ordering::Relaxed);
+        let is_asked = !matches!(&answer, Err(Unanswered(why)) if why == TOO_MANY);
+        if is_asked {
+            self.counts.is_answered.store(answer.is_ok(), Ordering::Relaxed);
+        }
         let next = if answer.is_ok() { PROBE_EVERY } else { PROBE_AGAIN };
         // The one that is under way moves it when it is answered.
         if self.probe.is_some() || matches!(purpose, Purpose::Probe) {

@@ -185,7 +185,7 @@ impl World {
                     assert!(self.subscribed.insert(channel.to_string()), "{channel} twice");
                 }
             }
-            FeedOrder::Unsubscribe(channels) => {
+            FeedOrder::Unsubscribe(channels, _) => {
                 for channel in channels {
                     assert!(self.subscribed.remove(&*channel), "{channel} was not subscribed");
                 }
