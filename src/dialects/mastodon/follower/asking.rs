@@ -91,6 +91,7 @@ impl Relay {
                 }
                 (_, Said::Answer(Err(_))) => Finding::Unavailable,
                 (_, Said::Nothing) => Finding::Unknown,
+                (Doing::Follow(_), _) if it.is_condemned => Finding::Unknown,
                 (Doing::Token, Said::Answer(Ok(rows))) => {
                     self.token_found(&mut it, &rows, now, out)
                 }
@@ -127,7 +128,7 @@ impl Relay {
         // Of two tokens the first is what the connection stands on.
         if !it.is_gone && it.token.is_none() {
             it.token = Some((token.id, token.account));
-            let held = TokenHeld { account: token.account, connections: 0 };
+            let held = TokenHeld { account: token.account, connections: 0, condemned: 0 };
             self.tokens.entry(token.id).or_insert(held).connections += 1;
             self.newcomers.come(token.id, now.steady);
             self.channels.hold(&self.told_on(token.id, token.account), false, now.steady, out);
@@ -212,6 +213,7 @@ impl Relay {
             self.channels.release(self.told_on(token, account), out);
             if let Some(held) = self.tokens.get_mut(&token) {
                 held.connections -= 1;
+                held.condemned -= u32::from(it.is_condemned);
                 if held.connections == 0 {
                     self.tokens.remove(&token);
                     self.unchecked.remove(&token);
@@ -221,6 +223,21 @@ impl Relay {
         }
         if !it.is_over() {
             self.connections.insert(connection, it);
+        }
+    }
+}
+
+impl Relay {
+    /// Whoever is connected so (token, account) is told to end. A session that is only being set up does not hear that:
+    /// it gets nothing that it asks for, and its token's turn comes again until it is gone.
+    pub(super) fn condemn(&mut self, is_theirs: impl Fn(i64, i64) -> bool, now: Now) {
+        for it in self.connections.values_mut().filter(|it| !it.is_condemned) {
+            let Some((token, _)) = it.token.filter(|it| is_theirs(it.0, it.1)) else { continue };
+            it.is_condemned = true;
+            if let Some(held) = self.tokens.get_mut(&token) {
+                held.condemned += 1;
+            }
+            self.newcomers.come(token, now.steady);
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct Connection {
     channels: Vec<(Arc<str>, u32)>,
     /// Not answered yet.
     pub asks: VecDeque<Ask>,
+    /// It was told to end, and follows nothing more.
+    pub is_condemned: bool,
     /// It ended; only what it asked is still to be answered.
     pub is_gone: bool,
 }

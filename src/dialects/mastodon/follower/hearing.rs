@@ -132,10 +132,9 @@ impl Relay {
                 let channel = names::system(account);
                 let publish = self.quiet(&channel, envelope.event.clone(), data, now.steady);
                 out.push(FollowerOutput::Publish(Box::new(publish)));
-                let account = queries::number(account);
-                let theirs = self.tokens.iter().filter(|(_, it)| Some(it.account) == account);
-                for (token, _) in theirs {
-                    self.newcomers.come(*token, now.steady);
+                // One token that is named is the sessions' affair: they know what it is called.
+                if let (None, Some(account)) = (envelope.payload, queries::number(account)) {
+                    self.condemn(|_, it| it == account, now);
                 }
             }
             FILTERS_CHANGED => {
@@ -148,14 +147,15 @@ impl Relay {
     }
 
     /// A token is not good any more: its account's connections are told, and those with that token end. It is looked at
-    /// again until none is left, because a session that is only being set up does not hear it yet.
+    /// again until none is left.
     pub(super) fn kill_token(&mut self, token: i64, now: Now, out: &mut Vec<FollowerOutput>) {
         let Some(held) = self.tokens.get(&token) else { return };
-        self.newcomers.come(token, now.steady);
         let channel = names::system(&held.account.to_string());
         let data = Payload(Bytes::from(format!("\"{token}\"")));
         let publish = self.quiet(&channel, "kill".into(), data, now.steady);
         out.push(FollowerOutput::Publish(Box::new(publish)));
+        self.condemn(|it, _| it == token, now);
+        self.newcomers.come(token, now.steady);
     }
 
     /// A status waits to be judged.

@@ -80,6 +80,8 @@ enum Purpose {
 struct TokenHeld {
     account: i64,
     connections: u32,
+    /// Of those, ones that were told to end.
+    condemned: u32,
 }
 
 /// Follows Mastodon's Redis and PostgreSQL.
@@ -190,8 +192,12 @@ impl Relay {
             return;
         };
         let good = queries::read_numbers(rows);
-        for token in asked.into_iter().filter(|it| !good.contains(it)) {
-            self.kill_token(token, now, out);
+        for token in asked {
+            // What was taken back, and what has not heard yet that it was told to end.
+            let is_condemned = self.tokens.get(&token).is_some_and(|it| it.condemned > 0);
+            if is_condemned || !good.contains(&token) {
+                self.kill_token(token, now, out);
+            }
         }
     }
 

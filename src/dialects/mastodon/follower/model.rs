@@ -223,7 +223,10 @@ impl World {
             }
             (Asked::Follow(channels), Finding::Unknown) => {
                 let own = format!("timeline:list:{}", peer.account.unwrap());
-                assert!(channels[0].starts_with("timeline:list:") && channels[0] != own);
+                let is_foreign = channels[0].starts_with("timeline:list:") && channels[0] != own;
+                // Whoever was told to end gets nothing more, whether they have heard that or not.
+                let is_condemned = peer.token.is_some_and(|it| self.killed.contains(&it));
+                assert!(is_foreign || is_condemned);
             }
             (Asked::Unfollow(channels), Finding::Done) => {
                 for channel in channels {

@@ -396,6 +396,27 @@ fn a_token_that_was_taken_back_while_its_connection_came_is_found() {
 }
 
 #[test]
+fn a_kill_is_for_those_too_who_are_only_being_set_up() {
+    let mut rig = Rig::new(plan());
+    rig.ask(1, 0, What::Token("t".into()));
+    rig.answer(rig.relay.query_last, token_row(5, 7));
+    rig.ask(1, 1, What::Follow(follow("7", &["timeline:list:3"], Need::List("3".into()))));
+    let list = rig.relay.query_last;
+    let kill = rig.message("timeline:system:7", r#"{"event":"kill"}"#);
+    assert_eq!(kill, ["#timeline:system:7 kill null"]);
+    assert_eq!(rig.answer(list, vec![vec![Cell::Integer(3)]]), ["tell 1.1 Unknown"]);
+    // Their session may not hear yet: whatever the database says of the token, they are told again until they are gone.
+    rig.wait(1500);
+    rig.wait(1500);
+    let again = rig.answer(rig.relay.query_last, vec![vec![Cell::Integer(5)]]);
+    assert!(again.contains(&"#timeline:system:7 kill \"5\"".to_owned()), "{again:?}");
+    rig.hear(FollowerInput::Gone(peer(1)));
+    rig.wait(1500);
+    rig.wait(1500);
+    assert_eq!(rig.relay.newcomers.due(), None);
+}
+
+#[test]
 fn it_says_what_is_lost_and_makes_up_for_it() {
     let mut rig = Rig::new(plan());
     rig.ask(1, 0, What::Token("t".into()));
