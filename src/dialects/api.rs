@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Facts, Input, Opening, Output, Request, Response, Session};
+use super::{Facts, Farewell, Input, Opening, Output, Request, Response, Session};
 use crate::auth::sign::{self, Query, RequestError, SignedRequest};
 use crate::auth::{App, Apps, Finding};
 use crate::base::time::{Millis, Nanos, Now};
 use crate::broker::{self, Reply};
-use crate::observe::Counter;
+use crate::observe::{CloseReason, Counter};
 use crate::wire::json::{self, Kind, Raw};
 
 /// An answer in JSON, which pages of any origin may read.
@@ -66,6 +66,25 @@ pub(super) fn draining() -> Response {
         Refusal::new(503, "draining", "the server is about to stop: try again").response();
     response.headers.push(("Retry-After", "1".into()));
     response
+}
+
+/// Goodbye in the codes of WebSocket alone, for protocols that have none of their own. Source: RFC 6455, section 7.4.1, and
+/// its registry of close codes.
+pub(super) fn farewell(reason: CloseReason) -> Farewell {
+    let (code, text) = match reason {
+        CloseReason::Drain => (1012, "the server is about to stop"),
+        CloseReason::SlowConsumer => (1013, "messages are not read fast enough"),
+        CloseReason::Overload => (1013, "over capacity"),
+        CloseReason::Failed => (1011, "the server failed"),
+        CloseReason::TooLarge => (1009, "message too large"),
+        CloseReason::Utf8 => (1007, "text is not UTF-8"),
+        CloseReason::Protocol => (1002, "not the WebSocket protocol"),
+        CloseReason::Timeout => (1008, "not heard of in time"),
+        CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
+            (1000, "")
+        }
+    };
+    Farewell { message: None, code, text: text.into() }
 }
 
 /// The answer to what the broker refuses.

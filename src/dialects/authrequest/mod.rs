@@ -21,7 +21,7 @@ use self::session::AuthSession;
 use self::settings::DEVELOPMENT_TOKEN;
 pub use self::settings::{SECTION, Settings};
 use self::streams::Gate;
-use super::api::{draining, upgrade_required};
+use super::api::{self, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, Input, LaneKind, Opening, Output, Pane, Request, Session};
 use crate::auth::{App, Apps, Seat, Source};
 use crate::base::name::Name;
@@ -149,20 +149,7 @@ impl Dialect for AuthRequest {
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {
-        let (code, text) = match reason {
-            CloseReason::Drain => (1012, "the server is about to stop"),
-            CloseReason::SlowConsumer => (1013, "messages are not read fast enough"),
-            CloseReason::Overload => (1013, "over capacity"),
-            CloseReason::Failed => (1011, "the server failed"),
-            CloseReason::TooLarge => (1009, "message too large"),
-            CloseReason::Utf8 => (1007, "text is not UTF-8"),
-            CloseReason::Protocol => (1002, "not the WebSocket protocol"),
-            CloseReason::Timeout => (1008, "not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
-                (1000, "")
-            }
-        };
-        Farewell { message: None, code, text: text.into() }
+        api::farewell(reason)
     }
 }
 

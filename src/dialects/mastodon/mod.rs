@@ -45,6 +45,7 @@ use self::session::SocketSession;
 use self::settings::DEVELOPMENT_TOKEN;
 pub use self::settings::{SECTION, Settings};
 use self::streams::{Asked, Stream, Word};
+use super::api;
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response, Upstream};
 use crate::auth::source::Following;
 use crate::auth::{App, Apps, Checked, Finding, Identity, Inquiry, Seat, Source};
@@ -396,19 +397,11 @@ impl Dialect for Mastodon {
     }
 
     fn farewell(&self, reason: CloseReason) -> Farewell {
-        let (code, text) = match reason {
-            CloseReason::Drain => (1012, "the server is about to stop"),
-            CloseReason::SlowConsumer => (1013, "messages are not read fast enough"),
-            CloseReason::Overload => (1013, "over capacity"),
-            CloseReason::Failed => (1011, "the server failed"),
-            CloseReason::TooLarge => (1009, "message too large"),
-            CloseReason::Utf8 => (1007, ""),
-            CloseReason::Protocol => (1002, "not the WebSocket protocol"),
-            CloseReason::Timeout => (1008, "not heard of in time"),
-            CloseReason::Peer | CloseReason::Session | CloseReason::Asked | CloseReason::Done => {
-                (1000, "")
-            }
-        };
-        Farewell { message: None, code, text: text.into() }
+        let mut farewell = api::farewell(reason);
+        if reason == CloseReason::Utf8 {
+            // Mastodon's server gives no reason.
+            farewell.text = "".into();
+        }
+        farewell
     }
 }
