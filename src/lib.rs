@@ -167,6 +167,7 @@ pub mod config;
 pub mod dialects;
 pub mod observe;
 pub mod outbound;
+pub mod push;
 pub mod reactor;
 pub mod server;
 pub mod shard;

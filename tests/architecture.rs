@@ -24,6 +24,7 @@ const ROOMS: &[Room] = &[
     room("base", 0, true),
     room("wire", 1, true),
     room("reactor", 1, false),
+    room("push", 1, true),
     room("config", 1, false),
     room("observe", 1, false),
     room("broker", 2, true),

@@ -17,6 +17,7 @@ use crate::base::time::{Millis, UnixMillis};
 use crate::config::Secret;
 use crate::config::table::Setting;
 use crate::config::value::{Applies, Kind, SecretFrom};
+use crate::push::order;
 
 /// The digest that stands for a token wherever one is kept: a dump of memory tells no token.
 pub type Digest32 = [u8; 32];
@@ -253,6 +254,8 @@ pub enum What {
     },
     /// An operator's order about what the world outside is told, in words: [`Finding::Told`].
     Operate(Box<str>),
+    /// About push notifications, in the name of the app with this id: [`Finding::Push`].
+    Push(Name, Box<order::Order>),
 }
 
 impl What {
@@ -317,6 +320,7 @@ impl std::fmt::Debug for What {
             Self::Unfollow(_) => "unfollow",
             Self::Submit { .. } => "submit",
             Self::Operate(_) => "operate",
+            Self::Push(..) => "push",
         })
     }
 }
@@ -342,6 +346,8 @@ pub enum Finding {
     Following(Following),
     /// What came of an order, in lines.
     Told(Result<Vec<String>, Denied>),
+    /// What came of an order about push notifications.
+    Push(Box<Result<order::Told, order::Refused>>),
 }
 
 /// Why an operator's order was not done.

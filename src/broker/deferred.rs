@@ -24,6 +24,7 @@ const LAYOUT: u8 = 1;
 
 const PUBLISH: u8 = 1;
 const SET_VALUE: u8 = 2;
+const PUSH: u8 = 3;
 
 const FOREVER: u8 = 1;
 const FOR: u8 = 2;
@@ -110,6 +111,14 @@ pub(super) fn encode(what: &Deferred, at: UnixMillis) -> Bytes {
             out.part(&set.meta.0);
             out.keep(Some(set.keep));
             out.payload_if(set.report.as_ref());
+            out.0.freeze()
+        }
+        Deferred::Push(channel, queued) => {
+            let mut out = Writer::new(16 + channel.name.len() + queued.0.len());
+            out.number(at.0);
+            out.0.put_u8(PUSH);
+            out.part(channel.name.as_bytes());
+            out.part(&queued.0);
             out.0.freeze()
         }
     }

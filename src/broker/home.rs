@@ -635,6 +635,11 @@ impl Home {
         out.extend(shards.into_iter().map(|shard| (shard, Down::Deliver(delivery.clone()))));
     }
 
+    /// Whether someone has a subscription of a channel.
+    pub fn is_occupied(&self, channel: &Channel) -> bool {
+        self.find(channel).is_some_and(|number| self.channels[number].is_occupied())
+    }
+
     fn find(&self, channel: &Channel) -> Option<u32> {
         self.channels.find(channel.app, &channel.name)
     }

@@ -536,6 +536,9 @@ pub struct Publish {
     pub retain: Option<Keep>,
     /// What its publisher wants the world outside to be told with it; none: it is not told. See [`Render::report`].
     pub report: Option<Payload>,
+    /// A push notification that goes with it: put on the store's queue for them, once, in the commit that makes the event
+    /// durable if it is, else in one of its own; [`crate::push::stored::Queued`].
+    pub push: Option<Payload>,
 }
 
 /// Names one publish in its channel, so that it can be repeated safely.
@@ -577,6 +580,7 @@ impl Publish {
             key: None,
             retain: None,
             report: None,
+            push: None,
         }
     }
 }

@@ -103,7 +103,7 @@ impl SlowStore {
     }
 
     fn ask(&mut self, home: usize, tag: u64, ask: Ask) {
-        let is_read = matches!(ask, Ask::Open { .. } | Ask::Page { .. } | Ask::Read { .. });
+        let is_read = ask.is_read();
         let queue = if is_read { &mut self.reads } else { &mut self.writes };
         queue.push_back((home, tag, ask));
     }

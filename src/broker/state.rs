@@ -191,6 +191,9 @@ pub enum Deferred {
     Publish(Box<Publish>),
     /// A value is set.
     SetValue(Box<SetValue>),
+    /// The time of a push notification has come: this is put on the store's queue for them, in one commit with the end of
+    /// the schedule. The channel says where the schedule is at home, and nothing is published there.
+    Push(Channel, Payload),
 }
 
 impl Deferred {
@@ -199,6 +202,7 @@ impl Deferred {
         match self {
             Self::Publish(it) => &it.channel,
             Self::SetValue(it) => &it.channel,
+            Self::Push(channel, _) => channel,
         }
     }
 }

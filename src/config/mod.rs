@@ -9,6 +9,7 @@ pub mod history;
 pub mod load;
 mod machine;
 pub mod problem;
+pub mod push;
 pub mod rates;
 pub mod reference;
 pub mod section;

@@ -10,7 +10,7 @@ use super::hypothesis::{self, Hypothesis};
 use super::mastodon::{self, Mastodon};
 use super::pusher::{self, Pusher};
 use crate::auth::Apps;
-use crate::config::{Config, Section, history, rates, webhooks};
+use crate::config::{Config, Section, history, push, rates, webhooks};
 use crate::observe::Metrics;
 
 /// The names of [`all`] dialects, in the same order, for the metrics they are given.
@@ -21,6 +21,7 @@ pub const NAMES: [&str; 6] =
 pub const SECTIONS: &[&dyn Section] = &[
     &history::SECTION,
     &webhooks::SECTION,
+    &push::SECTION,
     &pusher::settings::SECTION,
     &rates::SECTION,
     &hotsock::settings::SECTION,

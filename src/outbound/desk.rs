@@ -247,9 +247,11 @@ impl<W> Desk<W> {
                 })
             }
             // The desk knows of no such thing; who has it done does not ask here.
-            What::Operate(_) | What::Follow(_) | What::Unfollow(_) | What::Submit { .. } => {
-                Some(Finding::Unavailable)
-            }
+            What::Operate(_)
+            | What::Follow(_)
+            | What::Unfollow(_)
+            | What::Submit { .. }
+            | What::Push(..) => Some(Finding::Unavailable),
             What::Revoke { user, account } => {
                 self.tokens.revoke(user, account.as_deref());
                 if !self.flights.is_empty() {
@@ -376,7 +378,9 @@ fn key_of(inquiry: &Inquiry) -> Digest32 {
         What::Revoke { user, .. } => digest_of(&[b"revoke", dialect, user.as_bytes()]),
         What::Operate(words) => digest_of(&[b"operate", dialect, words.as_bytes()]),
         // Answered before anybody asks for the same.
-        What::Follow(_) | What::Unfollow(_) | What::Submit { .. } => Digest32::default(),
+        What::Follow(_) | What::Unfollow(_) | What::Submit { .. } | What::Push(..) => {
+            Digest32::default()
+        }
     }
 }
 
@@ -413,7 +417,11 @@ fn question(source: &Source, consult: &Consult, what: &What) -> Question {
             member("token", token);
         }
         What::Revoke { user, .. } => member("user", user),
-        What::Operate(_) | What::Follow(_) | What::Unfollow(_) | What::Submit { .. } => {}
+        What::Operate(_)
+        | What::Follow(_)
+        | What::Unfollow(_)
+        | What::Submit { .. }
+        | What::Push(..) => {}
     }
     body.push(b'}');
     let signature = consult.key.as_ref().map(|key| {

@@ -8,6 +8,7 @@ pub mod client;
 pub mod desk;
 pub mod hooks;
 pub mod postgres;
+pub mod push;
 pub mod redis;
 mod tls;
 pub mod tokens;

@@ -12,6 +12,7 @@ use crate::dialects::{Caller, Input};
 use crate::observe::{Counter, Gauge, Histogram, ShardMetrics};
 
 use super::Shard;
+use super::back::Arrival;
 use super::connection::HOLD_BACKLOG;
 use super::outbox::Outboxes;
 use super::stages::Stages;
@@ -136,7 +137,15 @@ impl Shard {
         }
         let mut downs = std::mem::take(&mut self.downs);
         for _ in 0..MAILS_PER_SOURCE {
-            let Some(publish) = self.outside.arrival() else { break };
+            let publish = match self.outside.arrival() {
+                Some(Arrival::Publish(publish)) => publish,
+                Some(Arrival::Look(number, channels)) => {
+                    let are_occupied = channels.iter().map(|it| self.home.is_occupied(it));
+                    self.outside.looked(number, are_occupied.collect());
+                    continue;
+                }
+                None => break,
+            };
             self.mail_at = self.now.steady;
             // Nobody waits for an answer; a connection of this name there is not.
             let from = ConnectionId { shard: self.id, slot: u32::MAX, generation: 0 };

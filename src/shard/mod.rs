@@ -34,7 +34,7 @@ use crate::config::Config;
 use crate::dialects::lanes::Lanes;
 use crate::dialects::{Dialect, Input, Output, TimerKind};
 use crate::observe::{CloseReason, Counter, Gauge, Metrics, ShardMetrics};
-use crate::outbound::hooks;
+use crate::outbound::{hooks, push};
 use crate::reactor::{Completion, Driver, ListenerId, SocketId, Wait};
 use crate::store::Keeper;
 use crate::store::health::Health;
@@ -70,6 +70,8 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// What webhooks came to.
     pub webhooks: Arc<hooks::Counts>,
+    /// What push notifications came to.
+    pub push: Arc<push::Counts>,
 }
 
 /// What a shard is made of.

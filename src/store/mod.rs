@@ -227,6 +227,8 @@ pub enum Shelf {
     Expiries = 9,
     /// How far each receiver of what waits in the outbox is, and what could not be told.
     Deliveries = 10,
+    /// Push notifications on their way to being planned: [`crate::push::stored::Queued`].
+    PushQueue = 11,
 }
 
 /// What the store is asked.
@@ -299,11 +301,19 @@ pub enum Ask {
         /// ... and so many bytes of keys and values; one comes even if it is larger.
         bytes_max: u64,
     },
+    /// Reads single values of the key-value state: [`Answer::Values`] with those that are there, in the order of `keys`,
+    /// and `has_more` false.
+    Pick {
+        /// Which part.
+        shelf: Shelf,
+        /// Whole keys; as many as the one who asks can hold the values of.
+        keys: Vec<Bytes>,
+    },
 }
 
 impl Shelf {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Shelf; 10] = [
+    pub const ALL: [Shelf; 11] = [
         Self::Versions,
         Self::Annotations,
         Self::Storage,
@@ -314,6 +324,7 @@ impl Shelf {
         Self::Messages,
         Self::Expiries,
         Self::Deliveries,
+        Self::PushQueue,
     ];
 
     /// What it is called where people read of it.
@@ -329,11 +340,20 @@ impl Shelf {
             Self::Messages => "messages",
             Self::Expiries => "expiries",
             Self::Deliveries => "deliveries",
+            Self::PushQueue => "push queue",
         }
     }
 }
 
 impl Ask {
+    /// Writes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::Open { .. } | Self::Page { .. } | Self::Read { .. } | Self::Pick { .. }
+        )
+    }
+
     /// A change of one part of the key-value state.
     pub fn change(shelf: Shelf, changes: Vec<Change>) -> Self {
         Self::Change { changes: changes.into_iter().map(|change| (shelf, change)).collect() }

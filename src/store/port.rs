@@ -67,7 +67,7 @@ impl Keeper for Port {
         if self.open >= ASKS_OPEN_MAX || is_heavy || self.is_stopped.load(Ordering::Relaxed) {
             return self.refused.push_back(tag);
         }
-        let is_read = matches!(ask, Ask::Open { .. } | Ask::Page { .. } | Ask::Read { .. });
+        let is_read = ask.is_read();
         let thread = if is_read { &self.reader } else { &self.writer };
         match thread.try_send(Mail::Ask(Waiting { port: self.port, tag, bytes, ask })) {
             Ok(()) => {
@@ -110,6 +110,7 @@ fn bytes_of(ask: &Ask) -> usize {
             let bodies: usize = records.iter().map(|record| record.body.len() + 64).sum();
             changes + bodies + keys.iter().map(|key| key.key.len() + 64).sum::<usize>()
         }
+        Ask::Pick { keys, .. } => keys.iter().map(|key| key.len() + 32).sum(),
         Ask::Change { changes, .. } => changes.iter().map(|(_, change)| change_bytes(change)).sum(),
         _ => 0,
     }

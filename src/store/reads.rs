@@ -150,7 +150,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Answers [`Ask::Open`], [`Ask::Page`] and [`Ask::Read`]; `None`: another ask.
+    /// Answers [`Ask::Open`], [`Ask::Page`], [`Ask::Read`] and [`Ask::Pick`]; `None`: another ask.
     pub fn answer(
         &mut self,
         look: &dyn Look,
@@ -171,6 +171,7 @@ impl Reader {
                 let range = value_range(*shelf, prefix, (after.as_deref(), before.as_deref()));
                 range.and_then(|it| values(look, it, direction, (*values_max, *bytes_max), clock))
             }
+            Ask::Pick { shelf, keys } => pick(look, *shelf, keys, clock),
             _ => return None,
         };
         Some(answer.unwrap_or_else(|error| Answer::Fault(error.fault())))
@@ -345,4 +346,17 @@ fn values(
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(Answer::Values { values: found, has_more })
+}
+
+fn pick(look: &dyn Look, shelf: Shelf, keys: &[Bytes], clock: Clock) -> Result<Answer, ReadError> {
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        let whole = state_key(shelf, key)?;
+        let Some(value) = look.value(Space::State, &whole)? else { continue };
+        let (expires, content) = decode_state(&whole, &value)?;
+        if expires > clock {
+            found.push((key.clone(), Bytes::copy_from_slice(content)));
+        }
+    }
+    Ok(Answer::Values { values: found, has_more: false })
 }

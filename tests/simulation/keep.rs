@@ -111,7 +111,7 @@ impl SimStore {
 impl Keeper for Port {
     fn ask(&mut self, tag: u64, ask: Ask) {
         let mut inner = self.store.inner();
-        let is_read = matches!(ask, Ask::Open { .. } | Ask::Page { .. } | Ask::Read { .. });
+        let is_read = ask.is_read();
         let inner = &mut *inner;
         let queue = if is_read { &mut inner.reads } else { &mut inner.writes };
         queue.push_back((self.shard, tag, ask));

@@ -23,7 +23,7 @@ use ringmain::dialects::{
 };
 use ringmain::observe::{CloseReason, Counter};
 use ringmain::reactor::sim::{Faults, SimClient, SimEnd};
-use ringmain::shard::back::Outside;
+use ringmain::shard::back::{Arrival, Outside};
 use ringmain::wire::http::Chunked;
 use ringmain::wire::http::chunked::ChunkProgress;
 
@@ -193,11 +193,11 @@ impl Outside for Port {
         assert!(locked(&self.upstream).standing.remove(&from.to_pair()), "it was there");
     }
 
-    fn arrival(&mut self) -> Option<Box<Publish>> {
+    fn arrival(&mut self) -> Option<Arrival> {
         let mut upstream = locked(&self.upstream);
         let publish = upstream.arrivals[self.shard].pop_front()?;
         *upstream.taken.entry(publish.channel.name.to_string()).or_default() += 1;
-        Some(publish)
+        Some(Arrival::Publish(publish))
     }
 }
 

@@ -657,6 +657,7 @@ impl Home {
                 self.publish(origin, *publish, now, render, out);
             }
             Deferred::SetValue(set) => self.set_value(origin, *set, now, render, out),
+            Deferred::Push(..) => {}
         }
     }
 

@@ -99,7 +99,11 @@ impl Exchange {
                 response
             }
             (
-                Finding::Unavailable | Finding::Done | Finding::Following(_) | Finding::Told(_),
+                Finding::Unavailable
+                | Finding::Done
+                | Finding::Following(_)
+                | Finding::Told(_)
+                | Finding::Push(_),
                 _,
             ) => {
                 let mut response = refuse(503, "internal_error", "nobody could tell: try again");

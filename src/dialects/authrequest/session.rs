@@ -246,7 +246,8 @@ impl AuthSession {
             | Finding::Unavailable
             | Finding::Done
             | Finding::Following(_)
-            | Finding::Told(_) => {
+            | Finding::Told(_)
+            | Finding::Push(_) => {
                 self.fail(Failure::Unavailable, &id, out);
             }
         }

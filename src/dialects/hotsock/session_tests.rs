@@ -252,6 +252,7 @@ fn word(command: &Command) -> String {
             let what = match &it.what {
                 Deferred::Publish(it) => word(&Command::Publish(it.clone())),
                 Deferred::SetValue(it) => word(&Command::SetValue(it.clone())),
+                Deferred::Push(..) => panic!("nothing here does that"),
             };
             format!("at {} {what}", it.at.0 - NOW.0)
         }

@@ -25,6 +25,7 @@ use super::mesh::Doorbell;
 use crate::auth::upstream::{Rows, Unanswered};
 use crate::auth::{Denied, Finding, Inquiry, What};
 use crate::base::ids::{ConnectionId, Ticket};
+use crate::base::name::Channel;
 use crate::broker::Publish;
 use crate::broker::slots::Slots;
 use crate::dialects::upstream::Upstream;
@@ -43,6 +44,16 @@ const ORDER_MAX: Duration = Duration::from_secs(30);
 /// How long the thread sleeps at most.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
+/// What comes from the world outside without being asked for.
+#[derive(Debug)]
+pub enum Arrival {
+    /// An event for a channel whose home is this shard.
+    Publish(Box<Publish>),
+    /// Which of these channels, whose home is this shard, have a subscription? Answered by [`Outside::looked`] with this
+    /// number.
+    Look(u64, Vec<Channel>),
+}
+
 /// Who answers a shard's inquiries: the back shard, or a test.
 pub trait Outside: Send {
     /// Takes an inquiry of a session. Each is answered once, by [`Outside::take`].
@@ -53,10 +64,12 @@ pub trait Outside: Send {
     fn is_ready(&self) -> bool;
     /// A connection that asked something which stands ([`What::stands`]) has ended its session.
     fn gone(&mut self, _from: ConnectionId) {}
-    /// An event from upstream, whose channel's home is this shard.
-    fn arrival(&mut self) -> Option<Box<Publish>> {
+    /// Something from the world outside for this shard.
+    fn arrival(&mut self) -> Option<Arrival> {
         None
     }
+    /// Whether each channel of an [`Arrival::Look`] has a subscription, in its order.
+    fn looked(&mut self, _number: u64, _are_occupied: Vec<bool>) {}
 }
 
 /// Answers that nobody can be asked.
@@ -99,6 +112,8 @@ enum Mail {
     Rows(usize, u64, Result<Rows, Unanswered>),
     /// A shard has room for events again.
     Room,
+    /// Which channels of an [`Arrival::Look`] with this number have a subscription, says this shard.
+    Looked(usize, u64, Vec<bool>),
 }
 
 /// What an operator is told: lines, or why not.

@@ -8,10 +8,9 @@ use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::{INQUIRIES_MAX, Mail, Nobody, Outside, Waiter};
+use super::{Arrival, INQUIRIES_MAX, Mail, Nobody, Outside, Waiter};
 use crate::auth::{Finding, Inquiry};
 use crate::base::ids::{ConnectionId, Ticket};
-use crate::broker::Publish;
 
 /// Events from upstream that wait for one shard, at most; beyond that they are not read over there.
 pub(super) const ARRIVALS_MAX: usize = 1024;
@@ -20,7 +19,7 @@ pub(super) type Findings = ArrayQueue<(ConnectionId, Ticket, Finding)>;
 
 /// Events from upstream on their way to a shard.
 pub(super) struct Arrivals {
-    pub(super) queue: ArrayQueue<Box<Publish>>,
+    pub(super) queue: ArrayQueue<Arrival>,
     /// The back shard has more of them: it wants to know when there is room.
     pub(super) is_wanted: AtomicBool,
 }
@@ -108,7 +107,7 @@ impl Outside for BackPort {
         self.tell_gone();
     }
 
-    fn arrival(&mut self) -> Option<Box<Publish>> {
+    fn arrival(&mut self) -> Option<Arrival> {
         let arrival = self.arrivals.queue.pop()?;
         // Half of it is room enough to be worth a word.
         if self.arrivals.queue.len() <= ARRIVALS_MAX / 2
@@ -119,5 +118,10 @@ impl Outside for BackPort {
             let _ = self.out.try_send(Mail::Room);
         }
         Some(arrival)
+    }
+
+    fn looked(&mut self, number: u64, are_occupied: Vec<bool>) {
+        // A full mailbox: whoever asked does without, after a while.
+        let _ = self.out.try_send(Mail::Looked(self.shard, number, are_occupied));
     }
 }

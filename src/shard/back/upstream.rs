@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::port::Arrivals;
-use super::{Mail, SLEEP_MAX, Waiter, Ways};
+use super::{Arrival, Mail, SLEEP_MAX, Waiter, Ways};
 use crate::auth::What;
 use crate::auth::upstream::{Rows, TOO_MANY, Unanswered};
 use crate::base::ids::ConnectionId;
@@ -77,7 +77,7 @@ struct Homes {
 struct HomeWay {
     arrivals: Arc<Arrivals>,
     /// What found no room: what a follower published at once, and no more, because nothing is read meanwhile.
-    waiting: VecDeque<Box<Publish>>,
+    waiting: VecDeque<Arrival>,
     is_fresh: bool,
 }
 
@@ -85,7 +85,7 @@ impl Homes {
     fn push(&mut self, publish: Box<Publish>) {
         let home = self.slots.home_of(&publish.channel);
         let way = &mut self.ways[home.index()];
-        way.waiting.push_back(publish);
+        way.waiting.push_back(Arrival::Publish(publish));
         self.waiting += 1;
     }
 
@@ -120,9 +120,9 @@ impl Homes {
 impl HomeWay {
     fn flush(&mut self) -> usize {
         let mut flushed = 0;
-        while let Some(publish) = self.waiting.pop_front() {
-            if let Err(publish) = self.arrivals.queue.push(publish) {
-                self.waiting.push_front(publish);
+        while let Some(arrival) = self.waiting.pop_front() {
+            if let Err(arrival) = self.arrivals.queue.push(arrival) {
+                self.waiting.push_front(arrival);
                 break;
             }
             flushed += 1;

@@ -78,7 +78,8 @@ fn events_wait_in_order_for_a_home_that_is_full_and_it_says_when_it_is_not() {
     assert!(port.is_ready());
     let mut taken = Vec::new();
     while let Some(arrival) = port.arrival() {
-        taken.push(String::from_utf8_lossy(&arrival.data.0).into_owned());
+        let Arrival::Publish(event) = arrival else { panic!("an event") };
+        taken.push(String::from_utf8_lossy(&event.data.0).into_owned());
         // The home says so when half of its room is free, once for each time that it was full.
         if said(&mut mail) == ["room"] {
             homes.flush(|_| {});
@@ -103,6 +104,7 @@ fn events_go_to_the_home_of_their_channel() {
     assert_eq!(woken, [0, 1, 2, 3], "each once");
     for (shard, arrivals) in arrivals.iter().enumerate() {
         while let Some(event) = arrivals.queue.pop() {
+            let Arrival::Publish(event) = event else { panic!("an event") };
             assert_eq!(slots.home_of(&event.channel).index(), shard);
         }
     }

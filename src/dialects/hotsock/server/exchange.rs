@@ -288,6 +288,7 @@ fn write_scheduled(schedule: &Scheduled, body: &mut Vec<u8>) {
     let (event, key, data) = match &schedule.what {
         Deferred::Publish(it) => (&*it.name, None, Some(&it.data)),
         Deferred::SetValue(it) => (names::STORAGE_SET, Some(&it.key), it.data.as_ref()),
+        Deferred::Push(_, it) => ("push", None, Some(it)),
     };
     body.extend_from_slice(b",\"event\":");
     json::write_str(body, event);

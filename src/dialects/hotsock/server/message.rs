@@ -78,6 +78,10 @@ pub(in super::super) fn read(
         (Deferred::SetValue(set), None) => {
             (Command::SetValue(set), key.map(|key| reader.once(&key)))
         }
+        // Nothing that is read here becomes one.
+        (Deferred::Push(..), None) => {
+            return Err(Fault::new(Code::InvalidEvent, "there is no such event"));
+        }
     };
     let shows_id = shows_id && schedule.is_none();
     Ok(Message { channel: channel.into(), event: event.into(), shows_id, command, once })

@@ -46,7 +46,11 @@ impl Relay {
                 out.push(FollowerOutput::Tell(connection, ticket, Finding::Done));
                 return;
             }
-            What::Login { .. } | What::Refresh(_) | What::Revoke { .. } | What::Operate(_) => {
+            What::Login { .. }
+            | What::Refresh(_)
+            | What::Revoke { .. }
+            | What::Operate(_)
+            | What::Push(..) => {
                 out.push(FollowerOutput::Tell(connection, ticket, Finding::Unavailable));
                 return;
             }
