@@ -3,6 +3,7 @@
 //! from the store, where shards put it. Who asks is in `port`, who tells receivers in `teller`, and who drives dialects
 //! that stand in for another server in `upstream`.
 
+mod homes;
 mod port;
 mod teller;
 mod upstream;
