@@ -229,8 +229,3 @@ impl Delivered {
         Self { status, ..self }
     }
 }
-
-/// Whether credentials are such that their provider can be spoken to with them; else what is wrong, for people.
-pub fn check(_material: &crate::push::credential::Material) -> Result<(), String> {
-    Ok(())
-}
