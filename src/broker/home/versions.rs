@@ -14,7 +14,7 @@ use super::asking::Pending;
 use super::durable::refusal_of;
 use super::line::{Op, Place, exactly, found};
 use super::messages::Messages;
-use super::publishing::Spot;
+use super::publishing::{Spot, queue_push};
 use super::state::Origin;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
@@ -104,7 +104,7 @@ fn weight(mutate: &Mutate) -> usize {
         Patch::Set(crate::broker::Payload(bytes)) => bytes.len(),
         Patch::Stay | Patch::Clear => 0,
     };
-    of(&mutate.data) + of(&mutate.extras)
+    of(&mutate.data) + of(&mutate.extras) + mutate.push.as_ref().map_or(0, |it| it.0.len())
 }
 
 impl Home {
@@ -377,7 +377,7 @@ impl Home {
             }
         };
         self.channels[number].serial = serial.0;
-        let Mutate { key, exclude, report, .. } = mutate;
+        let Mutate { key, exclude, report, push, .. } = mutate;
         let mode = self.window(number).map_or(Mode::None, |it| it.rule.mode);
         let published = self.published(number, id, Spot { mode, epoch: event.epoch, serial });
         if let Some(key) = &key {
@@ -390,6 +390,7 @@ impl Home {
             if let Some(about) = report {
                 changes.extend(self.shelve_report(&event, &about, render));
             }
+            changes.extend(push.map(queue_push));
             self.will_clean(number, message_of(&event));
             let ordered = Arc::new(event.clone());
             self.with_messages_new(number, |messages| {

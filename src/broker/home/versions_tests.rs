@@ -72,6 +72,7 @@ fn appending(name: &str, message: MessageRef) -> Mutate {
         exclude: None,
         key: None,
         report: None,
+        push: None,
     }
 }
 

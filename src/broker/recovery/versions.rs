@@ -249,6 +249,7 @@ impl Scene {
             exclude: None,
             key: key.clone(),
             report: None,
+            push: None,
         };
         self.sent.push(Sent { channel: at, mutate: Some(mutate), key, told: None });
         self.send(number);
