@@ -102,7 +102,9 @@ impl Registry {
             let key = it.key(keys::DEVICE, &[other.as_bytes()]);
             if let Some(gone) = it.seen.record::<Device>(&key)? {
                 self.remove_device(it, &gone, &mut changes)?;
-                self.report_removal(it, &gone, "replaced", now, &mut changes);
+                if (self.wants)(&it.app, super::REMOVED) {
+                    changes.push(removal_report(&it.app, &gone, "replaced", now));
+                }
             }
         }
         match &old {
@@ -310,13 +312,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn went_with(
-        &self,
-        it: &Running,
-        then: &Device,
-        went: &Went,
-        now: Now,
-    ) -> Result<Act, Need> {
+    pub(super) fn went_with(&self, it: &Running, then: &Device, went: &Went) -> Result<Act, Need> {
         it.claim([it.device(&then.id)])?;
         let key = it.key(keys::DEVICE, &[then.id.as_bytes()]);
         let device: Option<Device> = it.seen.record(&key)?;
@@ -324,13 +320,9 @@ impl Registry {
             return Ok(Act::write(Vec::new(), Then::Nothing));
         };
         let mut changes = Vec::new();
-        let mut effect = Effect::None;
         match went {
-            Went::Gone => {
-                self.remove_device(it, &device, &mut changes)?;
-                self.report_removal(it, &device, "gone", now, &mut changes);
-                effect = Effect::Pruned(device.recipient.provider());
-            }
+            // Who found that out tells of it, with what was sent.
+            Went::Gone => self.remove_device(it, &device, &mut changes)?,
             Went::Well if device.state == DeviceState::Active && device.failures == 0 => {}
             Went::Well => {
                 (device.state, device.failures) = (DeviceState::Active, 0);
@@ -347,20 +339,7 @@ impl Registry {
                 changes.push(put(key, stored::encode(&device)));
             }
         }
-        Ok(Act { changes, then: Then::Nothing, effect, unreadable: Vec::new() })
-    }
-
-    fn report_removal(
-        &self,
-        it: &Running,
-        device: &Device,
-        reason: &str,
-        now: Now,
-        changes: &mut Vec<(Shelf, store::Change)>,
-    ) {
-        if (self.wants)(&it.app, super::REMOVED) {
-            changes.push(removal_report(&it.app, device, reason, now));
-        }
+        Ok(Act::write(changes, Then::Nothing))
     }
 }
 
