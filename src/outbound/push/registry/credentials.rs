@@ -109,6 +109,14 @@ impl Vault {
             let app = Arc::<str>::from(app);
             let material = self.key.as_ref().and_then(|it| it.open(&app, &sealed));
             let facts = sealed.facts;
+            if material.is_none() {
+                let why = match self.key {
+                    Some(_) => "another push.encryption_key sealed them",
+                    None => "there is no push.encryption_key to open them with",
+                };
+                let note = Note::CredentialRefused(app.to_string(), facts.provider, why.into());
+                out.push(Step::Say(note));
+            }
             let opened = material.map(|it| opened(&app, &facts, it));
             found.entry((app, facts.provider)).or_default().insert(facts.id, opened);
         }

@@ -239,9 +239,9 @@ fn lists_come_in_pages_and_filters_hold_together() {
         world.order(subscribe(&format!("c{}", n % 7), &format!("d{n:02}"))).unwrap();
         names.push(format!("d{n:02}"));
     }
-    let of = |keep: &dyn Fn(usize) -> bool| {
+    let of = |keep: &dyn Fn(usize) -> bool| -> Vec<String> {
         let kept = names.iter().enumerate().filter(|(n, _)| keep(*n));
-        kept.map(|(_, name)| name.clone()).collect::<Vec<_>>()
+        kept.map(|(_, name)| name.clone()).collect()
     };
     let client_id = Some("x".to_owned());
     let ios = Some("ios".to_owned());
@@ -500,6 +500,9 @@ fn credentials_are_sealed_opened_and_forgotten() {
     world.settle();
     assert_eq!(find(&world, None), Err(NoCredential::Sealed));
     assert_eq!(listed(&mut world).len(), 2);
+    let refused =
+        |it: &&Note| matches!(it, Note::CredentialRefused(app, Provider::Hms, _) if app == APP);
+    assert_eq!(world.notes.iter().filter(refused).count(), 2, "a person hears of it");
     assert_eq!(facts(world.order(put(DEFAULT_ID, None, hms("d")))).version, 2);
     assert_eq!(find(&world, None), of(DEFAULT_ID, 2));
     // Without a key none are taken.
