@@ -49,6 +49,7 @@ use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
 use crate::auth::{Apps, Seat};
+use crate::base::name::Name;
 use crate::broker::{Event, Payload, Report};
 use crate::config::{self, Config};
 use crate::observe::CloseReason;
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     pub reports: Reports,
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
+    /// What is set of push notifications.
+    pub push: http::push::Terms,
 }
 
 impl Shared {
@@ -113,6 +116,7 @@ impl Pusher {
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
             revocations_are_durable: revoking::are_durable(config),
             reports: Reports::of(config),
+            push: http::push::Terms::of(config),
         }))
     }
 
@@ -220,6 +224,10 @@ impl Dialect for Pusher {
 
     fn needs_store(&self) -> bool {
         self.0.revocations_are_durable
+    }
+
+    fn client_channel(&self, client_id: &str) -> Option<Name> {
+        Some(frames::user_channel(client_id))
     }
 
     fn reports(&self) -> bool {
