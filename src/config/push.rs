@@ -49,6 +49,8 @@ pub struct PushSettings {
     pub dead_letters_max: u64,
     /// How long a publish with `sync` is waited for.
     pub sync_wait: Millis,
+    /// Nobody configured an app: what has no credentials is logged unless `log` says otherwise. No setting of its own.
+    pub is_development: bool,
 }
 
 /// Whether there are push notifications.
@@ -101,7 +103,17 @@ impl PushSettings {
     pub fn of(config: &Config) -> Self {
         let mut it = config.sections.get::<Self>().cloned().unwrap_or_else(|| SECTION.blank());
         it.urls.fill();
+        it.is_development = config.development;
         it
+    }
+
+    /// Whether a message is written to the log instead of being sent, with or without credentials for its provider.
+    pub fn is_logged(&self, has_credential: bool) -> bool {
+        match self.log {
+            Logging::On => true,
+            Logging::Auto => self.is_development && !has_credential,
+            Logging::Off => false,
+        }
     }
 }
 

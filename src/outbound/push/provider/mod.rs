@@ -153,6 +153,14 @@ pub trait Speak: Send + Sync {
     fn read(&self, answered: &Answered, now: Now) -> Delivered;
 }
 
+/// Everyone that there is one for.
+pub static SPEAKERS: &[&dyn Speak] = &[];
+
+/// How this provider is spoken to; none: it is not, or not from here.
+pub fn speaker(provider: Provider) -> Option<&'static dyn Speak> {
+    SPEAKERS.iter().find(|it| it.provider() == provider).copied()
+}
+
 impl Delivered {
     /// Taken, under this name.
     pub fn taken(message_id: Option<String>) -> Self {
