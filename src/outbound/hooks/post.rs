@@ -89,18 +89,13 @@ impl Heard {
 
     /// How long the receiver asks to be left alone, bounded.
     pub fn pause(&self, now: UnixMillis) -> Millis {
-        pause_asked(self.retry_after.as_deref().unwrap_or_default(), now)
+        let text = self.retry_after.as_deref().unwrap_or_default().trim();
+        let asked = match text.parse::<u64>() {
+            Ok(seconds) => seconds.saturating_mul(1000),
+            Err(_) => parse_date(text).map_or(0, |at| at.0.saturating_sub(now.0)),
+        };
+        Millis(asked).min(RETRY_AFTER_MAX)
     }
-}
-
-/// How long a `Retry-After` asks one to wait, bounded; zero if it makes no sense. Source: RFC 9110, section 10.2.3.
-pub fn pause_asked(text: &str, now: UnixMillis) -> Millis {
-    let text = text.trim();
-    let asked = match text.parse::<u64>() {
-        Ok(seconds) => seconds.saturating_mul(1000),
-        Err(_) => parse_date(text).map_or(0, |at| at.0.saturating_sub(now.0)),
-    };
-    Millis(asked).min(RETRY_AFTER_MAX)
 }
 
 /// A date as HTTP writes it: `Sun, 06 Nov 1994 08:49:37 GMT`. Source: RFC 9110, section 5.6.7; its obsolete forms

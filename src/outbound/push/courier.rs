@@ -14,13 +14,13 @@ use tokio::sync::Semaphore;
 
 use self::accesses::{Accesses, Kept, RENEWED_SIGNED, RENEWED_TOLD, Slot};
 use super::Counts;
+use super::provider::form;
 use super::provider::{
     self, Access, Address, Answered, Delivered, Parcel, Request, Speak, Verdict,
 };
 use crate::base::time::Now;
 use crate::config::push::PushSettings;
 use crate::observe::log;
-use crate::outbound::hooks::post::pause_asked;
 use crate::outbound::lines::{Lines, Silence};
 use crate::push::Provider;
 use crate::push::credential::Credential;
@@ -225,7 +225,8 @@ impl Office {
     fn is_configured(&self, url: &str) -> bool {
         let urls = &self.settings.urls;
         let said = [&urls.fcm, &urls.hms, &urls.hms_token, &urls.wns_token];
-        said.iter().any(|it| origin(it).is_some() && origin(it) == origin(url))
+        let origin = form::origin(url);
+        origin.is_some() && said.iter().any(|it| form::origin(it) == origin)
     }
 
     /// What `log` does with a parcel.
@@ -279,12 +280,6 @@ fn where_to(address: &Address) -> String {
     }
 }
 
-/// Scheme and authority.
-fn origin(url: &str) -> Option<String> {
-    let url: hyper::Uri = url.parse().ok()?;
-    Some(format!("{}://{}", url.scheme_str()?, url.authority()?.as_str().to_ascii_lowercase()))
-}
-
 /// What no answer means.
 fn unsent(silence: Silence) -> Delivered {
     let verdict = match silence {
@@ -301,9 +296,7 @@ fn completed(mut delivered: Delivered, answered: &Answered, now: Now) -> Deliver
     }
     let is_later = matches!(delivered.verdict, Verdict::Throttled | Verdict::Unavailable);
     if is_later && delivered.retry_after.is_none() {
-        let said = answered.fields.iter().find(|(name, _)| name == "retry-after");
-        let pause = said.map(|(_, text)| pause_asked(text, now.wall));
-        delivered.retry_after = pause.filter(|it| it.0 > 0);
+        delivered.retry_after = answered.pause(now);
     }
     delivered
 }

@@ -2,7 +2,7 @@
 //! trait, [`Speak`].
 
 pub mod fcm;
-mod form;
+pub(super) mod form;
 pub mod hms;
 pub mod sign;
 pub mod vapid;
@@ -205,14 +205,6 @@ impl Answered {
         let pause = Heard { outcome: Ok(self.status), retry_after }.pause(now.wall);
         (pause.0 > 0).then_some(pause)
     }
-}
-
-/// Everyone that there is one for.
-pub static SPEAKERS: &[&dyn Speak] = &[];
-
-/// How this provider is spoken to; none: it is not, or not from here.
-pub fn speaker(provider: Provider) -> Option<&'static dyn Speak> {
-    SPEAKERS.iter().find(|it| it.provider() == provider).copied()
 }
 
 impl Delivered {
