@@ -3,7 +3,8 @@
 //! There are two keys for each on [`Shelf::Schedules`](crate::store::Shelf::Schedules). The *index* is in the order in
 //! which they are due: `d`, the time in milliseconds and the id, big end first, to app and channel, so that a home finds
 //! what is its own and reads nothing else. The *body* is found by name: `p`, the app's id behind its length, and the id, to
-//! all of it. What has no body is not done. For a while a *mark* stays of one that was: `x` and its id.
+//! all of it; `q` instead of `p` where it is a notification, which nobody lists or cancels by that name, and which the
+//! index says. What has no body is not done. For a while a *mark* stays of one that was: `x` and its id.
 //!
 //! Values begin with a byte for their layout. Parts are put behind their length in four bytes, little end first; what may
 //! be absent, behind a byte that says whether it is there.
@@ -25,14 +26,34 @@ const LAYOUT: u8 = 1;
 const PUBLISH: u8 = 1;
 const SET_VALUE: u8 = 2;
 const PUSH: u8 = 3;
+/// A publish that a notification goes with.
+const PUBLISH_AND_PUSH: u8 = 4;
 
 const FOREVER: u8 = 1;
 const FOR: u8 = 2;
 
 /// What keys of the index begin with.
 pub(super) const INDEX: &[u8] = b"d";
-const BODY: u8 = b'p';
 const MARK: u8 = b'x';
+
+/// Among which bodies one is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Body {
+    /// Those that peers list and cancel.
+    Told = b'p',
+    /// Notifications, which have an owner and a name elsewhere.
+    Push = b'q',
+}
+
+impl Body {
+    pub(super) fn of(what: &Deferred) -> Self {
+        match what {
+            Deferred::Publish(_) | Deferred::SetValue(_) => Self::Told,
+            Deferred::Push(..) => Self::Push,
+        }
+    }
+}
 
 /// The key in the index.
 pub(super) fn index_key(at: UnixMillis, id: EventId) -> Bytes {
@@ -50,33 +71,41 @@ pub(super) fn parse_index_key(key: &[u8]) -> Option<(UnixMillis, EventId)> {
     Some((UnixMillis(u64::from_be_bytes(*at)), EventId(id)))
 }
 
-/// What the index says of one: whose it is.
-pub(super) fn encode_index(stream: &StreamKey) -> Bytes {
+/// What the index says of one: whose it is, and where its body is.
+pub(super) fn encode_index(stream: &StreamKey, body: Body) -> Bytes {
     let mut out = Writer::new(stream.app.len() + stream.channel.len());
     out.part(stream.app.as_bytes());
     out.part(stream.channel.as_bytes());
+    if body != Body::Told {
+        out.0.put_u8(body as u8);
+    }
     out.0.freeze()
 }
 
 /// Reads what [`encode_index`] wrote; none: these bytes are of a layout that this version does not know.
-pub(super) fn decode_index(stored: &Bytes) -> Option<StreamKey> {
+pub(super) fn decode_index(stored: &Bytes) -> Option<(StreamKey, Body)> {
     let mut rest = Reader::new(stored)?;
     let stream = StreamKey { app: rest.name()?, channel: rest.name()? };
-    rest.end(stream)
+    let body = match rest.byte() {
+        None => Body::Told,
+        Some(byte) if byte == Body::Push as u8 => Body::Push,
+        Some(_) => return None,
+    };
+    rest.end((stream, body))
 }
 
 /// What the keys of the bodies of an app begin with.
-pub(super) fn body_prefix(app_id: &str) -> Bytes {
+pub(super) fn body_prefix(body: Body, app_id: &str) -> Bytes {
     let mut key = BytesMut::with_capacity(21 + app_id.len());
-    key.put_u8(BODY);
+    key.put_u8(body as u8);
     key.put_u32(app_id.len() as u32);
     key.put_slice(app_id.as_bytes());
     key.freeze()
 }
 
 /// The key of a body.
-pub(super) fn body_key(app_id: &str, id: EventId) -> Bytes {
-    [&body_prefix(app_id)[..], &id.0.to_be_bytes()].concat().into()
+pub(super) fn body_key(body: Body, app_id: &str, id: EventId) -> Bytes {
+    [&body_prefix(body, app_id)[..], &id.0.to_be_bytes()].concat().into()
 }
 
 /// The key of the mark of one that was done, by which that is known where a write failed so that nobody knows.
@@ -96,8 +125,11 @@ pub(super) fn encode(what: &Deferred, at: UnixMillis) -> Bytes {
         Deferred::Publish(publish) => {
             let mut out = Writer::new(96 + publish.name.len() + publish.data.0.len());
             out.number(at.0);
-            out.0.put_u8(PUBLISH);
+            out.0.put_u8(if publish.push.is_some() { PUBLISH_AND_PUSH } else { PUBLISH });
             put_publish(&mut out, publish);
+            if let Some(push) = &publish.push {
+                out.part(&push.0);
+            }
             out.0.freeze()
         }
         Deferred::SetValue(set) => {
@@ -172,6 +204,12 @@ pub(super) fn decode(stored: &Bytes, app: AppIndex) -> Option<(UnixMillis, Defer
     let at = UnixMillis(rest.number()?);
     let what = match rest.byte()? {
         PUBLISH => Deferred::Publish(Box::new(take_publish(&mut rest, app)?)),
+        PUBLISH_AND_PUSH => {
+            let publish = take_publish(&mut rest, app)?;
+            let push = Some(rest.payload()?);
+            Deferred::Publish(Box::new(Publish { push, ..publish }))
+        }
+        PUSH => Deferred::Push(Channel { app, name: rest.name()? }, rest.payload()?),
         SET_VALUE => Deferred::SetValue(Box::new(SetValue {
             channel: Channel { app, name: rest.name()? },
             key: rest.name()?,
@@ -379,6 +417,7 @@ mod tests {
         let meta = |meta| Some(Arc::new(meta));
         let publishes = [
             plain(),
+            Publish { push: Some(json("a notification")), ..plain() },
             Publish { sender: sender(None), exclude: Some(connection), ..plain() },
             Publish { sender: sender(Some("ann".into())), guarded: true, ..plain() },
             Publish { keep_last: Some(Millis(5)), ephemeral: true, ..plain() },
@@ -411,7 +450,8 @@ mod tests {
             set(Some(json("[1,2]")), Keep::For(Millis(60_000)), Some(json("{}"))),
         ];
         let publishes = publishes.into_iter().map(|it| Deferred::Publish(Box::new(it)));
-        publishes.chain(sets.into_iter().map(|it| Deferred::SetValue(Box::new(it)))).collect()
+        let sets = sets.into_iter().map(|it| Deferred::SetValue(Box::new(it)));
+        publishes.chain(sets).chain([Deferred::Push(channel(), json("queued"))]).collect()
     }
 
     /// What is deferred has no equality, because nobody else needs one.
@@ -459,22 +499,32 @@ mod tests {
             assert_eq!(parse_index_key(&key[..24]), None);
         }
         let stream = StreamKey { app: "app".into(), channel: "é".into() };
-        let stored = encode_index(&stream);
-        assert_eq!(decode_index(&stored), Some(stream));
-        for end in 0..stored.len() {
-            assert_eq!(decode_index(&stored.slice(..end)), None);
+        let told = encode_index(&stream, Body::Told);
+        let push = encode_index(&stream, Body::Push);
+        assert_eq!(decode_index(&told), Some((stream.clone(), Body::Told)));
+        assert_eq!(decode_index(&push), Some((stream, Body::Push)));
+        assert_eq!(push.slice(..told.len()), told);
+        for end in 0..told.len() {
+            assert_eq!(decode_index(&told.slice(..end)), None);
+        }
+        for more in ["p", "r", "qq"] {
+            assert_eq!(decode_index(&[&told[..], more.as_bytes()].concat().into()), None, "{more}");
         }
     }
 
     #[test]
     fn bodies_of_one_app_are_in_the_order_of_their_ids_and_not_among_anothers() {
-        let (prefix, id) = (body_prefix("app"), EventId(u128::MAX - 5));
-        assert_eq!(id_of(&prefix, &body_key("app", id)), Some(id));
-        assert!(body_key("app", EventId(2)) < body_key("app", EventId(1 << 80)));
+        let told = |app: &str, id| body_key(Body::Told, app, id);
+        let (prefix, id) = (body_prefix(Body::Told, "app"), EventId(u128::MAX - 5));
+        assert_eq!(id_of(&prefix, &told("app", id)), Some(id));
+        assert!(told("app", EventId(2)) < told("app", EventId(1 << 80)));
         for other in ["ap", "app2", "", "app\0"] {
-            assert_eq!(id_of(&prefix, &body_key(other, id)), None, "{other}");
+            assert_eq!(id_of(&prefix, &told(other, id)), None, "{other}");
         }
-        assert!(!body_key("app", id).starts_with(INDEX));
-        assert!(!mark_key(id).starts_with(INDEX) && !mark_key(id).starts_with(&[BODY]));
+        assert_eq!(id_of(&prefix, &body_key(Body::Push, "app", id)), None);
+        for body in [Body::Told, Body::Push] {
+            assert!(!body_key(body, "app", id).starts_with(INDEX));
+            assert!(!mark_key(id).starts_with(INDEX) && !mark_key(id).starts_with(&[body as u8]));
+        }
     }
 }

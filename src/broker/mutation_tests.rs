@@ -57,6 +57,7 @@ fn mutate(words: &str) -> Mutate {
         exclude: None,
         key: None,
         report: None,
+        push: None,
     };
     for word in words.split_whitespace() {
         let (key, value) = word.split_once('=').expect("a word with a value");

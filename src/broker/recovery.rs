@@ -22,7 +22,7 @@ use crate::store::database::Database;
 use crate::store::ledger::Ledger;
 use crate::store::memory::{Memory, Outcome};
 use crate::store::reads::Reader;
-use crate::store::{Answer, Ask, Bounds, Fault, StreamKey, open};
+use crate::store::{Answer, Ask, Bounds, Fault, Shelf, StreamKey, open};
 
 const SHARDS: u16 = 2;
 const CLIENTS: usize = 6;
@@ -146,6 +146,17 @@ impl SlowStore {
             let database = Arc::new(self.memory.clone());
             self.ledger = Ledger::new(database, self.store).expect("a sound store");
         }
+    }
+
+    /// What was put on the queue of notifications after this many, in order.
+    fn queued(&mut self, after: u64, clock: UnixMillis) -> Vec<String> {
+        let after = Some(Bytes::copy_from_slice(&after.to_be_bytes()));
+        let ask = Ask::read(Shelf::PushQueue, Bytes::new(), after, u32::MAX);
+        let look = self.memory.look();
+        let answer = self.reader.answer(&*look, self.store, &ask, clock);
+        let Some(Answer::Values { values, .. }) = answer else { panic!("reads") };
+        let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
+        values.iter().map(|(_, value)| text(value)).collect()
     }
 
     fn sweep(&mut self, clock: UnixMillis) {

@@ -109,6 +109,8 @@ pub struct Mutate {
     pub key: Option<Arc<IdempotencyKey>>,
     /// What the world outside is to be told with it: see [`Render::report`](super::Render::report).
     pub report: Option<Payload>,
+    /// A push notification that goes with it, as [`Publish::push`](super::Publish::push).
+    pub push: Option<Payload>,
 }
 
 /// A version of a message that is not its first, as it was told. The event's id and serial are the version's; its tags,

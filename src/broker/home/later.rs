@@ -14,13 +14,14 @@ use bytes::Bytes;
 
 use super::asking::Pending;
 use super::durable::refusal_of;
+use super::publishing::queue_push;
 use super::state::Origin;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
 use crate::base::ids::{AppIndex, ShardId};
 use crate::base::name::{Channel, Name};
 use crate::base::time::{Millis, Nanos, Now, UnixMillis};
-use crate::broker::deferred;
+use crate::broker::deferred::{self, Body};
 use crate::broker::state::{Deferred, Schedule, Scheduled, SchedulesQuery};
 use crate::broker::{Command, Down, Meta, Refusal, Render, Reply};
 use crate::store::{Answer, Ask, Change, Fault, NEVER, Shelf};
@@ -61,6 +62,7 @@ struct Waiting {
     due: UnixMillis,
     id: EventId,
     app: AppIndex,
+    body: Body,
 }
 
 /// One that is being done.
@@ -68,6 +70,7 @@ struct Waiting {
 struct Doing {
     due: UnixMillis,
     app: AppIndex,
+    body: Body,
     tries: u32,
     /// What is in the way of being done is a publish.
     is_publish: bool,
@@ -141,6 +144,8 @@ pub(super) enum Asked {
     UseOnce(Asker),
     /// What is due.
     Due(EventId),
+    /// A notification that is due was put on the store's queue.
+    Pushed(EventId),
 }
 
 /// A schedule on its way to disk.
@@ -246,7 +251,7 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
-        if !matches!(asked, Asked::Index(_) | Asked::Due(_)) {
+        if !matches!(asked, Asked::Index(_) | Asked::Due(_) | Asked::Pushed(_)) {
             self.later.open -= 1;
         }
         match asked {
@@ -255,10 +260,19 @@ impl Home {
             Asked::List(asker, app) => self.listed(asker, app, answer, out),
             Asked::Find(asker, app, id) => self.found_schedule(asker, app, id, answer, out),
             Asked::Cancel(asker, app, due, id) => {
-                self.cancelled(asker, Waiting { due, id, app }, &answer, out);
+                let waiting = Waiting { due, id, app, body: Body::Told };
+                self.cancelled(asker, waiting, &answer, out);
             }
             Asked::UseOnce(asker) => self.used_once(asker, &answer, out),
             Asked::Due(id) => self.due(id, answer, now, render, out),
+            Asked::Pushed(id) => {
+                let settled = match &answer {
+                    Answer::Changed => Ok(()),
+                    Answer::Fault(fault) => Err(refusal_of(fault)),
+                    _ => Err(Refusal::StoreBusy),
+                };
+                self.carried_out(id, settled, now);
+            }
         }
     }
 
@@ -282,6 +296,7 @@ impl Home {
             }
         }
         let body = deferred::encode(&what, at);
+        let kind = Body::of(&what);
         let bytes = body.len() as u64;
         let does_any = self.keeping.shard.is_some();
         let Some(app_id) = self.keeping.rules.app_id(channel.app).filter(|_| does_any).cloned()
@@ -302,11 +317,11 @@ impl Home {
             self.later.keys_until.insert((until, id), named.clone());
         }
         let stream = self.keeping.rules.stream_key(channel);
-        let waiting = Waiting { due: at, id, app: channel.app };
+        let waiting = Waiting { due: at, id, app: channel.app, body: kind };
         let put = |key, value| (Shelf::Schedules, Change::PutNew { key, value, expires: NEVER });
         let changes = vec![
-            put(deferred::body_key(&app_id, id), body),
-            put(deferred::index_key(at, id), deferred::encode_index(&stream)),
+            put(deferred::body_key(kind, &app_id, id), body),
+            put(deferred::index_key(at, id), deferred::encode_index(&stream, kind)),
         ];
         self.in_flight_bytes += bytes;
         let scheduling = Box::new(Scheduling { asker, waiting, key: named, bytes });
@@ -408,10 +423,10 @@ impl Home {
         let ask = Ask::Read {
             shelf: Shelf::Schedules,
             prefix: match only {
-                Some(id) => deferred::body_key(&app_id, id),
-                None => deferred::body_prefix(&app_id),
+                Some(id) => deferred::body_key(Body::Told, &app_id, id),
+                None => deferred::body_prefix(Body::Told, &app_id),
             },
-            after: after.map(|id| deferred::body_key(&app_id, id)),
+            after: after.map(|id| deferred::body_key(Body::Told, &app_id, id)),
             before: None,
             is_last_first: false,
             values_max: schedules_max.min(TOLD_MAX),
@@ -429,7 +444,8 @@ impl Home {
     ) {
         let reply = match answer {
             Answer::Values { values, .. } => {
-                let prefix = self.keeping.rules.app_id(app).map(|it| deferred::body_prefix(it));
+                let app_id = self.keeping.rules.app_id(app);
+                let prefix = app_id.map(|it| deferred::body_prefix(Body::Told, it));
                 let one = |(key, stored): &(Bytes, Bytes)| {
                     let id = deferred::id_of(prefix.as_ref()?, key)?;
                     let (at, what) = deferred::decode(stored, app)?;
@@ -457,7 +473,8 @@ impl Home {
             return asker.answer(Reply::Refused(Refusal::StoreBusy), out);
         }
         // When it is due says where it is in the index.
-        let ask = Ask::read(Shelf::Schedules, deferred::body_key(&app_id, id), None, 1);
+        let key = deferred::body_key(Body::Told, &app_id, id);
+        let ask = Ask::read(Shelf::Schedules, key, None, 1);
         self.ask_store(Pending::Later(Asked::Find(asker, app, id)), ask);
     }
 
@@ -474,7 +491,7 @@ impl Home {
                 None => Refusal::NotFound,
                 Some((_, stored)) => match deferred::due(stored) {
                     Some(due) => {
-                        let changes = self.removal(app, due, id);
+                        let changes = self.removal(Waiting { due, id, app, body: Body::Told });
                         self.later.open += 1;
                         let asked = Asked::Cancel(asker, app, due, id);
                         return self.ask_store(Pending::Later(asked), Ask::Change { changes });
@@ -508,10 +525,11 @@ impl Home {
     }
 
     /// What takes a schedule off the disk, or does nothing if it is not there any more.
-    fn removal(&self, app: AppIndex, due: UnixMillis, id: EventId) -> Vec<(Shelf, Change)> {
+    fn removal(&self, waiting: Waiting) -> Vec<(Shelf, Change)> {
+        let Waiting { due, id, app, body } = waiting;
         let app_id = self.keeping.rules.app_id(app).map_or("", |it| it);
         vec![
-            (Shelf::Schedules, Change::RemoveKept { key: deferred::body_key(app_id, id) }),
+            (Shelf::Schedules, Change::RemoveKept { key: deferred::body_key(body, app_id, id) }),
             (Shelf::Schedules, Change::Remove { key: deferred::index_key(due, id) }),
         ]
     }
@@ -532,11 +550,11 @@ impl Home {
             self.read_due(id);
         }
         while self.later.doing.len() < DUE_AT_ONCE
-            && let Some(&Waiting { due, id, app }) = self.later.waiting.first()
+            && let Some(&Waiting { due, id, app, body }) = self.later.waiting.first()
             && due <= now.wall
         {
             self.later.waiting.pop_first();
-            let doing = Doing { due, app, tries: 0, is_publish: false, is_late: false };
+            let doing = Doing { due, app, body, tries: 0, is_publish: false, is_late: false };
             self.later.doing.insert(id, doing);
             self.read_due(id);
         }
@@ -591,12 +609,12 @@ impl Home {
                 for (key, stored) in &values {
                     // Of an app that is gone, or of a later version: left where it is.
                     let known = deferred::parse_index_key(key).zip(deferred::decode_index(stored));
-                    let Some(((due, id), stream)) = known else { continue };
+                    let Some(((due, id), (stream, body))) = known else { continue };
                     let Some(channel) = rules.channel(&stream) else { continue };
                     let is_ours =
                         Some(self.channels.slots().home_of(&channel)) == self.keeping.shard;
                     if is_ours && !self.later.doing.contains_key(&id) {
-                        self.later.waiting.insert(Waiting { due, id, app: channel.app });
+                        self.later.waiting.insert(Waiting { due, id, app: channel.app, body });
                     }
                 }
                 self.later.bound();
@@ -609,8 +627,8 @@ impl Home {
     fn read_due(&mut self, id: EventId) {
         let Some(doing) = self.later.doing.get(&id) else { return };
         let app_id = self.keeping.rules.app_id(doing.app).map_or("", |it| it);
-        let ask = Ask::read(Shelf::Schedules, deferred::body_key(app_id, id), None, 1);
-        self.ask_store(Pending::Later(Asked::Due(id)), ask);
+        let key = deferred::body_key(doing.body, app_id, id);
+        self.ask_store(Pending::Later(Asked::Due(id)), Ask::read(Shelf::Schedules, key, None, 1));
     }
 
     /// Does what is due, now that it is known what that is.
@@ -623,7 +641,7 @@ impl Home {
         out: &mut Vec<(ShardId, Down)>,
     ) {
         let Some(doing) = self.later.doing.get_mut(&id) else { return };
-        let Doing { due, app, .. } = *doing;
+        let Doing { due, app, body, .. } = *doing;
         let found = match answer {
             Answer::Values { values, .. } => values.into_iter().next(),
             _ => return self.carried_out(id, Err(Refusal::StoreBusy), now),
@@ -636,15 +654,13 @@ impl Home {
         if now.wall < due {
             // The clock was set back meanwhile.
             self.later.doing.remove(&id);
-            return self.later.await_due(Waiting { due, id, app }, now);
+            return self.later.await_due(Waiting { due, id, app, body }, now);
         }
         doing.is_late = now.wall.0 - due.0 > LATE.0;
         doing.is_publish = matches!(what, Deferred::Publish(_));
         let is_late = doing.is_late;
-        let mut changes = self.removal(app, due, id);
-        let expires = UnixMillis(self.clock(now).0.saturating_add(MARK_SPAN.0));
-        let mark = Change::Put { key: deferred::mark_key(id), value: Bytes::new(), expires };
-        changes.push((Shelf::Schedules, mark));
+        let mut changes = self.removal(Waiting { due, id, app, body });
+        changes.push(self.mark(id, now));
         // Whatever is written goes with the removal, or neither is done.
         let origin = Origin { schedule: Some(id), changes, ..Origin::default() };
         match what {
@@ -657,8 +673,21 @@ impl Home {
                 self.publish(origin, *publish, now, render, out);
             }
             Deferred::SetValue(set) => self.set_value(origin, *set, now, render, out),
-            Deferred::Push(..) => {}
+            Deferred::Push(_, queued) => {
+                // Nobody here waits to hear of it: if the store fails so that nobody knows, it is tried again, and its
+                // body is there or not.
+                let mut changes = origin.changes;
+                changes.push(queue_push(queued));
+                self.ask_store(Pending::Later(Asked::Pushed(id)), Ask::Change { changes });
+            }
         }
+    }
+
+    /// The mark of something that was written, by which that is known if the store fails so that nobody knows.
+    pub(super) fn mark(&self, id: EventId, now: Now) -> (Shelf, Change) {
+        let expires = UnixMillis(self.clock(now).0.saturating_add(MARK_SPAN.0));
+        let change = Change::Put { key: deferred::mark_key(id), value: Bytes::new(), expires };
+        (Shelf::Schedules, change)
     }
 
     /// What became of a schedule that was due: it is done; or cancelled, with [`Refusal::NotFound`]; or it is tried

@@ -316,7 +316,7 @@ fn what_is_of_an_app_that_is_gone_is_left_where_it_is() {
     let put = |key, value| (Shelf::Schedules, Change::Put { key, value, expires: NEVER });
     let (at, id) = (UnixMillis(5), EventId(7));
     let changes = vec![
-        put(deferred::index_key(at, id), deferred::encode_index(&stream)),
+        put(deferred::index_key(at, id), deferred::encode_index(&stream, Body::Told)),
         put(deferred::index_key(at, EventId(8)), Bytes::from_static(b"of a later version")),
     ];
     bench.ledger.answer([Ask::Change { changes }], UnixMillis(0));

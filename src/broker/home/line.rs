@@ -78,9 +78,9 @@ pub(super) struct Check {
 }
 
 impl Check {
-    /// By the mark among the changes that come with a schedule. That its body is gone tells nothing: it may have been
-    /// cancelled in the meantime.
-    pub(super) fn of_schedule(changes: &[(Shelf, Change)]) -> Option<Self> {
+    /// By the mark among the changes that come with a schedule or a notification. That a schedule's body is gone tells
+    /// nothing: it may have been cancelled in the meantime.
+    pub(super) fn of_mark(changes: &[(Shelf, Change)]) -> Option<Self> {
         changes.iter().find_map(|(shelf, change)| match change {
             Change::Put { key, value, .. } if *shelf == Shelf::Schedules => {
                 let (key, expected) = (key.clone(), Some(value.clone()));

@@ -12,7 +12,8 @@ use crate::base::ids::{Epoch, Serial, ShardId};
 use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::shelved;
 use crate::broker::{
-    Down, Event, Happening, IdempotencyKey, Mode, Publish, Published, Refusal, Render, Reply,
+    Down, Event, Happening, IdempotencyKey, Mode, Payload, Publish, Published, Refusal, Render,
+    Reply,
 };
 use crate::store::{Answer, Ask, Change, Clock, Fault, Shelf};
 
@@ -54,7 +55,13 @@ pub(super) struct Spot {
 /// Bytes of a publish that wait for the store.
 fn weight(publish: &Publish) -> usize {
     let about = publish.report.as_ref().map_or(0, |it| it.0.len());
-    publish.name.len() + publish.data.0.len() + about
+    let push = publish.push.as_ref().map_or(0, |it| it.0.len());
+    publish.name.len() + publish.data.0.len() + about + push
+}
+
+/// The change that puts a notification among those that are to be planned.
+pub(super) fn queue_push(push: Payload) -> (Shelf, Change) {
+    (Shelf::PushQueue, Change::Push { value: push.0 })
 }
 
 impl Home {
@@ -71,7 +78,8 @@ impl Home {
         let channel = &publish.channel;
         let keep_last = publish.keep_last.filter(|_| !publish.guarded);
         let is_ephemeral = publish.ephemeral || publish.guarded;
-        let is_stored = publish.retain.is_some() || !origin.changes.is_empty();
+        let is_stored =
+            publish.retain.is_some() || publish.push.is_some() || !origin.changes.is_empty();
         let number = match self.find(channel) {
             Some(number) => number,
             None => {
@@ -246,8 +254,8 @@ impl Home {
         }
         let keep_last = publish.keep_last;
         let (exclude, retain, about) = (publish.exclude, publish.retain, publish.report.clone());
+        let mut changes: Vec<_> = publish.push.clone().map(queue_push).into_iter().collect();
         let event = self.event(number, publish, id, now.wall, spot);
-        let mut changes = Vec::new();
         if let Some(keep) = retain {
             changes.extend(self.shelve(&event, self.until(keep, now)));
         }
@@ -276,7 +284,7 @@ impl Home {
         &mut self,
         number: u32,
         mut origin: Origin,
-        publish: Publish,
+        mut publish: Publish,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
@@ -289,7 +297,7 @@ impl Home {
         let id = self.next_id_of(number, now);
         self.remember_lined(number, publish.key.as_deref(), id, now);
         let mut changes = std::mem::take(&mut origin.changes);
-        let mut check = Check::of_schedule(&changes);
+        let mut check = Check::of_mark(&changes);
         if let Some(keep) = publish.retain {
             let spot = Spot { mode: Mode::None, epoch: None, serial: Serial(0) };
             let event = self.event(number, publish.clone(), id, now.wall, spot);
@@ -303,6 +311,14 @@ impl Home {
             if let Some(about) = &publish.report {
                 changes.extend(self.shelve_report(&event, about, render));
             }
+        }
+        if let Some(push) = publish.push.take() {
+            if check.is_none() {
+                // Of a notification alone nothing is left to look for once it is planned.
+                changes.push(self.mark(id, now));
+                check = Check::of_mark(&changes);
+            }
+            changes.push(queue_push(push));
         }
         let ask = (!changes.is_empty()).then_some(Ask::Change { changes });
         let stage = if ask.is_some() { Stage::Writes(Write::Asked(check)) } else { Stage::Ready };

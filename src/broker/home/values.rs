@@ -255,7 +255,7 @@ impl Home {
     ) -> Option<Op> {
         let Before { key, stored } = before;
         let mut changes = std::mem::take(&mut it.origin.changes);
-        let of_schedule = Check::of_schedule(&changes);
+        let of_schedule = Check::of_mark(&changes);
         let clock = self.clock(now);
         let is_stored = stored.is_some();
         let stored = match stored {

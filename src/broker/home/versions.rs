@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use super::asking::Pending;
 use super::durable::refusal_of;
-use super::line::{Op, Place, exactly, found};
+use super::line::{Check, Op, Place, Write, Written, exactly, found};
 use super::messages::Messages;
-use super::publishing::Spot;
+use super::publishing::{Spot, queue_push};
 use super::state::Origin;
 use super::{Asker, Home};
 use crate::base::event_id::EventId;
@@ -74,6 +74,8 @@ pub(super) struct Mutating {
     /// Those who repeated it with its key meanwhile.
     pub others: Vec<Asker>,
     finding: Finding,
+    /// Its notification is on its way to disk, before it: there is nothing else of it there.
+    write: Option<Write>,
 }
 
 /// A message, or its versions, read for who asks.
@@ -104,7 +106,7 @@ fn weight(mutate: &Mutate) -> usize {
         Patch::Set(crate::broker::Payload(bytes)) => bytes.len(),
         Patch::Stay | Patch::Clear => 0,
     };
-    of(&mutate.data) + of(&mutate.extras)
+    of(&mutate.data) + of(&mutate.extras) + mutate.push.as_ref().map_or(0, |it| it.0.len())
 }
 
 impl Home {
@@ -175,6 +177,12 @@ impl Home {
     ) -> Found {
         let &Place { number, .. } = place;
         let Finding { message, .. } = finding;
+        if self.durable(number).is_none() {
+            return match self.known(number, message, false, now) {
+                Known::Here(event) => Found::Here(event),
+                Known::Not | Known::OnDisk => Found::Not(Refusal::NotFound),
+            };
+        }
         if !self.is_ready(number, now) {
             return Found::Not(Refusal::StoreBusy);
         }
@@ -292,7 +300,8 @@ impl Home {
         }
         let clock = self.clock(now);
         self.with_window(number, |window| window.expire(clock));
-        let waits = is_durable && self.has_line(number);
+        let pushes = !is_durable && mutate.push.is_some();
+        let waits = pushes || self.has_line(number);
         let version = match self.known(number, mutate.message, false, now) {
             Known::Not => return asker.answer(refuse(Refusal::NotFound), out),
             Known::Here(version) if !waits => version,
@@ -301,10 +310,10 @@ impl Home {
                     return asker.answer(refuse(Refusal::StoreBusy), out);
                 }
                 // What is in the line has an id before this one.
-                let id = self.next_durable_id(number, now);
+                let id = self.next_id_of(number, now);
                 self.remember_lined(number, mutate.key.as_deref(), id, now);
                 let finding = Finding::new(mutate.message);
-                let op = Mutating { mutate, id, origin, others: Vec::new(), finding };
+                let op = Mutating { mutate, id, origin, others: Vec::new(), finding, write: None };
                 let op = Op::Mutate(Box::new(op));
                 return self.line_up(number, op, bytes, None, now, render, out);
             }
@@ -333,12 +342,37 @@ impl Home {
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) -> Option<Op> {
-        match self.find_in_line(place, it.finding.clone(), answer, now) {
+        let mut answer = answer;
+        let mut found = None;
+        if let Some(write) = it.write.take() {
+            match self.written(place, write, answer.take()) {
+                Written::Open(write) => {
+                    it.write = Some(write);
+                    return Some(Op::Mutate(it));
+                }
+                Written::Done => {}
+                Written::Not(fault) => found = Some(Found::Not(refusal_of(&fault))),
+            }
+        }
+        let finding = it.finding.clone();
+        match found.unwrap_or_else(|| self.find_in_line(place, finding, answer, now)) {
             Found::Open(finding) => {
                 it.finding = finding;
                 return Some(Op::Mutate(it));
             }
             Found::Here(version) => {
+                // Whatever is wrong with it is said before anyone is notified of it.
+                let is_right = || mutated(&version, &it.mutate, Default::default(), now).is_ok();
+                if self.durable(place.number).is_none()
+                    && it.mutate.push.is_some()
+                    && is_right()
+                    && let Some(push) = it.mutate.push.take()
+                {
+                    let changes = vec![self.mark(it.id, now), queue_push(push)];
+                    it.write = Some(Write::Asked(Check::of_mark(&changes)));
+                    self.ask_in_line(place, Ask::Change { changes });
+                    return Some(Op::Mutate(it));
+                }
                 let Mutating { mutate, id, origin, others, .. } = *it;
                 let (number, origin) = (place.number, (origin, others));
                 self.give_version(number, &version, mutate, id, origin, now, render, out);
@@ -377,7 +411,7 @@ impl Home {
             }
         };
         self.channels[number].serial = serial.0;
-        let Mutate { key, exclude, report, .. } = mutate;
+        let Mutate { key, exclude, report, push, .. } = mutate;
         let mode = self.window(number).map_or(Mode::None, |it| it.rule.mode);
         let published = self.published(number, id, Spot { mode, epoch: event.epoch, serial });
         if let Some(key) = &key {
@@ -390,6 +424,7 @@ impl Home {
             if let Some(about) = report {
                 changes.extend(self.shelve_report(&event, &about, render));
             }
+            changes.extend(push.map(queue_push));
             self.will_clean(number, message_of(&event));
             let ordered = Arc::new(event.clone());
             self.with_messages_new(number, |messages| {

@@ -72,6 +72,7 @@ fn appending(name: &str, message: MessageRef) -> Mutate {
         exclude: None,
         key: None,
         report: None,
+        push: None,
     }
 }
 
@@ -303,5 +304,43 @@ fn a_key_gives_one_version_and_its_report_goes_with_it() {
         let outbox = Reader::default().answer(&*look, bench.store, &ask, bench.now.wall);
         let Some(Answer::Values { values, .. }) = outbox else { panic!("{outbox:?}") };
         assert_eq!(values.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn a_notification_is_on_disk_before_its_version_is_told() {
+    for name in [MEMORY, DURABLE] {
+        let mut bench = Bench::new();
+        let message = bench.publish(name, "\"\"");
+        let pushing = |data: &str| Mutate {
+            push: Some(json("a notification")),
+            data: Patch::Set(json(data)),
+            ..appending(name, message)
+        };
+        bench.answers.clear();
+        bench.up(Command::Mutate(Box::new(pushing("\"x\""))));
+        bench.up(Command::Mutate(Box::new(appending(name, message))));
+        assert!(bench.answers.is_empty(), "{name}: {:?}", bench.answers);
+        // What cannot be is refused, and nobody is notified of it.
+        bench.up(Command::Mutate(Box::new(pushing("7"))));
+        bench.store();
+        let mut told: Vec<_> = bench
+            .answers
+            .iter()
+            .map(|it| match it {
+                Reply::Published(it) => Ok(it.serial.0),
+                Reply::Refused(refusal) => Err(*refusal),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        told.sort_by_key(|it| it.is_err());
+        assert_eq!(told, [Ok(2), Ok(3), Err(Refusal::NotText)], "{name}");
+        assert_eq!(bench.data(name, message), "\"xx\"", "{name}");
+        let ask = Ask::read(Shelf::PushQueue, Bytes::new(), None, 9);
+        let look = bench.memory.look();
+        let queue = Reader::default().answer(&*look, bench.store, &ask, bench.now.wall);
+        let Some(Answer::Values { values, .. }) = queue else { panic!("{queue:?}") };
+        let values: Vec<_> = values.iter().map(|(_, value)| &value[..]).collect();
+        assert_eq!(values, [b"a notification"], "{name}");
     }
 }

@@ -94,7 +94,7 @@ impl Render for Reporter {
 /// What was asked.
 #[derive(Clone, Debug)]
 enum Act {
-    Publish { is_retained: bool, key: Option<String> },
+    Publish { is_retained: bool, is_pushed: bool, key: Option<String> },
     Set { key: usize, data: Option<String> },
     React { message: EventId, is_added: bool },
     Read,
@@ -106,6 +106,8 @@ struct Sent {
     act: Act,
     keep: Keep,
     told: Option<Result<EventId, Refusal>>,
+    /// How often nobody knew what became of it.
+    unknown: u64,
 }
 
 struct Client {
@@ -140,6 +142,9 @@ struct Counts {
     observed: u64,
     refused: u64,
     repeated: u64,
+    pushed: u64,
+    /// Notifications of which nobody was told that they are on the queue.
+    pushed_unknown: u64,
 }
 
 struct Scene {
@@ -281,6 +286,7 @@ impl Scene {
         let act = match self.chance.below(10) {
             0..4 => Act::Publish {
                 is_retained: self.chance.below(4) > 0,
+                is_pushed: self.chance.below(2) == 0,
                 key: (self.chance.below(3) == 0).then(|| format!("k{number}")),
             },
             4..8 => {
@@ -307,7 +313,7 @@ impl Scene {
                 Act::React { message, is_added: self.chance.below(2) == 0 }
             }
         };
-        self.sent.push(Sent { channel: at, act, keep, told: None });
+        self.sent.push(Sent { channel: at, act, keep, told: None, unknown: 0 });
         self.send(number);
     }
 
@@ -316,7 +322,7 @@ impl Scene {
         let channel = channel(at);
         let about = Some(payload(&number.to_string()));
         let command = match act {
-            Act::Publish { is_retained, key } => {
+            Act::Publish { is_retained, is_pushed, key } => {
                 let key = key.map(|name| {
                     let (fingerprint, span) = ([number as u8; 16], Some(Millis(60_000_000)));
                     Arc::new(IdempotencyKey { name: name.as_str().into(), fingerprint, span })
@@ -325,8 +331,9 @@ impl Scene {
                 let retain = is_retained.then_some(keep);
                 let steady = self.now.steady;
                 let publish = Publish::new(channel.clone(), "message".into(), data, steady);
+                let push = about.clone().filter(|_| is_pushed);
                 let report = about.filter(|_| is_retained);
-                Command::Publish(Box::new(Publish { key, retain, report, ..publish }))
+                Command::Publish(Box::new(Publish { key, retain, report, push, ..publish }))
             }
             Act::Set { key, data } => Command::SetValue(Box::new(SetValue {
                 channel: channel.clone(),
@@ -481,6 +488,7 @@ impl Scene {
             other => panic!("{other:?}"),
         };
         let Some(sent) = sent.filter(|it| !matches!(it.act, Act::Read)) else { return };
+        sent.unknown += u64::from(told == Err(Refusal::StoreFailed));
         match (sent.told, told) {
             (Some(Ok(before)), Ok(again)) => assert_eq!(before, again, "{sent:?}"),
             // A refusal of the second try says nothing of the first.
@@ -620,6 +628,8 @@ fn what_is_kept_beside_history_is_what_was_told_of_it() {
         total.observed += counts.observed;
         total.refused += counts.refused;
         total.repeated += counts.repeated;
+        total.pushed += counts.pushed;
+        total.pushed_unknown += counts.pushed_unknown;
     }
     println!("{total:?}");
     for (what, count) in [
@@ -633,7 +643,9 @@ fn what_is_kept_beside_history_is_what_was_told_of_it() {
         ("observed", total.observed),
         ("refused", total.refused),
         ("repeated", total.repeated),
+        ("pushed", total.pushed),
     ] {
         assert!(count > 50, "hardly anything was {what}: {total:?}");
     }
+    assert!(total.pushed_unknown * 10 < total.pushed, "too much is unknown: {total:?}");
 }

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::broker::state::{Deferred, Schedule, SchedulesQuery, SetValue};
+use crate::broker::deferred::Body;
+use crate::broker::state::{Deferred, Schedule, Scheduled, SchedulesQuery, SetValue};
 use crate::store::Shelf;
 
 const CHANNELS: [&str; 4] = ["none-a", "memory-b", "durable-c", "#own"];
@@ -36,6 +37,8 @@ struct Task {
     /// When it was asked for first.
     sent: Nanos,
     kind: Kind,
+    /// How often its notification is on the queue.
+    queued: u64,
 }
 
 /// What is to be done.
@@ -43,8 +46,13 @@ struct Task {
 enum Kind {
     Publish,
     Retained,
+    /// A publish that a notification goes with.
+    Pushed,
     Value,
+    Push,
 }
+
+const KINDS: [Kind; 5] = [Kind::Publish, Kind::Retained, Kind::Pushed, Kind::Value, Kind::Push];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
@@ -76,6 +84,7 @@ struct Totals {
     used: u64,
     used_again: u64,
     excused: u64,
+    queued: u64,
 }
 
 struct Stage {
@@ -99,6 +108,8 @@ struct Stage {
     crashes: u64,
     totals: Totals,
     list: Option<Vec<(EventId, UnixMillis)>>,
+    /// Notifications on the queue that were looked at.
+    queued: u64,
 }
 
 fn named(n: usize) -> Channel {
@@ -130,6 +141,7 @@ impl Stage {
             crashes: 0,
             totals: Totals::default(),
             list: None,
+            queued: 0,
         };
         stage.start_homes();
         stage
@@ -197,7 +209,8 @@ impl Stage {
             is_excused: false,
             is_over: false,
             sent: self.now.steady,
-            kind: [Kind::Publish, Kind::Retained, Kind::Value][self.chance.below(3) as usize],
+            kind: KINDS[self.chance.below(KINDS.len() as u64) as usize],
+            queued: 0,
         });
         self.send(self.tasks.len() - 1);
     }
@@ -212,6 +225,11 @@ impl Stage {
                 let retain = Some(Keep::Forever);
                 Deferred::Publish(Box::new(Publish { retain, ..publish }))
             }
+            Kind::Pushed => {
+                let push = Some(data.clone());
+                Deferred::Publish(Box::new(Publish { push, ..publish }))
+            }
+            Kind::Push => Deferred::Push(named(channel), data),
             Kind::Value => Deferred::SetValue(Box::new(SetValue {
                 channel: named(channel),
                 key: "k".into(),
@@ -358,6 +376,8 @@ impl Stage {
                 it.1 = true;
             }
             (About::List, Reply::Schedules(found)) => {
+                let is_push = |it: &Scheduled| matches!(it.what, Deferred::Push(..));
+                assert!(!found.iter().any(is_push), "seed {seed}: {found:?}");
                 let found: Vec<_> = found.into_iter().map(|it| (it.id, it.at)).collect();
                 assert!(found.is_sorted_by_key(|it| it.0));
                 self.list = Some(found);
@@ -385,6 +405,18 @@ impl Stage {
     fn step_store(&mut self, seed: u64) {
         let clock = self.clock();
         self.store.step(&mut Prng::new(seed), clock);
+        for number in self.store.queued(self.queued, clock) {
+            self.queued += 1;
+            let number: usize = number.parse().expect("a number");
+            let task = &mut self.tasks[number];
+            task.queued += 1;
+            let what = format!("seed {}: {number} {task:?}", self.seed);
+            assert!(matches!(task.kind, Kind::Push | Kind::Pushed), "{what} has none");
+            assert_eq!(task.queued, 1, "{what}");
+            assert!(self.wall_latest >= task.at, "{what} is early");
+            assert_ne!(task.told, Told::Refused, "{what}");
+            self.totals.queued += 1;
+        }
     }
 
     /// Whatever is done by now and was not heard of need not be heard of.
@@ -408,9 +440,9 @@ impl Stage {
         let answer = Reader::default().answer(&*look, self.store.store, &ask, UnixMillis(0));
         let Some(Answer::Values { values, .. }) = answer else { panic!("reads") };
         let (mut bodies, mut index) = (BTreeMap::new(), BTreeMap::new());
-        let prefix = deferred::body_prefix("app");
+        let prefixes = [Body::Told, Body::Push].map(|it| deferred::body_prefix(it, "app"));
         for (key, value) in &values {
-            if let Some(id) = deferred::id_of(&prefix, key) {
+            if let Some(id) = prefixes.iter().find_map(|it| deferred::id_of(it, key)) {
                 bodies.insert(id, deferred::due(value).expect("a body"));
             } else if let Some((at, id)) = deferred::parse_index_key(key) {
                 index.insert(id, at);
@@ -548,7 +580,22 @@ impl Stage {
         self.settle();
         for (number, task) in self.tasks.iter().enumerate() {
             let what = format!("seed {}: {number} {task:?}", self.seed);
-            assert!(!(task.is_cancelled && task.heard > 0), "{what} was done and cancelled");
+            let is_done = task.heard + task.queued > 0;
+            assert!(!(task.is_cancelled && is_done), "{what} was done and cancelled");
+            let is_promised = matches!(task.told, Told::Promised(_)) && !task.is_cancelled;
+            match task.kind {
+                Kind::Push => {
+                    assert_eq!(task.heard, 0, "{what}");
+                    assert!(!task.is_cancelled, "{what} is nobody's to cancel here");
+                    assert!(!is_promised || task.queued == 1, "{what} was promised");
+                    continue;
+                }
+                // One goes with the other, though it may be that nobody was there to hear.
+                Kind::Pushed if is_promised && task.heard > 0 => {
+                    assert_eq!(task.queued, 1, "{what} was promised");
+                }
+                _ => {}
+            }
             self.totals.excused += u64::from(task.is_excused && task.heard == 0);
             if let (Told::Promised(_), false, false) =
                 (task.told, task.is_cancelled, task.is_excused)
@@ -587,6 +634,7 @@ fn what_is_promised_for_later_is_done_once_and_never_early() {
         total.used += totals.used;
         total.used_again += totals.used_again;
         total.excused += totals.excused;
+        total.queued += totals.queued;
     }
     println!("{total:?}");
     for (what, count) in [
@@ -598,6 +646,7 @@ fn what_is_promised_for_later_is_done_once_and_never_early() {
         ("repeated", total.repeated),
         ("used", total.used),
         ("used again", total.used_again),
+        ("queued", total.queued),
     ] {
         assert!(count > 50, "hardly anything was {what}: {total:?}");
     }

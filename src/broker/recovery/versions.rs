@@ -35,6 +35,10 @@ struct Sent {
     mutate: Option<Mutate>,
     key: Option<Arc<IdempotencyKey>>,
     told: Option<Result<Published, Refusal>>,
+    /// How often nobody knew what became of it.
+    unknown: u64,
+    /// It was acknowledged, in this life of its channel or in one before.
+    was_told: bool,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +53,7 @@ struct Counts {
     cold_rewinds: u64,
     long_lists: u64,
     cleaned: u64,
+    pushed: u64,
 }
 
 struct Scene {
@@ -195,7 +200,8 @@ impl Scene {
     fn publish(&mut self) {
         let at = self.chance.below(NAMES.len() as u64) as usize;
         let key = self.a_key();
-        self.sent.push(Sent { channel: at, mutate: None, key, told: None });
+        let it = Sent { channel: at, mutate: None, key, told: None, unknown: 0, was_told: false };
+        self.sent.push(it);
         self.send(self.sent.len() - 1);
     }
 
@@ -249,8 +255,17 @@ impl Scene {
             exclude: None,
             key: key.clone(),
             report: None,
+            push: (self.chance.below(3) == 0).then(|| Payload(Bytes::from(number.to_string()))),
         };
-        self.sent.push(Sent { channel: at, mutate: Some(mutate), key, told: None });
+        let it = Sent {
+            channel: at,
+            mutate: Some(mutate),
+            key,
+            told: None,
+            unknown: 0,
+            was_told: false,
+        };
+        self.sent.push(it);
         self.send(number);
     }
 
@@ -273,7 +288,10 @@ impl Scene {
         let many = self.sent.len() - from;
         if many > 0 {
             let number = from + self.chance.below(many as u64) as usize;
-            if self.sent[number].key.is_some() {
+            let sent = &mut self.sent[number];
+            if sent.key.is_some() {
+                // Of the second try nobody knows anything yet.
+                sent.told.take_if(|it| it.is_err());
                 self.send(number);
             }
         }
@@ -374,6 +392,7 @@ impl Scene {
                     self.counts.versions += 1;
                 }
                 sent.told = Some(Ok(published));
+                sent.was_told = true;
             }
             Err(refusal) => {
                 match refusal {
@@ -385,6 +404,7 @@ impl Scene {
                     | Refusal::StoreFull => self.counts.refused += 1,
                     other => panic!("seed {seed}: {sent:?} refused: {other:?}"),
                 }
+                sent.unknown += u64::from(refusal == Refusal::StoreFailed);
                 if !matches!(sent.told, Some(Ok(_))) {
                     sent.told = Some(Err(refusal));
                 }
@@ -552,11 +572,12 @@ fn versions_follow_from_each_other_and_are_told_as_the_history_says() {
         total.cold_rewinds += scene.counts.cold_rewinds;
         total.long_lists += scene.counts.long_lists;
         total.cleaned += scene.counts.cleaned;
+        total.pushed += scene.counts.pushed;
     }
     println!("{total:?}");
     let Counts { versions, repeated, refused, not_found, not_text, heard, .. } = &total;
     for count in [versions, repeated, refused, not_found, not_text, heard] {
         assert!(*count > 50, "something hardly ever happened: {total:?}");
     }
-    assert!(total.cold_rewinds > 50 && total.long_lists > 50, "{total:?}");
+    assert!(total.pushed > 50 && total.cold_rewinds > 50 && total.long_lists > 50, "{total:?}");
 }

@@ -78,7 +78,13 @@ impl Scene {
     /// Asks a home until it answers: the store fails under it now and then.
     fn read<T>(&mut self, at: usize, command: &Command, taken: fn(&mut Self) -> Option<T>) -> T {
         let number = self.sent.len() as u32;
-        self.sent.push(Sent { channel: at, act: Act::Read, keep: Keep::Forever, told: None });
+        self.sent.push(Sent {
+            channel: at,
+            act: Act::Read,
+            keep: Keep::Forever,
+            told: None,
+            unknown: 0,
+        });
         for _ in 0..100 {
             self.up(&channel(at), Self::connection(CLIENTS), number, command.clone());
             self.settle();
@@ -126,9 +132,35 @@ impl Scene {
         }
     }
 
+    /// What was acknowledged is on the queue, once; what was refused is not.
+    fn check_queue(&mut self) {
+        let mut times: BTreeMap<usize, u64> = BTreeMap::new();
+        for number in self.store.queued(0, self.clock()) {
+            *times.entry(number.parse().expect("a number")).or_default() += 1;
+        }
+        let (seed, counts) = (self.seed, &mut self.counts);
+        (counts.pushed, counts.pushed_unknown) = (0, 0);
+        for (number, sent) in self.sent.iter().enumerate() {
+            let is_pushed = matches!(sent.act, Act::Publish { is_pushed: true, .. });
+            let times = times.remove(&number).unwrap_or(0);
+            // Whoever is told that nobody knows, or nothing because the process ended, may try again.
+            let (least, most) = match sent.told {
+                _ if !is_pushed => (0, 0),
+                Some(Ok(_)) => (1, 1 + sent.unknown),
+                Some(Err(_)) => (0, sent.unknown),
+                None => (0, 1 + sent.unknown),
+            };
+            counts.pushed += times;
+            counts.pushed_unknown += if least == 1 { times - 1 } else { times };
+            assert!((least..=most).contains(&times), "seed {seed}: {number} {times} {sent:?}");
+        }
+        assert!(times.is_empty(), "seed {seed}: {times:?}");
+    }
+
     pub(super) fn check(&mut self) {
         let seed = self.seed;
         self.settle();
+        self.check_queue();
         for (at, name) in NAMES.into_iter().enumerate() {
             let values = self.all_values(at);
             let newest = self.all_retained(at, true);

@@ -73,8 +73,34 @@ impl Scene {
         panic!("seed {}: no rewind", self.seed);
     }
 
+    /// What was acknowledged is on the queue, once; what was refused is not.
+    fn check_queue(&mut self) {
+        let mut times: BTreeMap<usize, u64> = BTreeMap::new();
+        for number in self.store.queued(0, self.clock()) {
+            *times.entry(number.parse().expect("a number")).or_default() += 1;
+        }
+        let seed = self.seed;
+        self.counts.pushed = times.len() as u64;
+        for (number, sent) in self.sent.iter().enumerate() {
+            let is_pushed = sent.mutate.as_ref().is_some_and(|it| it.push.is_some());
+            let times = times.remove(&number).unwrap_or(0);
+            // A channel in memory may lose the message while its notification is on its way to disk.
+            let may_vanish = NAMES[sent.channel].starts_with("memory");
+            let most = match sent.told {
+                _ if !is_pushed => 0,
+                Some(Err(Refusal::NotFound)) if may_vanish => 1 + sent.unknown,
+                Some(Err(_)) => u64::from(sent.was_told) + sent.unknown,
+                Some(Ok(_)) | None => 1 + sent.unknown,
+            };
+            let least = u64::from(is_pushed && sent.was_told);
+            assert!((least..=most).contains(&times), "seed {seed}: {number} {times} {sent:?}");
+        }
+        assert!(times.is_empty(), "seed {seed}: {times:?}");
+    }
+
     pub(super) fn check(&mut self) {
         self.settle();
+        self.check_queue();
         for at in 0..NAMES.len() {
             self.check_channel(at);
         }

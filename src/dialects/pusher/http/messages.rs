@@ -165,6 +165,7 @@ impl Mutation {
             exclude: None,
             key,
             report: None,
+            push: None,
             channel,
         };
         Ok(Self { actor, mutate })
