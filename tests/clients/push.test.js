@@ -306,6 +306,55 @@ describe('push', () => {
     assert.match(JSON.stringify(refused), /order/)
   })
 
+  test('a topic of the provider\'s is one message, and an override is sent as it is', async () => {
+    const topic = fresh('news')
+    const { id, address } = await device('apns')
+    const raw = { aps: { alert: 'as it is', badge: 3 }, own: { n: 1 } }
+    const { publishId } = await api.publish({
+      recipients: [{ type: 'providerTopic', provider: 'fcm', topic }, to.device(id)],
+      payload: TEXT,
+      providerOverrides: [{ provider: 'apns', payload: raw }],
+      sync: true,
+    })
+    assert.equal((await api.until(publishId)).counters.succeeded, 2)
+    const [message] = await providers.until((it) => it.body?.message?.topic === topic)
+    assert.equal(message.body.message.notification.title, TEXT.title)
+    assert.deepEqual(sent(address)[0].body, raw)
+    const outcomes = await api.outcomes(publishId)
+    assert.deepEqual(outcomes.map((it) => it.target ?? it.deviceId).sort(), [0, id].sort())
+  })
+
+  test('a broadcast channel of Live Activities is made, told to and removed', async () => {
+    const { channelId } = await api.push('POST', 'liveActivities/channels', { storagePolicy: 1 }, { status: 201 })
+    const path = `liveActivities/channels/${encodeURIComponent(channelId)}`
+    assert.equal((await api.push('GET', path)).storagePolicy, 1)
+    const { items } = await api.push('GET', 'liveActivities/channels')
+    assert.ok(items.some((it) => it.channelId === channelId))
+    const recipient = { transportType: 'apnsLiveActivityBroadcast', channelId, storagePolicy: 1 }
+    const { publishId } = await api.publish({
+      recipients: [{ type: 'recipient', recipient }],
+      payload: {},
+      liveActivity: { event: 'update', 'content-state': { minutes: 7 } },
+      sync: true,
+    })
+    assert.equal((await api.until(publishId)).state, 'succeeded')
+    const [message] = await providers.until((it) => it.at === 'broadcast' && it.address === channelId)
+    assert.deepEqual(message.body.aps['content-state'], { minutes: 7 })
+    await api.push('DELETE', path)
+    await api.push('GET', path, undefined, { status: 404 })
+  })
+
+  test('what is too large to be waited for is not', async () => {
+    const channel = fresh('large')
+    for (let at = 0; at < 300; at += 50) {
+      await Promise.all(Array.from({ length: 50 }, async () => api.subscribe((await device('hms')).id, channel)))
+    }
+    const answer = await api.ask('POST', 'push/publish', { recipients: [to.channel(channel)], payload: TEXT, sync: true })
+    assert.equal(answer.status, 202)
+    assert.ok(answer.headers.get('x-sockudo-forced-async'))
+    assert.equal((await api.until(answer.json.publishId)).counters.succeeded, 300)
+  })
+
   test('a batch is taken in order, each for itself', async () => {
     const [a, b] = [await device('fcm'), await device('hms')]
     const { items } = await api.push('POST', 'batch/publish', [
@@ -448,7 +497,7 @@ describe('push', () => {
       const { id, address } = await device('apns')
       await api.subscribe(id, channel)
       const heard = next(socket, 'order.packed')
-      const event = { name: 'order.packed', channel, data: '{"n":1}', extras: { push: { payload: { title: 'Packed', body: 'ord_123' } } } }
+      const event = { name: 'order.packed', channel, data: '{"n":1}', extras: { push: { title: 'Packed', body: 'ord_123' } } }
       const answer = await api.ask('POST', 'events', event)
       assert.equal(answer.status, 200, JSON.stringify(answer.json))
       assert.deepEqual((await heard).data, { n: 1 })
