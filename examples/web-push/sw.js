@@ -1,6 +1,6 @@
 // Shows what is pushed, also while the page is closed. What arrives is the JSON that docs/push.md describes.
 self.addEventListener('push', (event) => {
-  const { title = 'Ringmain', body, icon, tag, data } = event.data?.json() ?? {}
+  const { notification: { title = 'Ringmain', body, icon, tag } = {}, data } = event.data?.json() ?? {}
   event.waitUntil(self.registration.showNotification(title, { body, icon, tag, data }))
 })
 

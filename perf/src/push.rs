@@ -289,8 +289,8 @@ impl Plan {
         let mib = |bytes: u64| bytes as f64 / 1048576.0;
         figures.insert("rss_before_mib".into(), mib(watched.rss_before));
         figures.insert("rss_growth_mib".into(), mib(watched.rss_max - watched.rss_before));
-        // Metrics of a gauge at its highest, so far as looks every now and then see it.
-        figures.insert("in_flight_max".into(), watched.in_flight_max);
+        // The gauge at its highest, so far as looks every now and then see it.
+        figures.insert("pending_max".into(), watched.pending_max);
         let idle_us = before.cpu.all_ns() as f64 / before.seconds * beside.seconds;
         let own = beside.cpu.all_ns() as f64 - idle_us;
         figures.insert("cpu_us_per_device".into(), own / 1e3 / devices);
@@ -381,7 +381,7 @@ struct Watched {
     succeeded: u64,
     rss_before: u64,
     rss_max: u64,
-    in_flight_max: f64,
+    pending_max: f64,
 }
 
 impl Watch {
@@ -426,8 +426,8 @@ fn watch(to: SocketAddrV4, pid: u32) -> io::Result<Watched> {
         let status = parsed(&http.ask(&request)?)?;
         watched.rss_max = watched.rss_max.max(process::memory(pid)?.rss);
         let gauges = metrics(to)?;
-        let in_flight = gauges.get("ringmain_push_in_flight").copied().unwrap_or(0.0);
-        watched.in_flight_max = watched.in_flight_max.max(in_flight);
+        let pending = gauges.get("ringmain_push_pending").copied().unwrap_or(0.0);
+        watched.pending_max = watched.pending_max.max(pending);
         let count = |name: &str| status["counters"][name].as_u64().unwrap_or(0);
         watched.planned = count("planned");
         watched.succeeded = count("succeeded");

@@ -88,6 +88,6 @@ describe('examples/web-push', () => {
     const sent = await ask('/send', { channel: 'orders', title: 'Order updated', body: 'packed' })
     assert.equal(sent.status, 'succeeded')
     const [message] = await providers.until((it) => it.address === subscription.endpoint)
-    assert.deepEqual([message.body.title, message.body.body, message.body.data], ['Order updated', 'packed', { url: '/' }])
+    assert.deepEqual(message.body, { notification: { title: 'Order updated', body: 'packed' }, data: { url: '/' } })
   })
 })

@@ -108,8 +108,7 @@ describe('push', () => {
   // What each provider is to be sent, as it came.
   const expected = {
     webPush: ({ body, headers }) => {
-      assert.equal(body.title, TEXT.title)
-      assert.equal(body.body, TEXT.body)
+      assert.deepEqual(body.notification, { title: TEXT.title, body: TEXT.body })
       assert.deepEqual(body.data, TEXT.data)
       assert.equal(headers['content-encoding'], 'aes128gcm')
     },
@@ -238,7 +237,7 @@ describe('push', () => {
     const sealed = Buffer.from(message.body, 'base64')
     const open = ece.decrypt(sealed, { version: 'aes128gcm', privateKey: browser, authSecret: auth.toString('base64url') })
     const read = JSON.parse(open)
-    assert.equal(read.body, 'ÄÖ — 🦀')
+    assert.equal(read.notification.body, 'ÄÖ — 🦀')
     assert.deepEqual(read.data, TEXT.data)
     assert.match(message.headers.topic, /^[\w-]{1,32}$/)
     // What web-push itself would send to the same browser has the same head.

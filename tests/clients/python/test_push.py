@@ -164,8 +164,8 @@ class Push(unittest.TestCase):
         )
         self.assertEqual(self.ended(answer["publishId"])["state"], "succeeded")
         [(_, headers, body)] = self.arrived(browser.endpoint)
-        read = browser.read(body)
-        self.assertEqual((read["title"], read["body"], read["data"]), (payload["title"], payload["body"], payload["data"]))
+        data = payload.pop("data")
+        self.assertEqual(browser.read(body), {"notification": payload, "data": data})
         self.assertLessEqual(len(body), 4096)
         fields = {name.lower(): value for name, value in headers.items()}
         self.assertEqual(fields["content-encoding"], "aes128gcm")
@@ -183,7 +183,7 @@ class Push(unittest.TestCase):
             answer = self.said(self.sdk.publish_push({"recipients": recipients, "payload": {"title": "t", "body": "é" * (size // 2) + "y" * (size % 2)}}))
             self.assertEqual(self.ended(answer["publishId"])["state"], "succeeded", size)
             *_, (_, _, body) = self.arrived(browser.endpoint, at + 1)
-            self.assertEqual(len(browser.read(body).get("body", "").encode()), size)
+            self.assertEqual(len(browser.read(body)["notification"].get("body", "").encode()), size)
 
     def test_every_method_of_the_sdk(self):
         sdk, client = self.sdk, f"client-{uuid.uuid4().hex[:8]}"
@@ -246,7 +246,7 @@ class Push(unittest.TestCase):
         browser, publish_id = asyncio.run(run())
         self.assertEqual(self.ended(publish_id)["state"], "succeeded")
         [(_, _, body)] = self.arrived(browser.endpoint)
-        self.assertEqual(browser.read(body)["title"], "async")
+        self.assertEqual(browser.read(body)["notification"]["title"], "async")
 
     def test_a_browser_that_is_gone_is_forgotten(self):
         browser = Browser(self.origin, f"/gone/{uuid.uuid4().hex}")
