@@ -237,13 +237,13 @@ impl Post {
 
     /// Says that all is done, if that is so.
     fn end(&mut self, now: Now) {
-        let quiet_at = self.heard_at + QUIET;
-        let is_done = self.in_flight == 0 && self.asks_open == 0 && quiet_at <= now.steady;
-        if self.stopping.is_none() {
-            return;
-        }
-        self.due = self.due.min(quiet_at.max(now.steady + Millis(1)));
-        if is_done && let Some(stopped) = self.stopping.take() {
+        let is_quiet = self.heard_at + QUIET <= now.steady;
+        if self.in_flight == 0
+            && self.asks_open == 0
+            && is_quiet
+            && let Some(stopped) = &self.stopping
+        {
+            // Said again and again, perhaps: nothing new is sent from here on.
             let _ = stopped.try_send(());
         }
     }
@@ -268,7 +268,9 @@ impl Post {
         let looks = self.looks.values().map(|it| it.until).min();
         let is_left = self.keeper.is_ready() || !self.taken.is_empty() && self.homes.waiting == 0;
         let left = is_left.then_some(now.steady);
-        let due = self.push.due(now).into_iter().chain(looks).chain(left).min();
+        let quiet =
+            self.stopping.as_ref().map(|_| (self.heard_at + QUIET).max(now.steady + Millis(10)));
+        let due = self.push.due(now).into_iter().chain(looks).chain(left).chain(quiet).min();
         self.due = due.unwrap_or(Nanos(u64::MAX));
     }
 
