@@ -80,6 +80,8 @@ pub(crate) struct Shared {
     pub reports: Reports,
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
+    /// What is set of push notifications.
+    pub push: config::push::PushSettings,
 }
 
 impl Shared {
@@ -114,6 +116,7 @@ impl Pusher {
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
             revocations_are_durable: revoking::are_durable(config),
             reports: Reports::of(config),
+            push: config::push::PushSettings::of(config),
         }))
     }
 
