@@ -180,7 +180,6 @@ impl Registry {
             let text = "no credential encryption key is configured (push.encryption_key)";
             return Err(Refused::invalid(text).into());
         };
-        provider::check(material).map_err(Refused::invalid)?;
         it.claim([Claim::Credentials(it.app.clone())])?;
         self.check_read()?;
         let provider = material.provider();
@@ -206,6 +205,8 @@ impl Registry {
         {
             return Ok(Act::tell(Told::Credential(old.clone())));
         }
+        // Only now: it may take a while, and all above is gone through more than once.
+        provider::check(material).map_err(Refused::invalid)?;
         let next = old.map_or(1, |it| it.version.saturating_add(1));
         let facts = CredentialFacts {
             provider,

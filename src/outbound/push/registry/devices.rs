@@ -405,7 +405,7 @@ fn digest_of(device: &Device) -> [u8; 32] {
 }
 
 /// A token as its device is told it.
-fn to_text(bytes: &[u8; 32]) -> String {
+pub(super) fn to_text(bytes: &[u8; 32]) -> String {
     let mut out = String::with_capacity(43);
     base64::encode(&mut out, bytes, Alphabet::Url);
     out

@@ -435,6 +435,9 @@ fn broadcast(order: &Order) -> Option<(Option<&str>, BroadcastWhat)> {
 }
 
 #[cfg(test)]
+mod world;
+
+#[cfg(test)]
 #[path = "model_tests.rs"]
 mod model_tests;
 #[cfg(test)]
