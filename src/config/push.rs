@@ -494,7 +494,7 @@ mod tests {
     fn what_is_wrong_is_told_by_name() {
         for (text, parts) in [
             ("enabled = \"perhaps\"", &["push.enabled", "auto"][..]),
-            ("encryption_key = \"short\"", &["push.encryption_key", "***", "32 bytes"]),
+            ("encryption_key = \"hush\"", &["push.encryption_key", "***", "32 bytes"]),
             ("retry_first_s = 9\nretry_longest_s = 1", &["push.retry_longest_s"]),
             ("fcm_url = \"fcm.example\"", &["push.fcm_url", "https://"]),
             ("apns_url = \"https:///3\"", &["push.apns_url"]),
@@ -509,7 +509,7 @@ mod tests {
             for part in parts {
                 assert!(wrong.contains(part), "{text}: {wrong}");
             }
-            assert!(!wrong.contains("short"), "a key is told to nobody: {wrong}");
+            assert!(!wrong.contains("hush"), "a key is told to nobody: {wrong}");
         }
     }
 }
