@@ -51,8 +51,6 @@ pub struct PushSettings {
     pub dead_letters_max: u64,
     /// How long a publish with `sync` is waited for.
     pub sync_wait: Millis,
-    /// Nobody configured an app: what has no credentials is logged unless `log` says otherwise. No setting of its own.
-    pub is_development: bool,
 }
 
 /// Whether there are push notifications.
