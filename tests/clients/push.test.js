@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import crypto from 'node:crypto'
 import { once } from 'node:events'
 import http from 'node:http'
-import { after, before, beforeEach, describe, test } from 'node:test'
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test'
 import ece from 'http_ece'
 import webPush from 'web-push'
 import { APP, Backend, FEATURES, Server, next, subscribed } from './harness.js'
@@ -621,5 +621,131 @@ describe('push with bad or no credentials', () => {
     } finally {
       await strict.close()
     }
+  })
+})
+
+describe('push at its bounds', () => {
+  let providers, server, api
+  const start = async (settings) => {
+    providers = await PushProviders.start()
+    server = await Server.start({
+      settings: { 'push.enabled': 'on', 'push.log': 'off', 'push.encryption_key': KEY, ...settings, ...providers.settings },
+    })
+    api = new PushApi(server)
+    await api.push('POST', 'credentials/fcm', providers.credentials.fcm)
+  }
+  afterEach(async () => {
+    await server?.close()
+    await providers?.close()
+  })
+  const one = (body) => api.ask('POST', 'push/publish', { recipients: [to.device('d0')], payload: TEXT, ...body })
+
+  test('publishes that come too often are sent away for a while', async () => {
+    await start({ 'push.publishes_per_second_max': 3 })
+    await api.register('d0', fcm(providers.fcmToken()))
+    const answers = await Promise.all(Array.from({ length: 12 }, () => one()))
+    const refused = answers.filter((it) => it.status === 429)
+    assert.ok(refused.length >= 6, `${refused.length} were refused`)
+    assert.ok(answers.some((it) => it.status === 202))
+    for (const { headers, json } of refused) {
+      assert.ok(Number(headers.get('retry-after')) >= 1)
+      assert.equal(json.status, 429)
+    }
+    const taken = answers.filter((it) => it.status === 202)
+    for (const { json } of taken) assert.equal((await api.until(json.publishId)).state, 'succeeded')
+    assert.equal(providers.counts['fcm 200'], taken.length)
+  })
+
+  test('more devices than an app may have are refused', async () => {
+    await start({ 'push.devices_max': 3 })
+    for (let at = 0; at < 3; at += 1) await api.register(`d${at}`, fcm(providers.fcmToken()))
+    const recipient = fcm(providers.fcmToken())
+    const body = { id: 'd3', platform: 'android', push: { recipient } }
+    const refused = await api.ask('POST', 'push/deviceRegistrations', body)
+    assert.equal(refused.status, 400, JSON.stringify(refused.json))
+    assert.equal(refused.json.code, 'limit_exceeded')
+    // Those that are there may change, and where one goes another may come.
+    await api.register('d0', fcm(providers.fcmToken()))
+    await api.push('DELETE', 'deviceRegistrations/d1')
+    await api.register('d3', recipient)
+  })
+
+  test('the day\'s deliveries are counted', async () => {
+    await start({ 'push.deliveries_per_day_max': 2 })
+    await api.register('d0', fcm(providers.fcmToken()))
+    for (const state of ['succeeded', 'succeeded', 'quota_exceeded']) {
+      const { json } = await one()
+      assert.equal((await api.until(json.publishId)).state, state)
+    }
+    assert.equal(providers.counts['fcm 200'], 2)
+  })
+
+  test('a device that always fails is left out until it registers again', async () => {
+    await start({ 'push.failures_max': 2, 'push.attempts_max': 1 })
+    const token = providers.fcmToken('broken-')
+    await api.register('d0', fcm(token))
+    for (let at = 0; at < 2; at += 1) assert.equal((await api.until((await one()).json.publishId)).state, 'dead_lettered')
+    const end = Date.now() + 5_000
+    while ((await api.push('GET', 'deviceRegistrations/d0')).pushState !== 'FAILED') {
+      assert.ok(Date.now() < end, JSON.stringify(await api.push('GET', 'deviceRegistrations/d0')))
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    const { json } = await one()
+    await api.until(json.publishId)
+    assert.equal((await api.outcomes(json.publishId))[0].outcome, 'skipped')
+    await api.register('d0', fcm(providers.fcmToken()))
+    assert.equal((await api.push('GET', 'deviceRegistrations/d0')).pushState, 'ACTIVE')
+    assert.equal((await api.until((await one()).json.publishId)).state, 'succeeded')
+  })
+
+  test('a device is sent no more than it asks for', async () => {
+    await start({})
+    await api.register('d0', fcm(providers.fcmToken()), { pushRatePolicy: { capacity: 2, refillPerSecond: 1 } })
+    const outcomes = []
+    for (let at = 0; at < 4; at += 1) {
+      const { json } = await one({ sync: true })
+      outcomes.push((await api.outcomes(json.publishId))[0].outcome)
+    }
+    assert.deepEqual(outcomes.slice(0, 2), ['accepted', 'accepted'])
+    assert.ok(outcomes.includes('skipped'), outcomes.join())
+  })
+
+  test('dead letters are kept up to their bound, the newest', async () => {
+    await start({ 'push.dead_letters_max': 2, 'push.attempts_max': 1, 'push.failures_max': 100 })
+    await api.register('d0', fcm(providers.fcmToken('broken-')))
+    const ids = []
+    for (let at = 0; at < 4; at += 1) {
+      const { json } = await one()
+      ids.push(json.publishId)
+      await api.until(json.publishId)
+    }
+    const { items } = await api.push('GET', 'deadLetters')
+    assert.deepEqual(items.map((it) => it.publishId).sort(), ids.slice(-2).sort())
+  })
+
+  test('lists say where they go on, and refuse what makes no sense', async () => {
+    await start({})
+    for (let at = 0; at < 5; at += 1) await api.register(`d${at}`, fcm(providers.fcmToken()), { clientId: at % 2 ? 'odd' : 'even' })
+    const list = async (query) => {
+      const ids = []
+      for (let cursor; ; ) {
+        const page = await api.push('GET', 'deviceRegistrations', undefined, { query: { ...query, ...(cursor && { cursor }) } })
+        assert.ok(page.items.length <= Number(query.limit))
+        ids.push(...page.items.map((it) => it.id))
+        cursor = page.next_cursor
+        assert.equal(page.has_more, Boolean(cursor))
+        if (!page.has_more) return ids
+      }
+    }
+    assert.deepEqual(await list({ limit: 2 }), ['d0', 'd1', 'd2', 'd3', 'd4'])
+    assert.deepEqual(await list({ limit: 1, clientId: 'odd' }), ['d1', 'd3'])
+    assert.deepEqual(await list({ limit: 1, client_id: 'even' }), ['d0', 'd2', 'd4'])
+    for (const query of [{ limit: 0 }, { limit: 1001 }, { limit: 'x' }, { cursor: 'nonsense' }, { state: 'TIRED' }, { provider: 'pigeon' }]) {
+      const { status, json } = await api.ask('GET', 'push/deviceRegistrations', undefined, { query })
+      assert.equal(status, 400, `${JSON.stringify(query)}: ${JSON.stringify(json)}`)
+    }
+    const { deleted } = await api.push('DELETE', 'deviceRegistrations', undefined, { query: { clientId: 'even' }, status: 200 })
+    assert.equal(deleted, 3)
+    assert.deepEqual(await list({ limit: 10 }), ['d1', 'd3'])
   })
 })
