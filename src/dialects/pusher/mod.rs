@@ -81,7 +81,7 @@ pub(crate) struct Shared {
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
     /// What is set of push notifications.
-    pub push: config::push::PushSettings,
+    pub push: http::push::Terms,
 }
 
 impl Shared {
@@ -116,7 +116,7 @@ impl Pusher {
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
             revocations_are_durable: revoking::are_durable(config),
             reports: Reports::of(config),
-            push: config::push::PushSettings::of(config),
+            push: http::push::Terms::of(config),
         }))
     }
 

@@ -333,9 +333,10 @@ fn whatever_comes_at_once_and_fails_leaves_nothing_half_done() {
                 }
                 4..8 => {
                     let dump = world.dump();
-                    let of_app = dump.devices.iter().filter(|it| it.0.0 == APP);
+                    let of_app: Vec<_> = dump.devices.iter().filter(|it| it.0.0 == APP).collect();
                     let went = [Went::Gone, Went::Well, Went::Badly("why".into())];
-                    if let Some((_, device)) = of_app.last() {
+                    if !of_app.is_empty() {
+                        let (_, device) = of_app[dice.below(of_app.len() as u64) as usize];
                         world.went(device, went[dice.below(3) as usize].clone());
                     }
                 }
