@@ -36,7 +36,7 @@ pub(super) fn preflight(allow: &'static str) -> Response {
     response.headers.push(("Access-Control-Allow-Methods", allow.into()));
     response.headers.push((
         "Access-Control-Allow-Headers",
-        "Authorization, Content-Type, X-Requested-With, Accept, X-Pusher-Library, X-Idempotency-Key"
+        "Authorization, Content-Type, X-Requested-With, Accept, X-Pusher-Library, X-Idempotency-Key, X-Sockudo-Push-Capability, X-Sockudo-Device-Identity-Token, X-Sockudo-Rotate-Device-Identity-Token"
             .into(),
     ));
     response.headers.push(("Access-Control-Max-Age", "600".into()));

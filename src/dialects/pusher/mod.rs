@@ -81,6 +81,8 @@ pub(crate) struct Shared {
     pub push_rules: Arc<http::push_rules::PushRules>,
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
+    /// What is set of push notifications.
+    pub push: config::push::PushSettings,
 }
 
 impl Shared {
@@ -115,7 +117,10 @@ impl Pusher {
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
             revocations_are_durable: revoking::are_durable(config),
             reports: Reports::of(config),
-            push_rules: Arc::new(http::push_rules::PushRules::new(&config::push::PushSettings::of(config))),
+            push_rules: Arc::new(http::push_rules::PushRules::new(
+                &config::push::PushSettings::of(config),
+            )),
+            push: config::push::PushSettings::of(config),
         }))
     }
 

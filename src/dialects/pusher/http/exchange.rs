@@ -18,6 +18,7 @@ use super::messages;
 use super::presence::PresenceAsk;
 use super::publish::{self, EventIn, Info};
 use super::published::{Outcome, acknowledged};
+use super::push::{self, Pushing};
 use super::table::{Names, Route, Row};
 use crate::auth::App;
 use crate::auth::sign::{Query, SignedRequest};
@@ -42,6 +43,8 @@ pub(super) struct Exchange {
     query: Option<String>,
     /// The request's idempotency key, if its head has one.
     key: Option<String>,
+    /// What its head says about push notifications.
+    head: push::Head,
     shards: u16,
     state: State,
 }
@@ -77,6 +80,8 @@ enum State {
     Asking(Box<Matter>),
     /// Tokens are revoked.
     Revoking(Box<Revoking>),
+    /// Something about push notifications is carried out.
+    Pushing(Box<Pushing>),
     /// Answered: what still comes is too late.
     Answered,
 }
@@ -97,6 +102,7 @@ impl Exchange {
             path: request.path.into(),
             query: request.query.map(Into::into),
             key: request.header("x-idempotency-key").map(Into::into),
+            head: push::Head::read(request),
             shards: facts.shards,
             state: State::Reading,
         }
@@ -117,12 +123,28 @@ impl Exchange {
         match self.row.route {
             Route::Events => {
                 let event = publish::read_event(body, self.key.as_deref(), &app.settings)?;
-                return Ok(self.publish(&app, vec![event], None, now, out));
+                let mut events = vec![event];
+                push::with_events(&mut events, &app, &self.shared.push)?;
+                return Ok(self.publish(&app, events, None, now, out));
             }
             Route::BatchEvents => {
-                let events = publish::read_batch(body, self.key.as_deref(), &app.settings)?;
+                let mut events = publish::read_batch(body, self.key.as_deref(), &app.settings)?;
+                push::with_events(&mut events, &app, &self.shared.push)?;
                 let count = events.len();
                 return Ok(self.publish(&app, events, Some(count), now, out));
+            }
+            Route::Push(route) => {
+                let (names, key) = (&self.names, self.key.as_deref());
+                let asked = push::Asked { route, names, query: &query, body, key };
+                return Ok(
+                    match Pushing::begin(&asked, &self.head, &app, &self.shared.push, out)? {
+                        Ok(pushing) => {
+                            self.state = State::Pushing(Box::new(pushing));
+                            None
+                        }
+                        Err(response) => Some(response),
+                    },
+                );
             }
             _ => {}
         }
@@ -277,6 +299,8 @@ impl Exchange {
     ) -> Option<Response> {
         let mut outcomes = Vec::new();
         for (event, it) in events.into_iter().enumerate() {
+            // One notification for all channels of the event, with the first: a device gets it once.
+            let mut push = it.push;
             for channel in it.channels {
                 let to = Channel { app: app.index, name: channel.clone() };
                 let publish = Publish {
@@ -289,6 +313,7 @@ impl Exchange {
                     ephemeral: it.ephemeral,
                     key: it.key.clone(),
                     // What is ephemeral is not told.
+                    push: push.take(),
                     report: self.shared.reports.about_message(app.index).filter(|_| !it.ephemeral),
                     ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
                 };
@@ -337,6 +362,7 @@ impl State {
             }
             (Self::Reading | Self::Answered, _) => None,
             (Self::Calling(..) | Self::Revoking(_), _) => None,
+            (Self::Pushing(pushing), reply) => pushing.reply(ticket, reply, out),
             (Self::Asking(matter), reply) => matter.answer(reply),
             (Self::Remembering(ask), reply) => ask.take(reply, out),
             (_, Reply::Refused(refusal)) => Some(refused(refusal)),
@@ -406,6 +432,10 @@ impl Session for Exchange {
                     Err(refusal) => refusal.response(),
                 }),
                 state => state.reply(ticket, reply, out),
+            },
+            Input::Found(ticket, finding) => match &mut self.state {
+                State::Pushing(it) => it.found(ticket, finding, out),
+                _ => None,
             },
             // A session of another protocol never answers.
             Input::Timer(ACTOR_OVERDUE) => match &self.state {

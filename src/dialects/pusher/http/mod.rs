@@ -16,6 +16,7 @@ pub mod page;
 mod presence;
 mod publish;
 mod published;
+pub mod push;
 pub(super) mod push_rules;
 pub mod shapes;
 pub mod table;

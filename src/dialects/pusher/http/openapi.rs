@@ -2,8 +2,9 @@
 //!
 //! Source: OpenAPI 3.1.0, <https://spec.openapis.org/oas/v3.1.0>.
 
+use super::push::snake;
 use super::shapes::{self, Body, Field, Kind};
-use super::table::{ROWS, Row};
+use super::table::{Row, rows};
 use crate::wire::json;
 
 /// The parameters of a signature: name, what it is.
@@ -34,14 +35,14 @@ pub fn document() -> Vec<u8> {
         });
         it.member("paths").object(|it| {
             let mut paths: Vec<&str> = Vec::new();
-            for row in ROWS.iter().filter(|row| !row.is_alias()) {
+            for row in rows().filter(|row| !row.is_alias()) {
                 if !paths.contains(&row.path) {
                     paths.push(row.path);
                 }
             }
             for path in paths {
                 it.member(path).object(|it| {
-                    for row in ROWS.iter().filter(|row| row.path == path) {
+                    for row in rows().filter(|row| row.path == path) {
                         it.member(&row.method.as_str().to_ascii_lowercase())
                             .object(|it| operation(row, it));
                     }
@@ -95,7 +96,14 @@ fn operation(row: &Row, it: &mut Json<'_>) {
         it.member("requestBody").object(|it| {
             it.literal("required", "true");
             it.member("content").member_object("application/json", |it| {
-                it.member("schema").object(|it| body_schema(body, it));
+                it.member("schema").object(|it| match body.is_list {
+                    true => {
+                        it.text("type", "array");
+                        it.number("minItems", 1);
+                        it.member("items").object(|it| body_schema(body, it));
+                    }
+                    false => body_schema(body, it),
+                });
                 it.literal("example", body.example);
             });
         });
@@ -108,8 +116,11 @@ fn operation(row: &Row, it: &mut Json<'_>) {
 }
 
 fn response(row: &Row, status: u16, it: &mut Json<'_>) {
-    if status == 200 {
+    if row.good.contains(&status) {
         it.text("description", "Done.");
+        if status == 204 {
+            return;
+        }
         it.member("content").member_object("application/json", |it| {
             it.member("schema").object(|it| schema(row.answer, "", Absent::Gone, it));
         });
@@ -188,6 +199,26 @@ fn object_schema(fields: &[Field], absent: Absent, it: &mut Json<'_>) {
     });
 }
 
+/// An object whose members are there in both spellings.
+fn twice_schema(fields: &[Field], absent: Absent, it: &mut Json<'_>) {
+    let spellings = |field: &Field| match snake(field.name) {
+        other if other == field.name => vec![other],
+        other => vec![field.name.into(), other],
+    };
+    it.text("type", "object");
+    it.member("required").list(|it| {
+        let required = fields.iter().filter(|field| field.is_required).flat_map(spellings);
+        required.for_each(|name| it.item().string(&name));
+    });
+    it.member("properties").object(|it| {
+        for field in fields {
+            for name in spellings(field) {
+                it.member(&name).object(|it| schema(&field.kind, field.help, absent, it));
+            }
+        }
+    });
+}
+
 /// Writes the members of a schema.
 fn schema(kind: &Kind, help: &str, absent: Absent, it: &mut Json<'_>) {
     match *kind {
@@ -221,6 +252,7 @@ fn schema(kind: &Kind, help: &str, absent: Absent, it: &mut Json<'_>) {
         Kind::Any => {}
         Kind::Open => it.text("type", "object"),
         Kind::Object(fields) => object_schema(fields, absent, it),
+        Kind::Twice(fields) => twice_schema(fields, absent, it),
         Kind::List(min, of) => {
             it.text("type", "array");
             if min > 0 {
@@ -321,9 +353,9 @@ mod tests {
                 })
             })
             .collect();
-        let rows: Vec<_> = ROWS.iter().filter(|row| !row.is_alias()).collect();
-        assert_eq!(operations.len(), rows.len());
-        for row in rows {
+        let described: Vec<_> = rows().filter(|row| !row.is_alias()).collect();
+        assert_eq!(operations.len(), described.len());
+        for row in described {
             let wanted = (row.method.as_str().into(), row.path.into(), row.name.into());
             assert!(operations.contains(&wanted), "{wanted:?}");
             let it = &paths[row.path][row.method.as_str().to_ascii_lowercase()];
@@ -331,16 +363,17 @@ mod tests {
                 it["responses"].as_object().unwrap().keys().map(|it| it.parse().unwrap()).collect();
             assert_eq!(told, row.statuses().into_iter().collect(), "{}", row.name);
         }
-        let names: BTreeSet<_> = ROWS.iter().map(|row| row.name).collect();
-        assert_eq!(names.len(), ROWS.len(), "names are unique");
+        let names: BTreeSet<_> = rows().map(|row| row.name).collect();
+        assert_eq!(names.len(), rows().count(), "names are unique");
     }
 
     #[test]
     fn examples_are_json_with_members_that_are_described() {
-        for row in ROWS {
+        for row in rows() {
             let Some(body) = row.body else { continue };
             assert_eq!(row.method, Method::Post, "{}", row.name);
             let example: serde_json::Value = serde_json::from_str(body.example).unwrap();
+            let example = if body.is_list { &example[0] } else { &example };
             let members = example.as_object().unwrap();
             for field in body.fields.iter().filter(|it| it.is_required) {
                 assert!(members.contains_key(field.name), "{}: {}", row.name, field.name);

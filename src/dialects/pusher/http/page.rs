@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::shapes::{Field, Kind};
-use super::table::{ALWAYS, Failure, OF_BODIES, ROWS, Row};
+use super::table::{ALWAYS, Failure, OF_BODIES, Row, rows};
 
 const HEAD: &str = "\
 # HTTP API
@@ -31,7 +31,7 @@ What fails is answered with `{\"error\":\"...\",\"code\":\"...\",\"status\":...}
 pub fn markdown() -> String {
     let mut page = String::from(HEAD);
     page.push_str("\n| | |\n| --- | --- |\n");
-    for row in ROWS {
+    for row in rows() {
         let _ = writeln!(page, "| `{} {}` | {} |", row.method.as_str(), row.path, row.summary);
     }
     page.push_str("\n## What every route may answer\n");
@@ -41,7 +41,7 @@ pub fn markdown() -> String {
     page.push_str(
         "\nAnother method than a path takes is 405 with `Allow`; a path that is none is 404, both as above.\n",
     );
-    for row in ROWS {
+    for row in rows() {
         section(row, &mut page);
     }
     page
@@ -65,7 +65,14 @@ fn section(row: &Row, page: &mut String) {
     if let Some(body) = row.body {
         let _ = writeln!(page, "\n```json\n{}\n```", body.example);
     }
-    let _ = writeln!(page, "\nAnswer: {}", answer_text(row.answer));
+    let good: Vec<_> = row.good.iter().map(u16::to_string).collect();
+    let good = if row.good == [200] { String::new() } else { format!(" ({})", good.join(" or ")) };
+    match row.good {
+        [204] => page.push_str("\nAnswer: 204 without a body\n"),
+        _ => {
+            let _ = writeln!(page, "\nAnswer{good}: {}", answer_text(row.answer));
+        }
+    }
     if !row.failures.is_empty() {
         failures(row.failures.iter(), page);
     }
@@ -94,8 +101,8 @@ fn kind_text(kind: &Kind) -> String {
         Kind::Scalar => "string, number or boolean".into(),
         Kind::Any => "any JSON value".into(),
         Kind::Open => "object".into(),
-        Kind::Object(fields) => format!("object of {}", names(fields)),
-        Kind::List(_, Kind::Object(_)) => "list of objects".into(),
+        Kind::Object(fields) | Kind::Twice(fields) => format!("object of {}", names(fields)),
+        Kind::List(_, Kind::Object(_) | Kind::Twice(_)) => "list of objects".into(),
         Kind::List(_, of) => format!("list of: {}", kind_text(of)),
         Kind::Map(of) => format!("object, each member: {}", kind_text(of)),
         Kind::Nullable(of) => format!("{} or `null`", kind_text(of)),
@@ -121,7 +128,7 @@ fn outline(kind: &Kind) -> String {
         Kind::Scalar => "scalar".into(),
         Kind::Any => "any".into(),
         Kind::Open => "object".into(),
-        Kind::Object(fields) => {
+        Kind::Object(fields) | Kind::Twice(fields) => {
             let member = |it: &Field| {
                 let mark = if it.is_required { "" } else { "?" };
                 format!("{}{mark}: {}", it.name, outline(&it.kind))

@@ -60,6 +60,8 @@ pub(super) struct EventIn {
     /// It has no place in the channel's history.
     pub ephemeral: bool,
     pub key: Option<Arc<IdempotencyKey>>,
+    /// The push notification that goes with it; read behind the rest.
+    pub push: Option<Payload>,
 }
 
 /// Bytes of an idempotency key, at most. Source: Sockudo's HTTP API, "Idempotency".
@@ -214,6 +216,7 @@ fn event(item: Raw<'_>, request_key: Option<String>, app: &App) -> Result<EventI
         meta,
         ephemeral: said.ephemeral,
         key,
+        push: None,
         name: Name::from(&*name),
         channels,
         // The one copy of the payload: everyone downstream shares these bytes.

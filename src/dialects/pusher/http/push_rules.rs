@@ -98,7 +98,8 @@ impl PushRules {
         let (channel, event) = (&publish.channel.name, &publish.name);
         let intent = self.notification(&app.settings.id, channel, event, &publish.data.0, now);
         let queued = |intent| {
-            let queued = Queued::Publish { app: app.settings.id.to_string(), intent: Box::new(intent) };
+            let queued =
+                Queued::Publish { app: app.settings.id.to_string(), intent: Box::new(intent) };
             Payload(stored::encode(&queued))
         };
         Publish { push: intent.map(queued), ..publish }

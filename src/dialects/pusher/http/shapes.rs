@@ -26,6 +26,8 @@ pub enum Kind {
     Open,
     /// An object with these members.
     Object(&'static [Field]),
+    /// An object with these members, each of which is there once more in snake case where its name has capitals.
+    Twice(&'static [Field]),
     /// A list of at least so many.
     List(usize, &'static Kind),
     /// An object whose members are all of a kind.
@@ -47,32 +49,34 @@ pub struct Field {
     pub help: &'static str,
 }
 
-/// The body of a request: a JSON object.
+/// The body of a request: a JSON object, or a list of them.
 #[derive(Debug)]
 pub struct Body {
     /// Its members.
     pub fields: &'static [Field],
+    /// It is a list of such objects.
+    pub is_list: bool,
     /// At least one of these must be there; empty: that is no matter.
     pub any_of: &'static [&'static str],
     /// One that works.
     pub example: &'static str,
 }
 
-const fn must(name: &'static str, kind: Kind, help: &'static str) -> Field {
+pub(super) const fn must(name: &'static str, kind: Kind, help: &'static str) -> Field {
     Field { name, kind, is_required: true, help }
 }
 
-const fn may(name: &'static str, kind: Kind, help: &'static str) -> Field {
+pub(super) const fn may(name: &'static str, kind: Kind, help: &'static str) -> Field {
     Field { name, kind, is_required: false, help }
 }
 
-const TEXT: Kind = Kind::Text(0, usize::MAX);
-const ID: Kind = Kind::Text(1, 128);
-const COUNT: Kind = Kind::Whole(0);
-const SERIAL: Kind = Kind::Whole(1);
-const COUNT_OR_NULL: Kind = Kind::Nullable(&COUNT);
-const TEXT_OR_NULL: Kind = Kind::Nullable(&TEXT);
-const TEXTS: Kind = Kind::Map(&TEXT);
+pub(super) const TEXT: Kind = Kind::Text(0, usize::MAX);
+pub(super) const ID: Kind = Kind::Text(1, 128);
+pub(super) const COUNT: Kind = Kind::Whole(0);
+pub(super) const SERIAL: Kind = Kind::Whole(1);
+pub(super) const COUNT_OR_NULL: Kind = Kind::Nullable(&COUNT);
+pub(super) const TEXT_OR_NULL: Kind = Kind::Nullable(&TEXT);
+pub(super) const TEXTS: Kind = Kind::Map(&TEXT);
 const SOCKET_ID: Kind = Kind::Pattern(r"^[0-9]+\.[0-9]+$");
 
 /// A channel's name in a path.
@@ -113,7 +117,11 @@ const EXTRAS: Kind = Kind::Object(&[
         Kind::Switch,
         "Whether the publisher's connection hears it, whatever it asked for.",
     ),
-    may("push", Kind::Any, "Passed on."),
+    may(
+        "push",
+        super::push::OF_EVENT,
+        "A push notification to the devices that hear of the event's channels: what `payload` of `push/publish` says, `provider_overrides`, `expires_at_ms` and `skip_connected`. Passed on, too.",
+    ),
     may("ref", Kind::Any, "Passed on."),
 ]);
 
@@ -152,6 +160,7 @@ const INFO_LIST: Kind = Kind::Pattern(r"^[\s,]*((user_count|subscription_count|c
 /// One event.
 pub static EVENT_BODY: Body = Body {
     fields: EVENT_FIELDS,
+    is_list: false,
     any_of: &["channel", "channels"],
     example: r#"{"name":"order.created","channel":"orders","data":{"id":"ord_123"},"idempotency_key":"order-created-ord_123"}"#,
 };
@@ -163,6 +172,7 @@ pub static BATCH_BODY: Body = Body {
         Kind::List(0, &Kind::Object(EVENT_FIELDS)),
         "The events, each as for `events`, at most the app's `event_batch_max`.",
     )],
+    is_list: false,
     any_of: &[],
     example: r#"{"batch":[{"channel":"orders","name":"order.created","data":{"id":"ord_123"}},{"channel":"orders","name":"order.paid","data":{"id":"ord_123"}}]}"#,
 };
@@ -353,6 +363,7 @@ pub static RESET_BODY: Body = Body {
         REASON,
         REQUESTED_BY,
     ],
+    is_list: false,
     any_of: &[],
     example: r#"{"confirm_channel":"presence-orders","confirm_operation":"reset","reason":"test data"}"#,
 };
@@ -368,6 +379,7 @@ pub static PURGE_BODY: Body = Body {
         REASON,
         REQUESTED_BY,
     ],
+    is_list: false,
     any_of: &[],
     example: r#"{"confirm_channel":"orders","confirm_operation":"purge","mode":"before_serial","before_serial":100,"reason":"too much of it"}"#,
 };
@@ -560,6 +572,7 @@ pub static UPDATE_BODY: Body = Body {
         ACTING,
         OP_ID,
     ],
+    is_list: false,
     any_of: &["name", "data", "extras", "clear_fields", "description", "metadata", "client_id"],
     example: r#"{"data":{"body":"edited message"},"description":"user edit","idempotency_key":"edit-msg-1-v2"}"#,
 };
@@ -576,6 +589,7 @@ pub static DELETE_BODY: Body = Body {
         ACTING,
         OP_ID,
     ],
+    is_list: false,
     any_of: &[],
     example: r#"{"clear_fields":["data"],"description":"taken back"}"#,
 };
@@ -591,6 +605,7 @@ pub static APPEND_BODY: Body = Body {
         ACTING,
         OP_ID,
     ],
+    is_list: false,
     any_of: &[],
     example: r#"{"data":" and more","op_id":"token-17"}"#,
 };
@@ -628,6 +643,7 @@ pub static ANNOTATION_BODY: Body = Body {
         may("data", Kind::Any, "More, for who hears each annotation."),
         may("encoding", TEXT, "How that is encoded."),
     ],
+    is_list: false,
     any_of: &[],
     example: r#"{"type":"reactions:distinct.v1","name":"like","client_id":"user-1","count":1}"#,
 };
@@ -704,6 +720,7 @@ pub static REVOCATION_BODY: Body = Body {
         ),
         may("reason", TEXT, "Why."),
     ],
+    is_list: false,
     any_of: &["jti", "client_id"],
     example: r#"{"jti":"token-1","reason":"lost device"}"#,
 };

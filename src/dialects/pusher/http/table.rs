@@ -4,6 +4,8 @@
 //! Source: Pusher HTTP API reference; Sockudo's HTTP API for what is about history, versions, annotations and
 //! revocations.
 
+use super::push;
+use super::push::PushRoute;
 use super::shapes::{self, Body, Field, Kind};
 use crate::wire::http::query::{self, Plus};
 
@@ -58,6 +60,8 @@ pub enum Route {
     Terminate,
     /// End a user's connections; they come back.
     Reconnect,
+    /// Something about push notifications.
+    Push(PushRoute),
 }
 
 /// A method that a row takes. Whoever may `GET` may `HEAD`, and anyone may ask with `OPTIONS`.
@@ -82,7 +86,7 @@ impl Method {
     }
 }
 
-/// A status other than 200 that a route answers with, and when.
+/// A status of those from 400 that a route answers with, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The status.
@@ -116,30 +120,36 @@ pub struct Row {
     pub headers: &'static [Field],
     /// Its body.
     pub body: Option<&'static Body>,
-    /// What it answers with 200.
+    /// The statuses that say it is done.
+    pub good: &'static [u16],
+    /// What it answers with them; 204 has no body.
     pub answer: &'static Kind,
     /// Its own failures; those of every route are [`ALWAYS`], those of every body [`OF_BODIES`].
     pub failures: &'static [Failure],
 }
 
 impl Row {
-    /// Everything it may answer with beside 200.
+    /// Everything it may answer with beside what is good.
     pub fn all_failures(&self) -> impl Iterator<Item = &'static Failure> + use<> {
-        let of_body: &[Failure] = if self.body.is_some() { OF_BODIES } else { &[] };
+        let of_body: &[Failure] = match (self.body, self.route) {
+            (None, _) => &[],
+            (_, Route::Push(_)) => push::OF_BODIES,
+            _ => OF_BODIES,
+        };
         ALWAYS.iter().chain(of_body).chain(self.failures)
     }
 
-    /// The statuses it may answer with, 200 included, lowest first.
+    /// The statuses it may answer with, the good ones included, lowest first.
     pub fn statuses(&self) -> Vec<u16> {
         let mut statuses: Vec<_> = self.all_failures().map(|it| it.status).collect();
-        statuses.push(200);
+        statuses.extend(self.good);
         statuses.sort_unstable();
         statuses.dedup();
         statuses
     }
 }
 
-const fn failure(status: u16, code: &'static str, when: &'static str) -> Failure {
+pub(super) const fn failure(status: u16, code: &'static str, when: &'static str) -> Failure {
     Failure { status, code, when }
 }
 
@@ -236,7 +246,7 @@ const KEY_REUSED: Failure =
     failure(400, "invalid_input", "the message's own key was used with something else before");
 
 /// The rows, the busiest first.
-pub static ROWS: &[Row] = &[
+static ROWS: &[Row] = &[
     Row {
         route: Route::Events,
         name: "publishEvent",
@@ -248,6 +258,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: shapes::KEY_HEADER,
         body: Some(&shapes::EVENT_BODY),
+        good: &[200],
         answer: &shapes::PUBLISHED,
         failures: &[NOWHERE, LIMIT, TOO_LARGE, KEY_REUSED],
     },
@@ -262,6 +273,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: shapes::KEY_HEADER,
         body: Some(&shapes::BATCH_BODY),
+        good: &[200],
         answer: &shapes::BATCH_PUBLISHED,
         failures: &[NOWHERE, LIMIT, TOO_LARGE, KEY_REUSED],
     },
@@ -276,6 +288,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::CHANNELS_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::CHANNELS,
         failures: &[],
     },
@@ -290,6 +303,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::INFO_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::CHANNEL,
         failures: &[],
     },
@@ -304,6 +318,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::USERS,
         failures: &[],
     },
@@ -318,6 +333,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::HISTORY_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::HISTORY,
         failures: &[NOT_KEPT],
     },
@@ -332,6 +348,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::HISTORY_STATE,
         failures: &[NOT_KEPT],
     },
@@ -346,6 +363,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::RESET_BODY),
+        good: &[200],
         answer: &shapes::RESET,
         failures: &[NOT_KEPT],
     },
@@ -360,6 +378,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::PURGE_BODY),
+        good: &[200],
         answer: &shapes::PURGED,
         failures: &[NOT_KEPT],
     },
@@ -374,6 +393,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::HISTORY_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::PRESENCE_HISTORY,
         failures: &[NO_PRESENCE_HISTORY],
     },
@@ -388,6 +408,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::HISTORY_STATE,
         failures: &[NO_PRESENCE_HISTORY],
     },
@@ -402,6 +423,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::SNAPSHOT_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::SNAPSHOT,
         failures: &[NO_PRESENCE_HISTORY],
     },
@@ -416,6 +438,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::RESET_BODY),
+        good: &[200],
         answer: &shapes::PRESENCE_RESET,
         failures: &[NO_PRESENCE_HISTORY],
     },
@@ -430,6 +453,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::MESSAGE,
         failures: &[NO_MESSAGE, NO_VERSIONS],
     },
@@ -444,6 +468,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::VERSIONS_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::VERSIONS,
         failures: &[NO_MESSAGE, NO_VERSIONS],
     },
@@ -458,6 +483,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::UPDATE_BODY),
+        good: &[200],
         answer: &shapes::MUTATED,
         failures: &[NO_MESSAGE, NO_VERSIONS, NOT_ACTING, MAY_NOT, DATA_TOO_LARGE, KEY_REUSED],
     },
@@ -472,6 +498,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::DELETE_BODY),
+        good: &[200],
         answer: &shapes::MUTATED,
         failures: &[NO_MESSAGE, NO_VERSIONS, NOT_ACTING, MAY_NOT, DATA_TOO_LARGE, KEY_REUSED],
     },
@@ -486,6 +513,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::APPEND_BODY),
+        good: &[200],
         answer: &shapes::MUTATED,
         failures: &[NO_MESSAGE, NO_VERSIONS, NOT_ACTING, MAY_NOT, DATA_TOO_LARGE, KEY_REUSED],
     },
@@ -500,6 +528,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::ANNOTATION_BODY),
+        good: &[200],
         answer: &shapes::ANNOTATED,
         failures: &[NO_MESSAGE, NO_ANNOTATIONS, NOT_ACTING, MAY_NOT_SAY],
     },
@@ -514,6 +543,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::ANNOTATIONS_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::ANNOTATIONS,
         failures: &[NO_MESSAGE, NO_ANNOTATIONS, NOT_ACTING, MAY_NOT_SAY],
     },
@@ -528,6 +558,7 @@ pub static ROWS: &[Row] = &[
         query: shapes::ACTOR_QUERY,
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::TAKEN_BACK,
         failures: &[NO_ANNOTATION, NO_ANNOTATIONS, NOT_ACTING, MAY_NOT_SAY],
     },
@@ -542,6 +573,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: Some(&shapes::REVOCATION_BODY),
+        good: &[200],
         answer: &shapes::REVOKED,
         failures: &[],
     },
@@ -556,6 +588,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::DONE,
         failures: &[],
     },
@@ -570,6 +603,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::DONE,
         failures: &[],
     },
@@ -584,6 +618,7 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::DONE,
         failures: &[],
     },
@@ -598,10 +633,16 @@ pub static ROWS: &[Row] = &[
         query: &[],
         headers: &[],
         body: None,
+        good: &[200],
         answer: &shapes::DONE,
         failures: &[],
     },
 ];
+
+/// All routes.
+pub fn rows() -> impl Iterator<Item = &'static Row> + Clone {
+    ROWS.iter().chain(push::ROWS)
+}
 
 impl Row {
     /// The same as another row, for clients that ask so.
@@ -622,7 +663,8 @@ impl Row {
                 "annotation_serial" => {
                     (Kind::Text(1, 128), "What was said: its `annotationSerial`.")
                 }
-                _ => (Kind::Text(1, 200), "The user's id, percent-encoded."),
+                "user_id" => (Kind::Text(1, 200), "The user's id, percent-encoded."),
+                other => push::path_field(other),
             };
             Field { name, kind, is_required: true, help }
         };
@@ -639,19 +681,21 @@ fn placeholder(segment: &'static str) -> Option<&'static str> {
 pub struct Names {
     /// The app's id, if the path has a place for it.
     pub app_id: Option<String>,
-    /// The channel, or the user.
+    /// The channel, the user, or what else a path names.
     pub name: String,
     /// The message.
     pub message: String,
     /// The annotation.
     pub annotation: String,
+    /// The provider of push notifications.
+    pub provider: String,
 }
 
 /// The rows whose pattern a path is of, and what it says in the open places; none: no path of this API.
 pub fn find(path: &str) -> Option<(Names, impl Iterator<Item = &'static Row> + Clone + use<>)> {
     // The router drops one trailing slash.
     let path = path.strip_suffix('/').unwrap_or(path);
-    let first = ROWS.iter().find(|row| is_of(row.path, path))?;
+    let first = rows().find(|row| is_of(row.path, path))?;
     let mut names = Names::default();
     for (segment, given) in first.path.split('/').zip(path.split('/')) {
         let Some(place) = placeholder(segment) else { continue };
@@ -660,10 +704,11 @@ pub fn find(path: &str) -> Option<(Names, impl Iterator<Item = &'static Row> + C
             "app_id" => names.app_id = Some(text),
             "message_serial" => names.message = text,
             "annotation_serial" => names.annotation = text,
+            "provider" => names.provider = text,
             _ => names.name = text,
         }
     }
-    Some((names, ROWS.iter().filter(|row| row.path == first.path)))
+    Some((names, rows().filter(|row| row.path == first.path)))
 }
 
 fn is_of(pattern: &'static str, path: &str) -> bool {

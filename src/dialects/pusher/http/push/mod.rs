@@ -1,0 +1,83 @@
+//! Push notifications in the HTTP API: what a request says becomes an order ([`crate::push::order`]), which the back shard
+//! carries out, and what it tells becomes the answer.
+//!
+//! Read `pushing` first. Bodies are read in two spellings ([`members`]): that of running Sockudo and that of its
+//! documentation; answers have both. Source: Sockudo's push API.
+
+mod answers;
+mod content;
+mod credentials;
+mod devices;
+mod members;
+mod pushing;
+mod shapes;
+mod table;
+
+pub use self::members::snake;
+pub(super) use self::pushing::{Asked, Head, Pushing, with_events};
+pub(super) use self::shapes::OF_EVENT;
+pub(super) use self::table::path_field;
+pub use self::table::{OF_BODIES, ROWS};
+
+/// What a request about push notifications is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushRoute {
+    /// Register a device, or change its registration.
+    Register,
+    /// List devices.
+    Devices,
+    /// Forget the devices of a client.
+    UnregisterClient,
+    /// One device.
+    Device,
+    /// Forget it.
+    Unregister,
+    /// Let a device hear of a channel.
+    Subscribe,
+    /// List subscriptions.
+    Subscriptions,
+    /// End some.
+    Unsubscribe,
+    /// Which channels have some.
+    Channels,
+    /// Keep credentials.
+    PutCredential,
+    /// List them.
+    Credentials,
+    /// Forget some.
+    RemoveCredential,
+    /// Keep a template.
+    PutTemplate,
+    /// List them.
+    Templates,
+    /// One.
+    Template,
+    /// Forget one.
+    RemoveTemplate,
+    /// Publish.
+    Publish,
+    /// Publish several.
+    Batch,
+    /// Call a publish off.
+    Cancel,
+    /// Call one off that waits for its time, if there is one.
+    CancelScheduled,
+    /// Where a publish is.
+    Status,
+    /// What came of it, device by device.
+    Outcomes,
+    /// What a provider or a worker says of a device.
+    Feedback,
+    /// List dead letters.
+    DeadLetters,
+    /// Try one again.
+    Replay,
+    /// Make a broadcast channel of Live Activities.
+    CreateBroadcast,
+    /// List them.
+    Broadcasts,
+    /// One.
+    Broadcast,
+    /// Remove one.
+    RemoveBroadcast,
+}
