@@ -54,6 +54,8 @@ pub struct PushSettings {
     pub sync_wait: Millis,
     /// Events that a notification goes with by itself; the first row that matches counts.
     pub rules: Vec<PushRule>,
+    /// Nobody configured an app: what has no credentials is logged unless `log` says otherwise. No setting of its own.
+    pub is_development: bool,
 }
 
 /// Whether there are push notifications.
@@ -108,6 +110,15 @@ impl PushSettings {
         it.urls.fill();
         it.is_development = config.development;
         it
+    }
+
+    /// Whether a message is written to the log instead of being sent, with or without credentials for its provider.
+    pub fn is_logged(&self, has_credential: bool) -> bool {
+        match self.log {
+            Logging::On => true,
+            Logging::Auto => self.is_development && !has_credential,
+            Logging::Off => false,
+        }
     }
 }
 
@@ -387,11 +398,121 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
     check,
 };
 
+/// Bytes of the key that seals credentials, at least, before it is digested.
+const KEY_BYTES_MIN: usize = 32;
+
 fn check(it: &PushSettings, config: &Config) -> Vec<Wrong> {
     let mut wrong = push_rules::check(it, config);
     if it.retry_longest < it.retry_first {
         let allowed = "no shorter than push.retry_first_s".to_owned();
         wrong.push(("push.retry_longest_s", format!("{} ms", it.retry_longest.0), allowed));
     }
+    if it.encryption_key.as_ref().is_some_and(|it| it.0.trim().len() < KEY_BYTES_MIN) {
+        let allowed = "32 bytes in base64 or hexadecimal digits, or a text of at least 32 bytes \
+                       (`ringmain push keys` makes one)";
+        wrong.push(("push.encryption_key", "***".to_owned(), allowed.to_owned()));
+    }
+    let urls = &it.urls;
+    for (key, url) in [
+        ("push.fcm_url", &urls.fcm),
+        ("push.apns_url", &urls.apns),
+        ("push.apns_sandbox_url", &urls.apns_sandbox),
+        ("push.apns_channels_url", &urls.apns_channels),
+        ("push.apns_channels_sandbox_url", &urls.apns_channels_sandbox),
+        ("push.hms_url", &urls.hms),
+        ("push.hms_token_url", &urls.hms_token),
+        ("push.wns_token_url", &urls.wns_token),
+    ] {
+        if !url.is_empty() && !is_address(url) {
+            wrong.push((key, url.clone(), "an http:// or https:// address".to_owned()));
+        }
+    }
     wrong
+}
+
+/// An address with a host, and without what a path could not be put behind.
+fn is_address(url: &str) -> bool {
+    let rest = url.strip_prefix("http://").or(url.strip_prefix("https://"));
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':']))
+        && url.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'?' && byte != b'#')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{Sources, load};
+    use crate::config::{Machine, Section};
+
+    const ONLY: &[&dyn Section] = &[&SECTION];
+
+    fn read(text: &str, is_development: bool) -> Result<PushSettings, String> {
+        let apps = "[[apps]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\n";
+        let apps = if is_development { "" } else { apps };
+        let sources = Sources {
+            file: Some(("x.toml".into(), format!("{apps}[push]\n{text}"))),
+            environment: vec![("KEY".into(), "k".repeat(32))],
+            flags: Vec::new(),
+            machine: Machine::small(),
+            sections: ONLY,
+        };
+        match load(&sources) {
+            Ok(loaded) => Ok(PushSettings::of(&loaded.config)),
+            Err(wrong) => Err(wrong.iter().map(|it| it.to_string()).collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    #[test]
+    fn settings_are_read_with_their_defaults() {
+        let push = read("", false).unwrap();
+        assert_eq!((push.enabled, push.log), (Enabled::Auto, Logging::Auto));
+        assert_eq!(push.urls, ProviderUrls::real());
+        assert_eq!((push.retry_first, push.attempts_max), (Millis(1_000), 5));
+        assert_eq!(push.deliveries_per_day_max, 0);
+        assert!(push.encryption_key.is_none() && !push.allow_private);
+        let text =
+            "encryption_key_env = \"KEY\"\nfcm_url = \"http://127.0.0.1:9/\"\nenabled = \"off\"\n";
+        let push = read(text, false).unwrap();
+        assert_eq!(push.encryption_key.map(|it| it.0), Some("k".repeat(32)));
+        assert_eq!(push.urls.fcm, "http://127.0.0.1:9");
+        assert_eq!(push.enabled, Enabled::Off);
+    }
+
+    #[test]
+    fn what_is_logged_instead_of_sent_depends_on_mode_setting_and_credentials() {
+        for (is_development, log, with, without) in [
+            (true, "auto", false, true),
+            (false, "auto", false, false),
+            (true, "on", true, true),
+            (false, "on", true, true),
+            (true, "off", false, false),
+            (false, "off", false, false),
+        ] {
+            let push = read(&format!("log = \"{log}\""), is_development).unwrap();
+            assert_eq!(push.is_logged(true), with, "{is_development} {log}");
+            assert_eq!(push.is_logged(false), without, "{is_development} {log}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_by_name() {
+        for (text, parts) in [
+            ("enabled = \"perhaps\"", &["push.enabled", "auto"][..]),
+            ("encryption_key = \"hush\"", &["push.encryption_key", "***", "32 bytes"]),
+            ("retry_first_s = 9\nretry_longest_s = 1", &["push.retry_longest_s"]),
+            ("fcm_url = \"fcm.example\"", &["push.fcm_url", "https://"]),
+            ("apns_url = \"https:///3\"", &["push.apns_url"]),
+            ("hms_url = \"https://x/?a=b\"", &["push.hms_url"]),
+            ("wns_token_url = \"https://x/ y\"", &["push.wns_token_url"]),
+            ("attempts_max = 0", &["push.attempts_max", "1"]),
+            ("timeout_s = 0", &["push.timeout_s"]),
+            ("pending_max = 1", &["push.pending_max", "16"]),
+            ("encryption_ke = \"x\"", &["push.encryption_ke", "encryption_key"]),
+        ] {
+            let wrong = read(text, false).map(|_| ()).expect_err(text);
+            for part in parts {
+                assert!(wrong.contains(part), "{text}: {wrong}");
+            }
+            assert!(!wrong.contains("hush"), "a key is told to nobody: {wrong}");
+        }
+    }
 }

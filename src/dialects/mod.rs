@@ -25,6 +25,7 @@ use bytes::Bytes;
 
 use crate::auth::{Finding, Inquiry};
 use crate::base::ids::{ConnectionId, LaneId, Ticket};
+use crate::base::name::Name;
 use crate::base::time::{Millis, Now};
 use crate::broker::{Command, Event, Payload, Reply, Report};
 use crate::observe::{CloseReason, Counter};
@@ -105,6 +106,11 @@ pub trait Dialect: Send + Sync {
     /// Whether it keeps anything on disk whatever the rules of history say.
     fn needs_store(&self) -> bool {
         false
+    }
+
+    /// The channel that has a subscription while this client of an app has a connection; none: it knows no clients.
+    fn client_channel(&self, _client_id: &str) -> Option<Name> {
+        None
     }
 
     /// What it follows elsewhere, on the back shard; asked for once, at the start. None: it follows nothing.

@@ -127,6 +127,37 @@ catalog! {
         WebhookRefused = why: "refused", WebhookExpired = why: "expired", WebhookOverflow = why: "overflow"
     }
     "ringmain_webhook_dead_letters_dropped_total", "Dead letters that went because there was no room for more.", { WebhookDropped }
+    "ringmain_push_registrations_total", "Devices registered for push notifications, or registered again.", { PushRegistered }
+    "ringmain_push_publishes_accepted_total", "Publishes to devices that are on disk.", { PushAccepted }
+    "ringmain_push_publishes_refused_total", "Publishes to devices refused for want of room or for coming too often.", { PushRefused }
+    "ringmain_push_publishes_finished_total", "Publishes to devices of which nothing more comes, by how they ended.", {
+        PushFinishedCancelled = state: "cancelled", PushFinishedSucceeded = state: "succeeded",
+        PushFinishedPartial = state: "partially_succeeded", PushFinishedFailed = state: "failed",
+        PushFinishedQuota = state: "quota_exceeded", PushFinishedExpired = state: "expired",
+        PushFinishedDead = state: "dead_lettered"
+    }
+    "ringmain_push_delivered_total", "Notifications that a provider took.", {
+        PushDeliveredFcm = provider: "fcm", PushDeliveredApns = provider: "apns", PushDeliveredWebPush = provider: "webPush",
+        PushDeliveredHms = provider: "hms", PushDeliveredWns = provider: "wns", PushDeliveredRealtime = provider: "realtime"
+    }
+    "ringmain_push_failed_total", "Notifications that a provider refused for good.", {
+        PushFailedFcm = provider: "fcm", PushFailedApns = provider: "apns", PushFailedWebPush = provider: "webPush",
+        PushFailedHms = provider: "hms", PushFailedWns = provider: "wns", PushFailedRealtime = provider: "realtime"
+    }
+    "ringmain_push_pruned_total", "Devices removed because their provider said that they are gone.", {
+        PushPrunedFcm = provider: "fcm", PushPrunedApns = provider: "apns", PushPrunedWebPush = provider: "webPush",
+        PushPrunedHms = provider: "hms", PushPrunedWns = provider: "wns", PushPrunedRealtime = provider: "realtime"
+    }
+    "ringmain_push_retries_total", "Tries to deliver a notification beyond the first.", {
+        PushRetriedFcm = provider: "fcm", PushRetriedApns = provider: "apns", PushRetriedWebPush = provider: "webPush",
+        PushRetriedHms = provider: "hms", PushRetriedWns = provider: "wns", PushRetriedRealtime = provider: "realtime"
+    }
+    "ringmain_push_dead_total", "Notifications given up after the last try.", {
+        PushDeadFcm = provider: "fcm", PushDeadApns = provider: "apns", PushDeadWebPush = provider: "webPush",
+        PushDeadHms = provider: "hms", PushDeadWns = provider: "wns", PushDeadRealtime = provider: "realtime"
+    }
+    "ringmain_push_skipped_total", "Notifications left out or too late: connected, failed before, over a rate, expired.", { PushSkipped }
+    "ringmain_push_build_microseconds_total", "Time of a thread that making requests to providers took, encryption included.", { PushBuild }
     "ringmain_mails_sent_total", "Mails to shards, one's own included, by direction.", {
         MailsUp = direction: "up", MailsDown = direction: "down"
     }
@@ -159,6 +190,12 @@ catalog! {
     "ringmain_webhook_oldest_seconds", "Age of the oldest event that waits for a receiver of webhooks.", { WebhookOldest }
     "ringmain_webhook_dead_letters", "Dead letters kept.", { WebhookLetters }
     "ringmain_webhook_receivers_failing", "Receivers of webhooks that take nothing.", { WebhookFailing }
+    "ringmain_push_publishes", "Publishes to devices that are not finished.", { PushOpen }
+    "ringmain_push_pending", "Notifications that are planned and not finished.", { PushPending }
+    "ringmain_push_requests", "Requests under way with providers.", {
+        PushRequestsFcm = provider: "fcm", PushRequestsApns = provider: "apns", PushRequestsWebPush = provider: "webPush",
+        PushRequestsHms = provider: "hms", PushRequestsWns = provider: "wns", PushRequestsRealtime = provider: "realtime"
+    }
     "ringmain_backlog_mails", "Mails that wait for room in a mailbox, by direction.", {
         BacklogUp = direction: "up", BacklogDown = direction: "down"
     }

@@ -32,7 +32,7 @@ const ANSWER_BYTES_MAX: usize = 64 << 10;
 /// Reading the rest of an answer whose status is known may take so long: then its connection can be used again.
 const REST_MAX: Duration = Duration::from_secs(1);
 /// Who we say we are.
-const AGENT: &str = concat!("ringmain/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("ringmain/", env!("CARGO_PKG_VERSION"));
 /// Connections kept open to one application.
 const IDLE_MAX: usize = 16;
 
@@ -66,9 +66,15 @@ impl Default for Client {
 /// another time elsewhere, so that what it leads to is looked at when a connection is made. A host that is an address is
 /// not asked about; those are refused with the settings.
 #[derive(Clone)]
-struct Resolver {
+pub(super) struct Resolver {
     system: GaiResolver,
     allow_private: bool,
+}
+
+impl Resolver {
+    pub(super) fn new(allow_private: bool) -> Self {
+        Self { system: GaiResolver::new(), allow_private }
+    }
 }
 
 /// All addresses of a host are private.
@@ -123,7 +129,7 @@ fn admit(
 }
 
 /// Whether a request failed for the address's sake.
-fn is_private_error(error: &(dyn Error + 'static)) -> bool {
+pub(super) fn is_private_error(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -193,7 +199,7 @@ impl Client {
 
 impl Pools {
     fn new(allow_private: bool) -> Self {
-        let resolver = Resolver { system: GaiResolver::new(), allow_private };
+        let resolver = Resolver::new(allow_private);
         let plain = Pool::builder(TokioExecutor::new())
             .pool_max_idle_per_host(IDLE_MAX)
             .build(HttpConnector::new_with_resolver(resolver.clone()));

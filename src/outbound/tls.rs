@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// What a connection is made with, where certificates are checked by the machine's authorities. Fails, in words, if it
@@ -25,6 +25,28 @@ pub fn unverified() -> Result<Arc<ClientConfig>, String> {
     let anyone = Arc::new(Anyone(Arc::new(aws_lc_rs::default_provider())));
     let config = builder()?.dangerous().with_custom_certificate_verifier(anyone);
     Ok(Arc::new(config.with_no_client_auth()))
+}
+
+/// A certificate with those that vouch for it, and its key.
+#[derive(Debug)]
+pub struct Identity {
+    /// The certificate first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// The same as [`verified`], in one's own name if there is one that makes sense. Where the machine trusts no authority
+/// each handshake fails, and what needs none works.
+pub fn verified_as(identity: Option<&Identity>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let builder = builder().expect("the provider speaks TLS 1.2 and 1.3");
+    let builder = builder.with_root_certificates(roots);
+    let named = identity.and_then(|it| {
+        builder.clone().with_client_auth_cert(it.chain.clone(), it.key.clone_key()).ok()
+    });
+    named.unwrap_or_else(|| builder.with_no_client_auth())
 }
 
 fn builder() -> Result<rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier>, String> {

@@ -44,6 +44,13 @@ pub fn pin(core: usize) -> io::Result<()> {
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(drop)
 }
 
+/// Lets other threads go before the calling one where there is not enough for all, by so many steps of `nice` (0 to 19).
+pub fn yield_to_others(steps: i32) -> io::Result<()> {
+    // On Linux it is the thread's own number, in spite of the name. Source: setpriority(2), "C library/kernel differences".
+    // SAFETY: no pointers are passed.
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, steps.clamp(0, 19)) }).map(drop)
+}
+
 /// Raises the number of descriptors this process may open as far as it may; returns that number.
 pub fn raise_descriptors_max() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::start::Started;
 use crate::config::history::History;
+use crate::config::push::PushSettings;
 
 /// What the command to copy publishes: the README's subscribers read its `text`.
 const DATA: &str = r#"{"text":"hi"}"#;
@@ -34,6 +35,9 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  listens     unix:{}", listener.path().display())?;
     }
     writeln!(out, "  store       {}", store(started))?;
+    if let Some(push) = push(started) {
+        writeln!(out, "  push        {push}")?;
+    }
     writeln!(
         out,
         "  limits      {} connections, {} per outbox, {} of outboxes per shard",
@@ -105,6 +109,22 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  sample      {me} publish{url}{app} {sample}")?;
     }
     Ok(())
+}
+
+/// Who gets push notifications; none: nobody does.
+fn push(started: &Started) -> Option<&'static str> {
+    let settings = PushSettings::of(&started.config);
+    let has_key = settings.encryption_key.is_some();
+    let text = match (started.pushes, settings.is_logged(false), has_key) {
+        (false, ..) => return None,
+        (true, true, false) => {
+            "notifications are logged, here and in the console; docs/push.md says how devices get them"
+        }
+        (true, true, true) => "notifications without credentials for their provider are logged",
+        (true, false, true) => "devices get notifications through the providers with credentials",
+        (true, false, false) => "no credentials are taken before push.encryption_key is set",
+    };
+    Some(text)
 }
 
 /// What is kept, and where.

@@ -29,14 +29,16 @@ const QUIET: Millis = Millis(500);
 /// Wakes the back shard when the store has something for it; set by whoever starts that shard.
 pub type BackBell = Arc<OnceLock<Box<dyn Fn() + Send + Sync>>>;
 
-/// The store, one end of it for each shard, and one for the back shard.
+/// The store, one end of it for each shard, and two for the back shard.
 pub(super) struct Kept {
     /// None: nothing is durable.
     pub store: Option<Store>,
     pub keepers: Vec<Box<dyn Keeper>>,
-    /// The back shard's end; none: there is no store.
+    /// The back shard's end for webhooks; none: there is no store.
     pub back: Option<Box<dyn Keeper>>,
-    /// Called from the store's threads whenever there is something to take at that end.
+    /// The same for push notifications.
+    pub post: Option<Box<dyn Keeper>>,
+    /// Called from the store's threads whenever there is something to take at these ends.
     pub back_ready: BackBell,
 }
 
@@ -53,7 +55,8 @@ pub(super) fn open(
     let back_ready = BackBell::default();
     if !rules.any_durable() && !is_needed {
         let keepers = (0..shards).map(|_| Box::new(NoStore::default()) as Box<dyn Keeper>);
-        return Ok(Kept { store: None, keepers: keepers.collect(), back: None, back_ready });
+        let keepers = keepers.collect();
+        return Ok(Kept { store: None, keepers, back: None, post: None, back_ready });
     }
     let back_bell = Arc::clone(&back_ready);
     let (rules, doorbells) = (Arc::clone(rules), Arc::clone(doorbells));
@@ -76,11 +79,11 @@ pub(super) fn open(
             let passed = machine::now().steady - origin.steady;
             UnixMillis(origin.wall.0 + passed.0 / 1_000_000)
         }),
-        // The last is the back shard's.
-        ports: shards + 1,
+        // The last two are the back shard's.
+        ports: shards + 2,
         pushes_wake: Some(shards),
         notify: Arc::new(move |port| {
-            if port == shards {
+            if port >= shards {
                 if let Some(wake) = back_bell.get() {
                     wake();
                 }
@@ -112,8 +115,9 @@ pub(super) fn open(
         .map_err(|error| RunError::Machine(error.to_string()))?;
     let mut keepers: Vec<_> =
         ports.into_iter().map(|port| Box::new(port) as Box<dyn Keeper>).collect();
+    let post = keepers.pop();
     let back = keepers.pop();
-    Ok(Kept { store: Some(store), keepers, back, back_ready })
+    Ok(Kept { store: Some(store), keepers, back, post, back_ready })
 }
 
 fn note(note: Note) {

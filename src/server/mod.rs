@@ -101,6 +101,7 @@ pub fn run_with(
     }
     // Whatever was acknowledged is on disk already; this lets go of the directory.
     drop(started.local);
+    started.operator.stop();
     started.control.into_iter().for_each(Control::stop);
     drop(started.store);
     let left = shared.connections.load(Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::base::ids::ShardId;
+use crate::base::ids::{AppIndex, ShardId};
 use crate::base::mailbox::Parking;
 use crate::base::time::Now;
 use crate::broker::edge::Edge;
@@ -16,12 +16,13 @@ use crate::broker::home::{self, Home};
 use crate::broker::rules::Rules;
 use crate::broker::slots::Slots;
 use crate::config::Config;
+use crate::config::push::{Enabled, PushSettings};
 use crate::config::webhooks::Webhooks;
 use crate::dialects::Dialect;
 use crate::dialects::lanes::Lanes;
 use crate::observe::Metrics;
 use crate::reactor::{self, LocalListener, Waker, machine};
-use crate::shard::back::{self, Back, BackPort, Telling, Upstreams};
+use crate::shard::back::{self, Back, BackPort, Operator, Posting, Telling, Upstreams};
 use crate::shard::mesh::{self, Doorbell, Ports};
 use crate::shard::{Life, Parts, Shard, Shared};
 use crate::store::Keeper;
@@ -60,6 +61,10 @@ pub struct Started {
     pub store: Option<Arc<Store>>,
     /// How commands work on it.
     pub control: Option<Control>,
+    /// Gives orders to the back shard.
+    pub operator: Operator,
+    /// There are push notifications.
+    pub pushes: bool,
 }
 
 /// What a shard's thread says once it listens.
@@ -115,9 +120,12 @@ pub fn start(
     let bell = Arc::new(OnceLock::new());
     let webhooks = Webhooks::of(&config);
     let is_told = !webhooks.receivers.is_empty();
+    let push = PushSettings::of(&config);
     // What waited for a receiver when the process ended waits there, whoever reports now.
-    let is_needed = is_told || dialects.iter().any(|dialect| dialect.needs_store());
-    let Kept { store, keepers, back: back_keeper, back_ready } =
+    let is_needed = is_told
+        || push.enabled == Enabled::On
+        || dialects.iter().any(|dialect| dialect.needs_store());
+    let Kept { store, keepers, back: back_keeper, post: post_keeper, back_ready } =
         keep::open(&config, &rules, is_needed, origin, &bell)?;
     let health = store.as_ref().map(Store::health);
     let common = Arc::new(Common {
@@ -171,13 +179,18 @@ pub fn start(
     let telling = back_keeper.zip(common.health.clone()).filter(|_| is_told);
     let telling = telling.map(|(keeper, health)| {
         let counts = Arc::clone(&common.shared.webhooks);
-        Telling { settings: webhooks, keeper, health, counts }
+        Telling { settings: webhooks.clone(), keeper, health, counts }
     });
+    let posting = post_keeper.zip(common.health.clone());
+    let posting = posting.filter(|_| push.enabled != Enabled::Off);
+    let posting =
+        posting.map(|(keeper, health)| posting_of(&common, push, webhooks, keeper, health));
+    let pushes = posting.is_some();
     let upstreams = Upstreams {
         upstreams: common.dialects.iter().filter_map(|it| it.upstream()).collect(),
         slots: Arc::clone(&common.slots),
     };
-    let Back { ports: back, ring, operator } = back::start(doorbells, telling, upstreams)
+    let Back { ports: back, ring, operator } = back::start(doorbells, telling, posting, upstreams)
         .map_err(|error| RunError::Machine(format!("the back shard cannot be started: {error}")))?;
     let _ = back_ready.set(ring);
     // What the store answered before that rang nobody.
@@ -191,7 +204,7 @@ pub fn start(
     let store = store.map(Arc::new);
     let data = &common.config.data;
     let control =
-        store.as_ref().and_then(|store| Control::start(data, Arc::clone(store), operator));
+        store.as_ref().and_then(|store| Control::start(data, Arc::clone(store), operator.clone()));
     Ok(Started {
         config: Arc::clone(&common.config),
         addresses,
@@ -203,7 +216,33 @@ pub fn start(
         shared: Arc::clone(&common.shared),
         store,
         control,
+        operator,
+        pushes,
     })
+}
+
+/// What sending push notifications takes.
+fn posting_of(
+    common: &Common,
+    settings: PushSettings,
+    webhooks: Webhooks,
+    keeper: Box<dyn Keeper>,
+    health: Arc<Health>,
+) -> Posting {
+    let apps = common.config.apps.iter().enumerate();
+    let apps = apps.map(|(index, app)| (app.id.clone(), AppIndex(index as u16))).collect();
+    let dialects = Arc::clone(&common.dialects);
+    let channels =
+        move |client: &str| dialects.iter().filter_map(|it| it.client_channel(client)).collect();
+    Posting {
+        settings: Arc::new(settings),
+        keeper,
+        health,
+        counts: Arc::clone(&common.shared.push),
+        wants: Arc::new(move |app, kind| webhooks.wants(app, kind)),
+        apps,
+        client_channels: Box::new(channels),
+    }
 }
 
 fn run_shard(

@@ -15,6 +15,7 @@ mod outbox;
 mod stages;
 mod streaming;
 mod tally;
+mod tally_push;
 mod websocket;
 
 use std::net::SocketAddr;

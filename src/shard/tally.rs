@@ -16,6 +16,7 @@ use crate::reactor::DriverStats;
 use crate::store::health::{Condition, Health, SYNC_STEPS};
 
 use super::Shard;
+use super::tally_push::PushTally;
 
 /// The numbers as they were told last.
 #[derive(Default)]
@@ -44,6 +45,7 @@ struct StoreTally {
     syncs: [u64; SYNC_STEPS.len() + 1],
     /// Webhooks: delivered, failed, dead by why, dropped.
     webhooks: [u64; 6],
+    push: PushTally,
 }
 
 /// How long what the store did may go untold.
@@ -217,6 +219,7 @@ impl Shard {
         metrics.set(Gauge::WebhookWaiting, now_is(&hooks.waiting));
         metrics.set(Gauge::WebhookLetters, now_is(&hooks.letters));
         metrics.set(Gauge::WebhookFailing, now_is(&hooks.failing));
+        told.push.tell(&self.shared.push, metrics);
         metrics.set(Gauge::StoreBytes, now_is(&health.used_bytes));
         metrics.set(Gauge::StoreFreeBytes, now_is(&health.free_bytes));
     }

@@ -49,6 +49,17 @@ impl Ledger {
                     staged.pushed.insert(number, next);
                     staged.put(state_key(*shelf, &next.to_be_bytes())?, value, NEVER);
                 }
+                Change::Add { key, by } => {
+                    let key = state_key(*shelf, key)?;
+                    let before = self.kept(group, &staged, &key, clock)?;
+                    match Change::count(before.as_deref()).saturating_add_signed(*by) {
+                        0 => staged.writes.insert(key, None),
+                        count => {
+                            let value = Bytes::copy_from_slice(&count.to_be_bytes());
+                            staged.writes.insert(key, Some((value, NEVER)))
+                        }
+                    };
+                }
                 Change::Remove { key } => {
                     staged.writes.insert(state_key(*shelf, key)?, None);
                 }
@@ -64,7 +75,6 @@ impl Ledger {
         Ok(Ok(staged))
     }
 
-    /// Whether there is an unexpired value, as the ask in hand sees it.
     fn is_kept(
         &self,
         group: &mut Group,
@@ -72,8 +82,20 @@ impl Ledger {
         key: &[u8],
         clock: Clock,
     ) -> Result<bool, ReadError> {
+        Ok(self.kept(group, staged, key, clock)?.is_some())
+    }
+
+    /// An unexpired value, as the ask in hand sees it.
+    fn kept(
+        &self,
+        group: &mut Group,
+        staged: &Staged,
+        key: &[u8],
+        clock: Clock,
+    ) -> Result<Option<Bytes>, ReadError> {
         if let Some(write) = staged.writes.get(key) {
-            return Ok(write.as_ref().is_some_and(|(_, expires)| *expires > clock));
+            let kept = write.as_ref().filter(|(_, expires)| *expires > clock);
+            return Ok(kept.map(|(value, _)| value.clone()));
         }
         let on_disk;
         let value = match group.batch.write_of(Space::State, key) {
@@ -85,10 +107,9 @@ impl Ledger {
                 on_disk.as_ref()
             }
         };
-        Ok(match value {
-            Some(value) => decode_state(key, value)?.0 > clock,
-            None => false,
-        })
+        let Some(stored) = value else { return Ok(None) };
+        let (expires, value) = decode_state(key, stored)?;
+        Ok((expires > clock).then(|| stored.slice_ref(value)))
     }
 
     /// Puts what was staged into the batch of all.
@@ -161,6 +182,10 @@ mod tests {
         Change::RemoveKept { key: bytes(key) }
     }
 
+    fn add(key: &str, by: i64) -> Change {
+        Change::Add { key: bytes(key), by }
+    }
+
     fn push(value: &str) -> Change {
         Change::Push { value: bytes(value) }
     }
@@ -221,6 +246,34 @@ mod tests {
             let answers = ledger.answer(asks, UnixMillis(10));
             assert_eq!(told(&answers), ["done", answer], "{name}");
         }
+    }
+
+    #[test]
+    fn a_count_is_what_was_added_wherever_it_was_before() {
+        let mut ledger = ledger(&Memory::default());
+        let counts = |ledger: &mut Ledger, clock| {
+            let values = kept(ledger, Shelf::Push, clock);
+            let count = |(key, value): (Bytes, Bytes)| (key, Change::count(Some(&value)));
+            values.into_iter().map(count).collect::<Vec<_>>()
+        };
+        let answers = ledger.answer(
+            [
+                on(Shelf::Push, vec![add("a", 2), add("a", 3), add("b", 1)]),
+                on(Shelf::Push, vec![add("a", -1), remove_kept("none")]),
+                on(Shelf::Push, vec![add("a", 10), add("never", -1)]),
+                on(Shelf::Push, vec![add("b", -1), add("c", i64::MAX)]),
+            ],
+            UnixMillis(0),
+        );
+        assert_eq!(told(&answers), ["done", "missing", "done", "done"]);
+        let c = i64::MAX as u64;
+        assert_eq!(counts(&mut ledger, 0), [(bytes("a"), 15), (bytes("c"), c)]);
+        // What was put, is no count, or is over counts as well.
+        let odd = vec![put("a", "text"), put_new("d", "12345678", 5)];
+        let more = vec![add("a", 1), add("d", 1), add("c", -5)];
+        ledger.answer([on(Shelf::Push, odd)], UnixMillis(1));
+        ledger.answer([on(Shelf::Push, more)], UnixMillis(9));
+        assert_eq!(counts(&mut ledger, 9), [(bytes("a"), 1), (bytes("c"), c - 5), (bytes("d"), 1)]);
     }
 
     #[test]

@@ -51,8 +51,10 @@ pub struct Health {
     pub records: AtomicU64,
     /// Bytes of their bodies.
     pub record_bytes: AtomicU64,
-    /// Asks that pushed something on a shelf, or tried to.
+    /// Asks that pushed something on a shelf, or tried to, that of push notifications left out.
     pub pushes: AtomicU64,
+    /// Asks that pushed something on that one, or tried to.
+    pub pushes_queued: AtomicU64,
     /// Asks that only read.
     pub reads: AtomicU64,
     /// Asks refused because the store was full.

@@ -191,6 +191,14 @@ pub enum Change {
         /// The value.
         value: Bytes,
     },
+    /// Adds to a count: eight bytes, big end first. It is never below 0, no value is the count 0, and a count that comes to
+    /// 0 is removed. So a count is exact without anyone reading it first, however many add to it at once.
+    Add {
+        /// Its key.
+        key: Bytes,
+        /// How many more; fewer, if it is below 0.
+        by: i64,
+    },
     /// Removes a value, if it is there.
     Remove {
         /// Its key.
@@ -229,6 +237,13 @@ pub enum Shelf {
     Deliveries = 10,
     /// Push notifications on their way to being planned: [`crate::push::stored::Queued`].
     PushQueue = 11,
+}
+
+impl Change {
+    /// What a value that [`Change::Add`] keeps stands for; none: 0.
+    pub fn count(value: Option<&[u8]>) -> u64 {
+        value.and_then(|it| it.try_into().ok()).map_or(0, u64::from_be_bytes)
+    }
 }
 
 /// What the store is asked.

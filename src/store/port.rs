@@ -122,6 +122,7 @@ fn change_bytes(change: &Change) -> usize {
             key.len() + value.len() + 64
         }
         Change::Push { value } => value.len() + 64,
+        Change::Add { key, .. } => key.len() + 72,
         Change::Remove { key } | Change::RemoveKept { key } => key.len() + 64,
     }
 }

@@ -136,6 +136,11 @@ fn a_push_wakes_whoever_reads_them() {
     ports[1].ask(3, Ask::read(Shelf::Outbox, Bytes::new(), None, 10));
     let Answer::Values { values, .. } = answer(&world, &mut ports[1], 3) else { panic!("read") };
     assert_eq!(values, [(Bytes::copy_from_slice(&1_u64.to_be_bytes()), Bytes::from("v"))]);
+    ports[0].ask(4, Ask::change(Shelf::PushQueue, vec![Change::Push { value: "v".into() }]));
+    assert!(matches!(answer(&world, &mut ports[0], 4), Answer::Changed));
+    let counted = || store.health().pushes_queued.load(Ordering::Relaxed);
+    wait(&world, "a count", || (counted() == 1).then_some(()));
+    assert_eq!(store.health().pushes.load(Ordering::Relaxed), 1, "each counts its own");
 }
 
 #[test]

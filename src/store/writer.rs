@@ -13,7 +13,7 @@ use super::ledger::Ledger;
 use super::open::OpenError;
 use super::port::{Mail, Waiting};
 use super::thread::{FreeBytes, Note, Opener, Options, Shared};
-use super::{Answer, Ask, Bounds, Fault, Head, StreamKey};
+use super::{Answer, Ask, Bounds, Fault, Head, Shelf, StreamKey};
 
 /// Asks in one group, at most ...
 const GROUP_ASKS_MAX: usize = 4096;
@@ -167,8 +167,9 @@ impl Writer {
         let (mut waiting, mut asks) =
             (Vec::with_capacity(group.len()), Vec::with_capacity(group.len()));
         let (mut records, mut bytes) = (0, 0);
-        let pushing = group.iter().filter(|it| pushes(&it.ask)).count() as u64;
-        if pushing > 0 {
+        let pushing = |on_queue: bool| group.iter().filter(|it| pushes(&it.ask, on_queue)).count();
+        let (pushing, queueing) = (pushing(false) as u64, pushing(true) as u64);
+        if pushing + queueing > 0 {
             woken.extend(self.pushes_wake);
         }
         for Waiting { port, tag, bytes: held, ask } in group.drain(..) {
@@ -212,6 +213,7 @@ impl Writer {
             add(&health.records, records);
             add(&health.record_bytes, bytes);
             add(&health.pushes, pushing);
+            add(&health.pushes_queued, queueing);
             if let Some(text) = ledger.broken().map(str::to_owned) {
                 self.close_failed(&text);
             }
@@ -351,11 +353,14 @@ impl Writer {
     }
 }
 
-/// True if an ask pushes something on a shelf.
-fn pushes(ask: &Ask) -> bool {
+/// True if an ask pushes something on the queue of push notifications, or on another shelf.
+fn pushes(ask: &Ask, on_queue: bool) -> bool {
     match ask {
         Ask::Append { changes, .. } | Ask::Change { changes } => {
-            changes.iter().any(|(_, change)| matches!(change, super::Change::Push { .. }))
+            changes.iter().any(|(shelf, change)| {
+                matches!(change, super::Change::Push { .. })
+                    && (*shelf == Shelf::PushQueue) == on_queue
+            })
         }
         _ => false,
     }

@@ -205,7 +205,7 @@ fn weight((_, change): &(Shelf, Change)) -> usize {
             key.len() + value.len()
         }
         Change::Push { value } => value.len(),
-        Change::Remove { key } | Change::RemoveKept { key } => key.len(),
+        Change::Add { key, .. } | Change::Remove { key } | Change::RemoveKept { key } => key.len(),
     }
 }
 

@@ -16,6 +16,7 @@ pub const ASSETS: &[(&str, &str, &str)] = &[
     ("panes.js", JS, include_str!("console/panes.js")),
     ("round.js", JS, include_str!("console/round.js")),
     ("channels.js", JS, include_str!("console/channels.js")),
+    ("push.js", JS, include_str!("console/push.js")),
     ("inspector.js", JS, include_str!("console/inspector.js")),
     ("frames.js", JS, include_str!("console/frames.js")),
     ("endings.js", JS, include_str!("console/endings.js")),

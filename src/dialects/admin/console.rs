@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::assets::{ASSETS, JS};
 use super::door::{DoorKeeper, Entry};
-use super::webhooks;
+use super::{push, webhooks};
 use crate::auth::{App, Apps, sign};
 use crate::base::ids::{LaneId, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
@@ -107,6 +107,9 @@ impl Console {
             }
             (_, path) if path == "webhooks" || path.starts_with("webhooks/") => {
                 webhooks::open(&path["webhooks".len()..], request)
+            }
+            (_, path) if path == "push" || path.starts_with("push/") => {
+                push::open(&path["push".len()..], request)
             }
             ("POST", "sign") => self.exchange(Asked::Sign),
             ("GET", "channels") => match self.app_of(request) {
@@ -473,7 +476,7 @@ impl Shared {
 }
 
 /// Appends a JSON list of what `write` makes of the items.
-fn list<T>(
+pub(super) fn list<T>(
     out: &mut Vec<u8>,
     items: impl Iterator<Item = T>,
     mut write: impl FnMut(&mut Vec<u8>, T),

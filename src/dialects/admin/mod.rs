@@ -6,6 +6,7 @@
 mod assets;
 pub mod console;
 mod door;
+mod push;
 mod usage;
 mod webhooks;
 

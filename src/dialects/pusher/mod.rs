@@ -49,6 +49,7 @@ use self::two::Two;
 use super::api::{Refusal, draining, upgrade_required};
 use super::{Dialect, Facts, Farewell, LaneKind, Opening, Pane, Request, Response};
 use crate::auth::{Apps, Seat};
+use crate::base::name::Name;
 use crate::broker::{Event, Payload, Report};
 use crate::config::{self, Config};
 use crate::observe::CloseReason;
@@ -228,6 +229,10 @@ impl Dialect for Pusher {
 
     fn needs_store(&self) -> bool {
         self.0.revocations_are_durable
+    }
+
+    fn client_channel(&self, client_id: &str) -> Option<Name> {
+        Some(frames::user_channel(client_id))
     }
 
     fn reports(&self) -> bool {

@@ -16,8 +16,10 @@ pub const ADDRESS: u8 = b'a';
 pub const SUBSCRIPTION: u8 = b's';
 /// Subscriptions of a device: device, channel; no value.
 pub const OF_DEVICE: u8 = b't';
-/// How many subscriptions a channel has, eight bytes, big end first; none: no key.
+/// How many subscriptions a channel has ([`Change::Add`](crate::store::Change::Add)); none: no key.
 pub const CHANNEL: u8 = b'n';
+/// How many of something an app has, as [`CHANNEL`] counts: what, and of which one.
+pub const COUNT: u8 = b'q';
 /// Sealed credentials: provider and id.
 pub const CREDENTIAL: u8 = b'k';
 /// A template.

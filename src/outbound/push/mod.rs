@@ -107,7 +107,7 @@ pub struct Counts {
     pub build_us: AtomicU64,
 }
 
-/// Whether someone outside is told of what has this kind, in the app with this id.
+/// Whether someone outside is told, in the app with this id, of what has this kind.
 pub type Wants = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// Both halves.
@@ -121,7 +121,7 @@ impl Push {
     /// with [`Push::drive`].
     pub fn new(settings: Arc<PushSettings>, counts: Arc<Counts>, wants: Wants, seed: u64) -> Self {
         Self {
-            registry: Registry::new(Arc::clone(&settings), Arc::clone(&counts)),
+            registry: Registry::new(Arc::clone(&settings), Arc::clone(&counts), Arc::clone(&wants)),
             jobs: Jobs::new(settings, counts, wants, seed),
         }
     }

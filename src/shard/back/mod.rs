@@ -1,9 +1,11 @@
 //! The back shard: one thread beside the shards, for what needs the world outside. A shard hands it
 //! inquiries and takes findings; neither ever waits for the other. What is told to receivers of webhooks it reads
-//! from the store, where shards put it. Who asks is in `port`, who tells receivers in `teller`, and who drives dialects
-//! that stand in for another server in `upstream`.
+//! from the store, where shards put it. Who asks is in `port`, who tells receivers in `teller`, who sends push
+//! notifications in `post`, and who drives dialects that stand in for another server in `upstream`.
 
+mod homes;
 mod port;
+mod post;
 mod teller;
 mod upstream;
 
@@ -16,9 +18,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 pub use self::port::BackPort;
+pub use self::post::{ClientChannels, Posting};
 pub use self::teller::Telling;
 
+use self::homes::Homes;
 use self::port::{Arrivals, Findings};
+use self::post::Post;
 use self::teller::Teller;
 use self::upstream::{Following, Next, Plan};
 use super::mesh::Doorbell;
@@ -26,6 +31,7 @@ use crate::auth::upstream::{Rows, Unanswered};
 use crate::auth::{Denied, Finding, Inquiry, What};
 use crate::base::ids::{ConnectionId, Ticket};
 use crate::base::name::Channel;
+use crate::base::time::Now;
 use crate::broker::Publish;
 use crate::broker::slots::Slots;
 use crate::dialects::upstream::Upstream;
@@ -34,6 +40,8 @@ use crate::outbound::client::Client;
 use crate::outbound::desk::{Desk, HttpAnswer, Step};
 use crate::outbound::hooks::Order;
 use crate::outbound::hooks::post::Heard;
+use crate::outbound::push::provider::Delivered;
+use crate::push::order;
 use crate::reactor::machine;
 
 /// Inquiries of one shard that are not answered yet, at most; a further one is answered with
@@ -41,6 +49,8 @@ use crate::reactor::machine;
 const INQUIRIES_MAX: usize = 16_384;
 /// How long an operator's order may take.
 const ORDER_MAX: Duration = Duration::from_secs(30);
+/// How long what is under way at the end is waited for: a provider that is slower is sent it again after the next start.
+const STOP_MAX: Duration = Duration::from_secs(3);
 /// How long the thread sleeps at most.
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
@@ -114,6 +124,12 @@ enum Mail {
     Room,
     /// Which channels of an [`Arrival::Look`] with this number have a subscription, says this shard.
     Looked(usize, u64, Vec<bool>),
+    /// What came of the parcel with this number.
+    Delivered(u64, Delivered),
+    /// What a provider said about its broadcast channels, and which order asked.
+    Broadcasts(u64, Result<order::Told, order::Refused>),
+    /// Send nothing new, and say when nothing is under way any more.
+    Stop(plain::SyncSender<()>),
 }
 
 /// What an operator is told: lines, or why not.
@@ -143,6 +159,15 @@ impl Operator {
         }
         let late = |_| Err(Denied::unavailable("the server did not get to it in time"));
         told.recv_timeout(ORDER_MAX).unwrap_or_else(late)
+    }
+
+    /// Has nothing new sent, and waits until what is under way with providers has an outcome on disk: so that it is not
+    /// sent again after the next start. Not for a shard's thread.
+    pub fn stop(&self) {
+        let (sender, stopped) = plain::sync_channel(1);
+        if self.out.try_send(Mail::Stop(sender)).is_ok() {
+            let _ = stopped.recv_timeout(STOP_MAX);
+        }
     }
 }
 
@@ -197,11 +222,12 @@ pub struct Upstreams {
     pub slots: Arc<Slots>,
 }
 
-/// Starts the thread, which ends with the process. Without `telling` nobody is told of events. Fails, in words, if an
-/// address of `upstreams` is none, or if the machine refuses.
+/// Starts the thread, which ends with the process. Without `telling` nobody is told of events, without `posting` there are
+/// no push notifications. Fails, in words, if an address of `upstreams` is none, or if the machine refuses.
 pub fn start(
     doorbells: Arc<Vec<Doorbell>>,
     telling: Option<Telling>,
+    posting: Option<Posting>,
     upstreams: Upstreams,
 ) -> Result<Back, String> {
     let Upstreams { upstreams, slots } = upstreams;
@@ -228,42 +254,62 @@ pub fn start(
     });
     let operator = Operator { out: out.clone() };
     let ways = Ways { findings, doorbells };
+    let post = posting.map(|it| {
+        let homes = Homes::new(slots.clone(), &arrivals);
+        Post::new(it, homes, out.clone(), ways.clone())
+    });
+    let post = post.transpose()?;
     let thread = std::thread::Builder::new().name("back".into()).spawn(move || {
-        let teller = telling.map(|it| Teller::new(it, is_rung, out.clone(), ways.clone()));
+        let teller = telling.map(|it| Teller::new(it, out.clone(), ways.clone()));
         runtime.block_on(async {
             let followings = plans.into_iter().enumerate().map(|(index, plan)| {
                 Following::new(index, plan, slots.clone(), &arrivals, out.clone(), ways.clone())
             });
             let followings = followings.collect();
-            run(mail, &out, &ways, teller, followings).await;
+            run(mail, &out, &ways, Owners { is_rung, teller, post, followings }).await;
         });
     });
     thread.map_err(|error| error.to_string())?;
     Ok(Back { ports, ring, operator })
 }
 
+/// Who does what on the thread.
+struct Owners {
+    /// The store has rung, and nobody has looked yet.
+    is_rung: Arc<AtomicBool>,
+    teller: Option<Teller>,
+    post: Option<Post>,
+    followings: Vec<Following>,
+}
+
+/// 128 bits that nobody can guess.
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    // Without chance there are no tokens that nobody can guess: better none at all.
+    getrandom::fill(&mut bytes).expect("the kernel has a random source");
+    u128::from_ne_bytes(bytes)
+}
+
 async fn run(
     mut mail: mpsc::Receiver<Mail>,
     out: &mpsc::Sender<Mail>,
     ways: &Ways,
-    mut teller: Option<Teller>,
-    mut followings: Vec<Following>,
+    owners: Owners,
 ) {
+    let Owners { is_rung, mut teller, mut post, mut followings } = owners;
     let (mut desk, client) = (Desk::default(), Client::default());
     let (mut steps, mut mail_first) = (Vec::new(), false);
-    let mut random = || {
-        let mut bytes = [0; 16];
-        // Without chance there are no tokens that nobody can guess: better none at all.
-        getrandom::fill(&mut bytes).expect("the kernel has a random source");
-        u128::from_ne_bytes(bytes)
-    };
     if let Some(teller) = &mut teller {
         teller.work(None, machine::now(), &client);
     }
     loop {
         let now = machine::now();
+        if let Some(post) = post.as_mut().filter(|it| it.is_ready(now.steady)) {
+            post.work(now);
+        }
         let wait = teller.as_ref().map_or(SLEEP_MAX, |it| it.wait(now.steady));
         let wait = followings.iter().map(|it| it.wait(now.steady)).fold(wait, Duration::min);
+        let wait = post.as_ref().map_or(wait, |it| it.wait(now.steady).min(wait));
         // Either something came, or it is time to try something again.
         mail_first = !mail_first;
         let got = upstream::next(&mut mail, &mut followings, wait, mail_first).await;
@@ -289,11 +335,26 @@ async fn run(
             }
             Next::Mail(Mail::Room) => {
                 followings.iter_mut().for_each(|it| it.work(now));
+                post.iter_mut().for_each(|it| it.work(now));
+                continue;
+            }
+            Next::Mail(
+                mail @ (Mail::Looked(..)
+                | Mail::Delivered(..)
+                | Mail::Broadcasts(..)
+                | Mail::Stop(_)
+                | Mail::Inquiry(_, Inquiry { what: What::Push(..), .. })),
+            ) => {
+                hand(mail, &mut post, ways, now);
                 continue;
             }
             Next::Mail(mail) => Some(mail),
             Next::Time => None,
         };
+        if let Some(Mail::Store) = got {
+            // Before the store is looked at: what comes after that rings again.
+            is_rung.store(false, Ordering::Release);
+        }
         followings.iter_mut().for_each(|it| it.work(now));
         let got = match got {
             Some(Mail::Inquiry(waiter, Inquiry { what: What::Operate(words), .. })) => {
@@ -349,5 +410,28 @@ async fn run(
     }
 }
 
+/// Hands what is about push notifications to whoever sends them.
+fn hand(mail: Mail, post: &mut Option<Post>, ways: &Ways, now: Now) {
+    match (post, mail) {
+        (Some(post), Mail::Inquiry(waiter, Inquiry { what: What::Push(app, order), .. })) => {
+            post.order(waiter, &app, *order, now, &mut random);
+        }
+        (None, Mail::Inquiry(waiter, _)) => {
+            let off = order::Refused::unknown(NO_POST);
+            ways.tell(waiter, Finding::Push(Box::new(Err(off))));
+        }
+        (Some(post), Mail::Looked(shard, number, are_occupied)) => {
+            post.looked(shard, number, &are_occupied, now);
+        }
+        (Some(post), Mail::Delivered(number, delivered)) => post.delivered(number, delivered, now),
+        (Some(post), Mail::Broadcasts(caller, told)) => post.told(caller, told, now),
+        (Some(post), Mail::Stop(stopped)) => post.stop(stopped, now),
+        // There is nothing under way.
+        (None, Mail::Stop(stopped)) => drop(stopped.try_send(())),
+        _ => {}
+    }
+}
+
+const NO_POST: &str = "push notifications are off; push.enabled = \"on\" switches them on";
 const NO_RECEIVER: &str =
     "no receiver is configured; a [[webhooks.receivers]] table with a name and a url makes one";

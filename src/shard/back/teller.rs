@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -36,7 +36,6 @@ pub(super) struct Teller {
     health: Arc<Health>,
     /// Pushes that are known of.
     pushes: u64,
-    is_rung: Arc<AtomicBool>,
     out: mpsc::Sender<Mail>,
     ways: Ways,
     callers: HashMap<u64, Caller>,
@@ -47,12 +46,7 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    pub(super) fn new(
-        telling: Telling,
-        is_rung: Arc<AtomicBool>,
-        out: mpsc::Sender<Mail>,
-        ways: Ways,
-    ) -> Self {
+    pub(super) fn new(telling: Telling, out: mpsc::Sender<Mail>, ways: Ways) -> Self {
         let Telling { settings, keeper, health, counts } = telling;
         let mut seed = [0; 8];
         // Jitter that others can guess is no harm.
@@ -62,7 +56,6 @@ impl Teller {
             keeper,
             health,
             pushes: 0,
-            is_rung,
             out,
             ways,
             callers: HashMap::new(),
@@ -88,8 +81,6 @@ impl Teller {
                 self.callers.insert(self.next_caller, caller);
                 self.hooks.order(self.next_caller, order, now, &mut self.steps);
             }
-            // Before the store is looked at: what comes after that rings again.
-            Some(Mail::Store) => self.is_rung.store(false, Ordering::Release),
             _ => {}
         }
         self.do_steps(now, client);

@@ -3,22 +3,20 @@
 //! A follower decides and knows no clock and no socket; here are its Redis, its database and the way to the homes of
 //! channels. While a home has no room, nothing more is read from Redis: a flood waits there, not here.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::homes::Homes;
 use super::port::Arrivals;
-use super::{Arrival, Mail, SLEEP_MAX, Waiter, Ways};
+use super::{Mail, SLEEP_MAX, Waiter, Ways};
 use crate::auth::What;
 use crate::auth::upstream::{Rows, TOO_MANY, Unanswered};
 use crate::base::ids::ConnectionId;
 use crate::base::time::{Millis, Nanos, Now};
-use crate::broker::Publish;
 use crate::broker::slots::Slots;
 use crate::dialects::upstream::{Follower, FollowerInput, FollowerOutput, Upstream};
 use crate::observe::log;
@@ -64,72 +62,6 @@ pub(super) struct Following {
     ways: Ways,
     pool_due: Nanos,
     outputs: Vec<FollowerOutput>,
-}
-
-/// The way to the homes of channels.
-struct Homes {
-    slots: Arc<Slots>,
-    ways: Vec<HomeWay>,
-    /// Events that wait for room, over all homes.
-    waiting: usize,
-}
-
-struct HomeWay {
-    arrivals: Arc<Arrivals>,
-    /// What found no room: what a follower published at once, and no more, because nothing is read meanwhile.
-    waiting: VecDeque<Arrival>,
-    is_fresh: bool,
-}
-
-impl Homes {
-    fn push(&mut self, publish: Box<Publish>) {
-        let home = self.slots.home_of(&publish.channel);
-        let way = &mut self.ways[home.index()];
-        way.waiting.push_back(Arrival::Publish(publish));
-        self.waiting += 1;
-    }
-
-    fn new(slots: Arc<Slots>, arrivals: &[Arc<Arrivals>]) -> Self {
-        let ways = arrivals.iter().map(|arrivals| HomeWay {
-            arrivals: arrivals.clone(),
-            waiting: VecDeque::new(),
-            is_fresh: false,
-        });
-        Self { slots, ways: ways.collect(), waiting: 0 }
-    }
-
-    /// Puts on its way what there is room for, and says which shards have something new.
-    fn flush(&mut self, mut wake: impl FnMut(usize)) {
-        if self.waiting == 0 {
-            return;
-        }
-        for (shard, way) in self.ways.iter_mut().enumerate() {
-            self.waiting -= way.flush();
-            if !way.waiting.is_empty() {
-                // Said before it is looked again: room that came in between is not missed.
-                way.arrivals.is_wanted.store(true, Ordering::SeqCst);
-                self.waiting -= way.flush();
-            }
-            if std::mem::take(&mut way.is_fresh) {
-                wake(shard);
-            }
-        }
-    }
-}
-
-impl HomeWay {
-    fn flush(&mut self) -> usize {
-        let mut flushed = 0;
-        while let Some(arrival) = self.waiting.pop_front() {
-            if let Err(arrival) = self.arrivals.queue.push(arrival) {
-                self.waiting.push_front(arrival);
-                break;
-            }
-            flushed += 1;
-        }
-        self.is_fresh |= flushed > 0;
-        flushed
-    }
 }
 
 impl Following {

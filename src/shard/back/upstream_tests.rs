@@ -1,12 +1,14 @@
 use bytes::Bytes;
 
 use super::super::port::{ARRIVALS_MAX, BackPort, Findings};
-use super::super::{INQUIRIES_MAX, Outside};
+use super::super::{Arrival, INQUIRIES_MAX, Outside};
 use super::*;
 use crate::auth::{Finding, Inquiry, Source, TokenSettings};
 use crate::base::ids::{AppIndex, ShardId, Ticket};
 use crate::base::name::{Channel, Name};
-use crate::broker::Payload;
+use crate::base::time::Nanos;
+use crate::broker::slots::Slots;
+use crate::broker::{Payload, Publish};
 
 fn connection(slot: u32) -> ConnectionId {
     ConnectionId { shard: ShardId(0), slot, generation: 1 }

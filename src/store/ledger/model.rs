@@ -94,6 +94,17 @@ impl Model {
                 Change::Remove { key } | Change::RemoveKept { key } => {
                     state.remove(&(shelf, key.to_vec()));
                 }
+                Change::Add { key, by } => {
+                    let before = state.get(&(shelf, key.to_vec()));
+                    let before = before.filter(|(_, expires)| *expires > clock);
+                    let count = Change::count(before.map(|(value, _)| &**value));
+                    let count = count.saturating_add_signed(*by);
+                    let value = (Bytes::copy_from_slice(&count.to_be_bytes()), NEVER);
+                    state.insert((shelf, key.to_vec()), value);
+                    if count == 0 {
+                        state.remove(&(shelf, key.to_vec()));
+                    }
+                }
                 Change::Push { value } => {
                     let last = pushed.entry(shelf).or_default();
                     *last += 1;
@@ -161,11 +172,12 @@ fn draw_change(prng: &mut Prng, clock: Clock) -> (Shelf, Change) {
         _ => Bytes::from(vec![b'a' + prng.below(4) as u8]),
     };
     let value = Bytes::from(prng.next_u32().to_string());
-    let change = match prng.below(8) {
+    let change = match prng.below(10) {
         0 | 1 => Change::Put { key, value, expires: soon(prng, clock) },
         2 | 3 => Change::PutNew { key, value, expires: soon(prng, clock) },
         4 => Change::Push { value },
         5 => Change::Remove { key },
+        6 | 7 => Change::Add { key, by: prng.below(7) as i64 - 3 },
         _ => Change::RemoveKept { key },
     };
     (shelf, change)

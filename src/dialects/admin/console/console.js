@@ -8,6 +8,7 @@ import { closeInspector, inspect, openInspector } from './inspector.js'
 import { startPolling, stopPolling } from './metrics.js'
 import { byId, make, write } from './page.js'
 import { closePanes, openPanes } from './panes.js'
+import { closePush, openPush } from './push.js'
 
 const THEMES = ['system', 'light', 'dark']
 
@@ -38,6 +39,7 @@ function chooseApp() {
   )
   fill(byId('channel'), bridged.length ? bridged : ['hello'])
   openChannels(app, inspectChannel)
+  openPush(about, app)
   chooseChannel()
 }
 
@@ -79,7 +81,8 @@ function close() {
   closePanes()
   closeChannels()
   closeInspector()
-  for (const subject of ['Metrics', 'Channels', 'Panes', 'Bridge', 'Console']) notice(subject, '')
+  closePush()
+  for (const subject of ['Metrics', 'Channels', 'Push', 'Panes', 'Bridge', 'Console']) notice(subject, '')
   byId('sections').hidden = true
   byId('nav').hidden = true
   byId('logout').hidden = true

@@ -1,13 +1,21 @@
 //! Providers: what a request to each looks like, and what its answers mean. Sans-io. What all have in common is one small
 //! trait, [`Speak`].
 
+pub mod fcm;
+pub(super) mod form;
+pub mod hms;
+pub mod sign;
+pub mod vapid;
+pub mod webpush;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::base::time::{Millis, Now};
+use crate::outbound::hooks::post::Heard;
 use crate::push::Provider;
-use crate::push::credential::Credential;
+use crate::push::credential::{Credential, Material};
 use crate::push::device::Recipient;
 use crate::push::template::Text;
 
@@ -80,11 +88,11 @@ pub enum Verdict {
     Gone,
     /// This message for this device will never do.
     Refused,
-    /// The provider takes nothing now, from anyone: again later.
+    /// The provider takes nothing now for anyone of the same [realm](Speak::realm): again later.
     Throttled,
     /// No answer, or the provider failed: this one again later.
     Unavailable,
-    /// The credentials are not good: nothing of theirs does until they change.
+    /// The credentials are not good: nothing of theirs does in this [realm](Speak::realm) until they change.
     Unauthorized,
 }
 
@@ -135,7 +143,8 @@ pub trait Speak: Send + Sync {
     fn provider(&self) -> Provider;
     /// How these credentials let one in to where this parcel goes; `realm` of two parcels is the same if what lets one in is.
     fn access(&self, parcel: &Parcel, urls: &ProviderUrls, now: Now) -> Result<Access, Delivered>;
-    /// What the access of this parcel is remembered under, beside its credentials: the origin where that matters.
+    /// What the access of this parcel is remembered under, beside its credentials: the origin where that matters. What an answer
+    /// says about all goes no further: who registers an endpoint of their own can say there what they like.
     fn realm(&self, parcel: &Parcel) -> String;
     /// Reads what an exchange was answered with: what goes with each request, for so long.
     fn read_access(&self, answered: &Answered, now: Now) -> Result<(String, Millis), Delivered>;
@@ -151,6 +160,51 @@ pub trait Speak: Send + Sync {
     ) -> Result<Request, Delivered>;
     /// What an answer means.
     fn read(&self, answered: &Answered, now: Now) -> Delivered;
+    /// Whether these credentials, which are this provider's, can be used; if not, why.
+    fn check(&self, material: &Material) -> Result<(), String>;
+    /// What its devices get for a message that is no override, as a JSON object.
+    fn rendered(&self, message: &Message) -> String {
+        form::plain(message)
+    }
+}
+
+/// Everyone that there is one for.
+pub static SPEAKERS: &[&dyn Speak] = &[&fcm::Fcm, &webpush::WebPush, &hms::Hms];
+
+/// How this provider is spoken to; none: it is not, or not from here.
+pub fn speaker(provider: Provider) -> Option<&'static dyn Speak> {
+    SPEAKERS.iter().find(|it| it.provider() == provider).copied()
+}
+
+/// Whether credentials can be used at all: what is read of them when something is sent is read now, so that whoever
+/// gives them hears what is wrong with them.
+pub fn check(material: &Material) -> Result<(), String> {
+    speaker(material.provider()).map_or(Ok(()), |it| it.check(material))
+}
+
+/// What devices of a provider get for a message, as a JSON object: an override as it is, anything else in the provider's
+/// words, without what says which device.
+pub fn rendered(provider: Provider, message: &Message) -> String {
+    match speaker(provider) {
+        _ if !message.raw.is_empty() => message.raw.clone(),
+        Some(speaker) => speaker.rendered(message),
+        None => form::plain(message),
+    }
+}
+
+impl Answered {
+    /// A field of its head.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let is_it = |(it, _): &&(String, String)| it.eq_ignore_ascii_case(name);
+        self.fields.iter().find(is_it).map(|(_, value)| value.as_str())
+    }
+
+    /// How long it asks to be left alone, bounded; none: it does not.
+    pub fn pause(&self, now: Now) -> Option<Millis> {
+        let retry_after = Some(self.field("retry-after")?.to_owned());
+        let pause = Heard { outcome: Ok(self.status), retry_after }.pause(now.wall);
+        (pause.0 > 0).then_some(pause)
+    }
 }
 
 impl Delivered {
@@ -168,5 +222,10 @@ impl Delivered {
             reason: Some(reason.into()),
             retry_after: None,
         }
+    }
+
+    /// The same with the status that said so.
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status, ..self }
     }
 }
