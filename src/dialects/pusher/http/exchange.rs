@@ -320,6 +320,7 @@ impl Exchange {
                     report: self.shared.reports.about_message(app.index).filter(|_| !it.ephemeral),
                     ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
                 };
+                let publish = self.shared.push_rules.bring_push(app, publish, now);
                 let ticket = Ticket(outcomes.len() as u32);
                 out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
                 let message_id = it.meta.as_ref().and_then(|it| it.message_id.clone());
