@@ -10,6 +10,7 @@ pub mod load;
 mod machine;
 pub mod problem;
 pub mod push;
+pub mod push_rules;
 pub mod rates;
 pub mod reference;
 pub mod section;

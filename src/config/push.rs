@@ -1,5 +1,6 @@
 //! Push notifications: whether, through whom, how fast and how patiently.
 
+use super::push_rules::{self, PushRule};
 use super::section::Wrong;
 use super::table::{Setting, number, switch};
 use super::value::{Applies, Kind, SecretFrom};
@@ -51,6 +52,8 @@ pub struct PushSettings {
     pub dead_letters_max: u64,
     /// How long a publish with `sync` is waited for.
     pub sync_wait: Millis,
+    /// Events that a notification goes with by itself; the first row that matches counts.
+    pub rules: Vec<PushRule>,
 }
 
 /// Whether there are push notifications.
@@ -398,7 +401,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             "Another server in place of the one that gives out access tokens of WNS."
         ),
     ],
-    tables: &[],
+    tables: &[&push_rules::TABLE],
     blank: PushSettings::default,
     check,
 };
@@ -406,8 +409,8 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
 /// Bytes of the key that seals credentials, at least, before it is digested.
 const KEY_BYTES_MIN: usize = 32;
 
-fn check(it: &PushSettings, _: &Config) -> Vec<Wrong> {
-    let mut wrong = Vec::new();
+fn check(it: &PushSettings, config: &Config) -> Vec<Wrong> {
+    let mut wrong = push_rules::check(it, config);
     if it.retry_longest < it.retry_first {
         let allowed = "no shorter than push.retry_first_s".to_owned();
         wrong.push(("push.retry_longest_s", format!("{} ms", it.retry_longest.0), allowed));

@@ -7,6 +7,7 @@
 //! done to the server, the witness goes on hearing what is published. `routes` calls every route of the HTTP API for every status it names. `store_tools` is what an operator does with
 //! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
 //! `streams` is how event streams are framed and ended.
+//! `push` is what devices are told while the process is killed.
 //! `mastodon_dropin` is that protocol in the place of its own server, with the Redis and PostgreSQL of `upstream`.
 //! `webhooks` is what receivers are told while they, or the process, are gone, `webhooks_signed` what an app's own are
 //! told, and what becomes of it when they do not behave.
@@ -25,6 +26,7 @@ mod mastodon_dropin;
 mod mint;
 mod peer;
 mod pipelining;
+mod push;
 mod routes;
 mod server;
 mod sign;

@@ -555,6 +555,8 @@ fn a_resume_asks_and_sends_within_its_bounds() {
         version_two: peer.session.shared.version_two.clone(),
         replay_bytes_max: 400,
         reports: super::super::Reports::default(),
+        push_rules: Arc::default(),
+        push: peer.session.shared.push.clone(),
         ..*peer.session.shared
     });
     let mut heard = Vec::new();
@@ -583,6 +585,8 @@ fn a_subscription_that_would_begin_with_too_much_is_told_so_and_goes_on_live() {
         version_two: peer.session.shared.version_two.clone(),
         replay_bytes_max: 400,
         reports: super::super::Reports::default(),
+        push_rules: Arc::default(),
+        push: peer.session.shared.push.clone(),
         ..*peer.session.shared
     });
     // The subscription's answer comes first.
@@ -655,6 +659,8 @@ fn subscriptions_of_the_past_are_asked_for_as_fast_as_the_peer_reads() {
         version_two: peer.session.shared.version_two.clone(),
         replay_bytes_max: 1000,
         reports: super::super::Reports::default(),
+        push_rules: Arc::default(),
+        push: peer.session.shared.push.clone(),
         ..*peer.session.shared
     });
     let subscribe = |name: &str| json!({"channel": name, "rewind": 10});

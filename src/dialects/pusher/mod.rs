@@ -78,6 +78,8 @@ pub(crate) struct Shared {
     pub replay_bytes_max: usize,
     /// What the world outside is told.
     pub reports: Reports,
+    /// Which events a push notification goes with by itself.
+    pub push_rules: Arc<http::push_rules::PushRules>,
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
     /// What is set of push notifications.
@@ -116,6 +118,9 @@ impl Pusher {
             replay_bytes_max: config.limits.outbox_bytes_high_water / 2,
             revocations_are_durable: revoking::are_durable(config),
             reports: Reports::of(config),
+            push_rules: Arc::new(http::push_rules::PushRules::new(
+                &config::push::PushSettings::of(config),
+            )),
             push: http::push::Terms::of(config),
         }))
     }

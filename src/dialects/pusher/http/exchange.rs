@@ -303,7 +303,7 @@ impl Exchange {
         let mut outcomes = Vec::new();
         for (event, it) in events.into_iter().enumerate() {
             // One notification for all channels of the event, with the first: a device gets it once.
-            let mut push = it.push;
+            let (has_push, mut push) = (it.push.is_some(), it.push);
             for channel in it.channels {
                 let to = Channel { app: app.index, name: channel.clone() };
                 let publish = Publish {
@@ -319,6 +319,10 @@ impl Exchange {
                     push: push.take(),
                     report: self.shared.reports.about_message(app.index).filter(|_| !it.ephemeral),
                     ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
+                };
+                let publish = match has_push {
+                    true => publish,
+                    false => self.shared.push_rules.bring_push(app, publish, now),
                 };
                 let ticket = Ticket(outcomes.len() as u32);
                 out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));

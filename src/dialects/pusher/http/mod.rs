@@ -17,6 +17,7 @@ mod presence;
 mod publish;
 mod published;
 pub mod push;
+pub(super) mod push_rules;
 pub mod shapes;
 pub mod table;
 
