@@ -54,8 +54,6 @@ pub struct PushSettings {
     pub sync_wait: Millis,
     /// Events that a notification goes with by itself; the first row that matches counts.
     pub rules: Vec<PushRule>,
-    /// Nobody configured an app: what has no credentials is logged unless `log` says otherwise. No setting of its own.
-    pub is_development: bool,
 }
 
 /// Whether there are push notifications.
