@@ -109,6 +109,14 @@ impl Vault {
             let app = Arc::<str>::from(app);
             let material = self.key.as_ref().and_then(|it| it.open(&app, &sealed));
             let facts = sealed.facts;
+            if material.is_none() {
+                let why = match self.key {
+                    Some(_) => "another push.encryption_key sealed them",
+                    None => "there is no push.encryption_key to open them with",
+                };
+                let note = Note::CredentialRefused(app.to_string(), facts.provider, why.into());
+                out.push(Step::Say(note));
+            }
             let opened = material.map(|it| opened(&app, &facts, it));
             found.entry((app, facts.provider)).or_default().insert(facts.id, opened);
         }
@@ -155,11 +163,18 @@ impl Vault {
         if !self.is_read {
             return Err(NoCredential::NotYet);
         }
-        let ids = self.opened.get(&(app.into(), provider)).ok_or(NoCredential::Missing)?;
+        let app = Arc::<str>::from(app);
+        let of = |provider| self.opened.get(&(app.clone(), provider));
+        let ids = of(provider).ok_or(NoCredential::Missing)?;
         let only = || ids.values().next().filter(|_| ids.len() == 1);
+        let usual = || ids.get(DEFAULT_ID).or_else(only);
         let found = match id {
-            Some(id) => ids.get(id),
-            None => ids.get(DEFAULT_ID).or_else(only),
+            None => usual(),
+            // What goes to devices of several providers names those of one; the others' devices get theirs.
+            Some(id) => ids.get(id).or_else(|| {
+                let is_known = |it: &Provider| of(*it).is_some_and(|ids| ids.contains_key(id));
+                if Provider::ALL.iter().any(is_known) { usual() } else { None }
+            }),
         };
         found.ok_or(NoCredential::Missing)?.clone().ok_or(NoCredential::Sealed)
     }
