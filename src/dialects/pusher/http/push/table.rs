@@ -261,7 +261,7 @@ pub static ROWS: &[Row] = &[
         path: "/apps/{app_id}/push/publish/{publish_id}",
         summary: "Call a publish off",
         about: "Also one that waits for its time or is half sent; what was sent stays sent.",
-        answer: &shapes::CANCELLED,
+        good: &[204],
         failures: &[OFF, MAY_NOT, NO_PUBLISH, FINISHED],
         ..BLANK
     },
