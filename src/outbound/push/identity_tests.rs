@@ -21,7 +21,7 @@ fn a_certificate_and_its_key_are_found() {
         ("MAA=", "", Err("it is no PKCS #12 file in DER")),
         ("\u{e9}", "", Err("it is neither PEM nor base64")),
         ("", "", Err("it is no PKCS #12 file in DER")),
-        ("-----BEGIN X-----", "", Err("there is no private key")),
+        ("-----BEGIN X-----", "", Err("the PEM text")),
     ] {
         match (open(file, password), wanted) {
             (Ok(identity), Ok(chain)) => assert_eq!(identity.chain.len(), chain),
