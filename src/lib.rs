@@ -15,16 +15,17 @@
 //! | 1 | [`reactor`] | Meets the kernel, alone: one [`Driver`](reactor::Driver) on io_uring, one on epoll, one simulated. |
 //! | 1 | [`config`] | Declares every setting once and turns file, environment and flags into a checked [`Config`](config::Config). |
 //! | 1 | [`store`] | Keeps streams of records and a key-value state on disk, synced; an embedded database behind one narrow face. |
+//! | 1 | [`push`] | Says what push notifications are made of: devices, subscriptions, credentials, templates, publishes and what came of them, as values. |
 //! | 1 | [`observe`] | Counts, measures and logs; every metric is declared once, and only its own shard writes it. |
 //! | 2 | [`broker`] | Keeps channels: who listens, who is present, what was published, in which order. |
 //! | 2 | [`auth`] | Knows the apps, checks what they signed, and says whose a token is. |
 //! | 3 | [`dialects`] | Speaks the protocols, a folder for each, without a socket. |
-//! | 3 | [`outbound`] | Meets the world outside: asks whose a token is that only the application knows, follows an application's own Redis and PostgreSQL, and tells receivers what happened. |
+//! | 3 | [`outbound`] | Meets the world outside: asks whose a token is that only the application knows, follows an application's own Redis and PostgreSQL, tells receivers what happened, and sends push notifications. |
 //! | 4 | [`shard`] | Puts one thread's worth of everything together and ticks it. |
 //! | 5 | [`server`] | Starts a shard on each core, waits for the signal and drains them. |
 //!
 //! Above them are the command line and `main`, which belong to the binary. Rooms called sans-io (`base`,
-//! `wire`, `broker`, `auth`, `dialects`) are handed bytes, time and chance, and never meet a socket, a file, a
+//! `wire`, `push`, `broker`, `auth`, `dialects`) are handed bytes, time and chance, and never meet a socket, a file, a
 //! thread or a clock. So any run can be replayed from its inputs.
 //!
 //! # Who owns what
@@ -50,9 +51,10 @@
 //! and PostgreSQL. What the follower publishes arrives at the channel's home as any publish does; while a home does not
 //! keep up, the back shard stops reading.
 //!
-//! A dialect that stands in for another server lives on that server's own pub/sub and database: its
-//! [`Follower`](dialects::upstream::Follower) is driven by the back shard, as a session is by its shard, and what it
-//! publishes arrives at the home of its channel ([`shard::back`]).
+//! Push notifications are the back shard's as a whole ([`outbound::push`]): who takes them, what is published and what came
+//! of each device lie on shelves of the store that nobody else writes. A session asks about them as it asks about a token; a
+//! home puts what goes with an event, and what is due, on a queue in the store, in the commit of the event or of the
+//! schedule's end. A publish goes through its devices a page at a time and is never in memory as a whole.
 //!
 //! A session may also call another connection's ([`broker::Command::Call`]): so an HTTP request acts with the rights of the
 //! WebSocket whose credentials it shows.

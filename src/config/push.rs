@@ -13,6 +13,8 @@ pub struct PushSettings {
     pub enabled: Enabled,
     /// When messages are written to the log instead of being sent.
     pub log: Logging,
+    /// Nobody configured an app: what [`Logging::Auto`] looks at. No setting of its own.
+    pub is_development: bool,
     /// Seals credentials at rest: 32 bytes, in base64 or hexadecimal digits, or any text of 32 bytes and more, digested.
     pub encryption_key: Option<Secret>,
     /// Endpoints of devices may be on private addresses.
@@ -101,6 +103,7 @@ impl PushSettings {
     pub fn of(config: &Config) -> Self {
         let mut it = config.sections.get::<Self>().cloned().unwrap_or_else(|| SECTION.blank());
         it.urls.fill();
+        it.is_development = config.development;
         it
     }
 }

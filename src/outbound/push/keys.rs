@@ -22,8 +22,14 @@ pub const CHANNEL: u8 = b'n';
 pub const CREDENTIAL: u8 = b'k';
 /// A template.
 pub const TEMPLATE: u8 = b'm';
-/// A publish.
+/// A publish as it was asked for; never changed.
 pub const JOB: u8 = b'j';
+/// How far a publish is.
+pub const PROGRESS: u8 = b'p';
+/// A publish whose time is to come: its time in eight bytes, big end first, and its id; no value.
+pub const WAITING: u8 = b'w';
+/// How many devices an app was sent something for on a day.
+pub const QUOTA: u8 = b'q';
 /// A publish that is not finished; no value.
 pub const OPEN: u8 = b'u';
 /// The publish of an idempotency key.
