@@ -364,12 +364,8 @@ fn what_is_for_later_outlives_the_process() {
         assert!(arrivals[0].at >= begun + span - Duration::from_millis(50), "{device} is early");
     }
     // What is due while nobody is there is done when someone is.
-    publish(
-        &server,
-        "meanwhile",
-        "news",
-        &json!({ "notBeforeMs": wall_in(Duration::from_secs(1)) }),
-    );
+    let due = wall_in(Duration::from_secs(1));
+    publish(&server, "meanwhile", "news", &json!({ "notBeforeMs": due }));
     kill(&mut server);
     until("its time", || wall_in(Duration::ZERO) >= due);
     let server = start(&data.0);
