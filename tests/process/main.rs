@@ -29,6 +29,7 @@ mod pipelining;
 mod push;
 mod push_live;
 mod routes;
+mod routes_push;
 mod server;
 mod sign;
 mod speech;
