@@ -371,6 +371,8 @@ fn become_ours(
         As::Lower => text(&word(value).to_ascii_lowercase()),
         As::Kibibytes => whole(number()? * 1024.0),
         As::Mebibytes => whole(number()? * 1_048_576.0),
+        As::Milliseconds => (number()? / 1000.0).to_string(),
+        As::Days => whole(number()? * 86_400.0),
         As::Time if in_milliseconds => whole((number()? / 1000.0).ceil()),
         As::Time => whole(number()?),
         As::Limit => match number()? {
@@ -418,6 +420,9 @@ mod tests {
                 As::Texts => Value::from("a,b"),
                 As::Compression => Value::from("disabled"),
                 As::Lower => Value::from("Fossil"),
+                As::Days => Value::from(30),
+                As::Same if place.ends_with("encryption_key") => Value::from("k".repeat(32)),
+                As::Same if place.ends_with("endpoint") => Value::from("https://x.example"),
                 As::Same if place.ends_with("omit_delta_algorithm") => Value::Bool(true),
                 As::Same if place.contains("enable") || place.ends_with("terminate_on_limit") => {
                     Value::Bool(true)
@@ -520,6 +525,30 @@ timeout_s = "500ms"
         }
         out.push('\n');
         out
+    }
+
+    #[test]
+    fn push_notifications_are_carried_over_from_variables() {
+        let ours = ours(
+            "SOCKUDO_DEFAULT_APP_ID=a\nSOCKUDO_DEFAULT_APP_KEY=k\nSOCKUDO_DEFAULT_APP_SECRET=s\n\
+             PUSH_RETRY_INITIAL_BACKOFF_MS=500\nPUSH_RETRY_MAX_ATTEMPTS=7\nPUSH_PUBLISH_STATUS_TTL_DAYS=30\n\
+             PUSH_DEFAULT_DELIVERY_QUOTA_DAILY=0\nPUSH_FCM_ENABLED=true\nPUSH_FANOUT_SHARD_SIZE=500\n\
+             PUSH_CREDENTIAL_ENCRYPTION_KEY=0123456789abcdef0123456789abcdef\nPUSH_STORAGE_DRIVER=memory\n",
+        );
+        for line in [
+            "[push]",
+            "attempts_max = 7",
+            "retry_first_s = 0.5",
+            "retention_s = 2592000",
+            "encryption_key = \"0123456789abcdef0123456789abcdef\"",
+        ] {
+            assert!(ours.lines().any(|it| it == line), "{line}\n{ours}");
+        }
+        assert!(!ours.contains("deliveries_per_day_max"), "any number is the default: {ours}");
+        for left in ["PUSH_FCM_ENABLED", "PUSH_FANOUT_SHARD_SIZE", "PUSH_STORAGE_DRIVER"] {
+            assert!(ours.contains(left), "{left}\n{ours}");
+        }
+        assert!(check(ours).is_ok());
     }
 
     #[test]

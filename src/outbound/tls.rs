@@ -5,7 +5,10 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme,
+};
 
 /// What a connection is made with, where certificates are checked by the machine's authorities. Fails, in words, if it
 /// has none.
@@ -34,6 +37,22 @@ pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// Whether the key is one, and that of the certificate. The error says what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        let key = aws_lc_rs::sign::any_supported_type(&self.key);
+        let key = key.map_err(|_| "the private key is none that can sign".to_owned())?;
+        let certified = CertifiedKey::new(self.chain.clone(), key);
+        match certified.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
+            Err(rustls::Error::InconsistentKeys(_)) => {
+                Err("the private key is not that of the certificate".to_owned())
+            }
+            Err(error) => Err(format!("the certificate: {error}")),
+        }
+    }
 }
 
 /// The same as [`verified`], in one's own name if there is one that makes sense. Where the machine trusts no authority

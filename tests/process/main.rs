@@ -28,6 +28,7 @@ mod peer;
 mod pipelining;
 mod push;
 mod routes;
+mod routes_push;
 mod server;
 mod sign;
 mod speech;

@@ -83,7 +83,7 @@ pub(crate) struct Shared {
     /// Revocations are on disk; else in memory.
     pub revocations_are_durable: bool,
     /// What is set of push notifications.
-    pub push: config::push::PushSettings,
+    pub push: http::push::Terms,
 }
 
 impl Shared {
@@ -121,7 +121,7 @@ impl Pusher {
             push_rules: Arc::new(http::push_rules::PushRules::new(
                 &config::push::PushSettings::of(config),
             )),
-            push: config::push::PushSettings::of(config),
+            push: http::push::Terms::of(config),
         }))
     }
 

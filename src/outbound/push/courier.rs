@@ -5,7 +5,7 @@
 
 mod accesses;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,22 +14,25 @@ use tokio::sync::Semaphore;
 
 use self::accesses::{Accesses, Kept, RENEWED_SIGNED, RENEWED_TOLD, Slot};
 use super::Counts;
-use super::provider::form;
+use super::identity;
 use super::provider::{
     self, Access, Address, Answered, Delivered, Parcel, Request, Speak, Verdict,
 };
+use super::provider::{broadcast, form};
 use crate::base::time::Now;
 use crate::config::push::PushSettings;
 use crate::observe::log;
 use crate::outbound::lines::{Lines, Silence};
 use crate::push::Provider;
-use crate::push::credential::Credential;
+use crate::push::credential::{Credential, Material};
 use crate::push::device::Recipient;
 use crate::push::order::{Refused, Told};
 use crate::reactor::machine;
 
 /// Messages that were written to the log and are kept for the console.
 const LOGGED_MAX: usize = 50;
+/// Credentials with a certificate that there are lines for, at most.
+const NAMED_MAX: usize = 64;
 /// So much of a title or body is written.
 const LOGGED_CHARS_MAX: usize = 120;
 
@@ -65,6 +68,8 @@ struct Office {
     settings: Arc<PushSettings>,
     counts: Arc<Counts>,
     lines: Lines,
+    /// Lines on which a certificate says who we are: app, credentials, their version.
+    named: Mutex<HashMap<(String, String, u64), Lines>>,
     /// Parcels under way, by provider. Who sends them has the same bound: this one holds if it errs.
     gates: [Semaphore; Provider::ALL.len()],
     accesses: [Accesses; Provider::ALL.len()],
@@ -80,6 +85,7 @@ impl Courier {
             settings,
             counts,
             lines: Lines::new(None),
+            named: Mutex::default(),
             gates: std::array::from_fn(|_| Semaphore::new(permits)),
             accesses: std::array::from_fn(|_| Accesses::default()),
             logged: Mutex::default(),
@@ -133,10 +139,13 @@ impl Office {
             Ok(access) => access,
             Err(delivered) => return Ok(delivered),
         };
-        let mut chance = [0; 32];
-        if getrandom::fill(&mut chance).is_err() {
+        let lines = match self.lines(parcel.credential.as_deref()) {
+            Ok(lines) => lines,
+            Err(error) => return Ok(Delivered::not(Verdict::Unauthorized, error)),
+        };
+        let Some(chance) = chance() else {
             return Ok(Delivered::not(Verdict::Unavailable, "no_chance"));
-        }
+        };
         let now = machine::now();
         let text = access.as_ref().map_or("", |(_, kept)| &kept.text);
         let made = speak.request(parcel, text, &self.settings.urls, &chance, now);
@@ -147,7 +156,7 @@ impl Office {
             Err(delivered) => return Ok(delivered),
         };
         let allow_private = self.settings.allow_private || !is_devices_own(&parcel.address);
-        let answered = match self.send(&request, allow_private).await {
+        let answered = match self.send(&lines, &request, allow_private).await {
             Ok(answered) => answered,
             Err(silence) => return Ok(unsent(silence)),
         };
@@ -163,56 +172,96 @@ impl Office {
         }
     }
 
-    async fn send(&self, request: &Request, allow_private: bool) -> Result<Answered, Silence> {
+    async fn send(
+        &self,
+        lines: &Lines,
+        request: &Request,
+        allow_private: bool,
+    ) -> Result<Answered, Silence> {
         let timeout = Duration::from_millis(self.settings.timeout.0);
-        self.lines.send(request, allow_private, timeout).await
+        lines.send(request, allow_private, timeout).await
     }
 
-    /// What lets a parcel in; none: nothing is needed.
+    /// Lines on which we are who these credentials say. The error says what is wrong with them.
+    fn lines(&self, credential: Option<&Credential>) -> Result<Lines, String> {
+        let Some(credential) = credential else { return Ok(self.lines.clone()) };
+        let Material::ApnsCertificate { p12, password, .. } = &credential.material else {
+            return Ok(self.lines.clone());
+        };
+        let key = (credential.app.clone(), credential.id.clone(), credential.version);
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lines) = named.get(&key) {
+            return Ok(lines.clone());
+        }
+        let lines = Lines::new(Some(identity::open(p12, password)?));
+        // An older version of the same is not used again.
+        named.retain(|(app, id, _), _| (app, id) != (&key.0, &key.1));
+        if named.len() >= NAMED_MAX {
+            let any = named.keys().next().cloned();
+            any.map(|key| named.remove(&key));
+        }
+        named.insert(key, lines.clone());
+        Ok(lines)
+    }
+
+    /// What lets a parcel in; none: nothing is needed, or the connection does.
     async fn access(
         &self,
         speak: &dyn Speak,
         parcel: &Parcel,
     ) -> Result<Option<(Arc<Slot>, Arc<Kept>)>, Delivered> {
-        let asked_at = machine::now();
+        let urls = &self.settings.urls;
         let Some(credential) = &parcel.credential else {
-            // What needs credentials says so itself; what is signed without them is signed each time.
-            return match speak.access(parcel, &self.settings.urls, asked_at)? {
+            // Whoever needs credentials says so itself, in its words.
+            let now = machine::now();
+            return match speak.access(parcel, urls, now)? {
                 Access::Open => Ok(None),
                 Access::Signed(text, _) => {
-                    let kept = Kept::new(text, asked_at.steady, Duration::ZERO, RENEWED_SIGNED);
+                    let kept = Kept::new(text, now.steady, Duration::ZERO, RENEWED_SIGNED);
                     Ok(Some((Arc::default(), Arc::new(kept))))
                 }
-                Access::Exchange(_) => Err(Delivered::not(Verdict::Unauthorized, "no_credentials")),
+                Access::Exchange(_) => Err(Delivered::not(Verdict::Unauthorized, "no credentials")),
             };
         };
-        let accesses = &self.accesses[parcel.provider as usize];
-        let slot = accesses.slot(credential, speak.realm(parcel), asked_at.steady);
+        let ask = |now| speak.access(parcel, urls, now);
+        self.let_in(speak, credential, speak.realm(parcel), ask).await
+    }
+
+    /// What lets us in with these credentials: what is known, or else what `ask` comes to.
+    async fn let_in(
+        &self,
+        speak: &dyn Speak,
+        credential: &Credential,
+        realm: String,
+        ask: impl FnOnce(Now) -> Result<Access, Delivered>,
+    ) -> Result<Option<(Arc<Slot>, Arc<Kept>)>, Delivered> {
+        let asked_at = machine::now().steady;
+        let slot = self.accesses[speak.provider() as usize].slot(credential, realm, asked_at);
         // Whoever has it gets it; the others wait for that and take what it got, be it a refusal.
         let mut state = slot.state.lock().await;
         let now = machine::now();
-        if let Some(known) = state.known(asked_at.steady, now.steady) {
-            let kept = known?;
-            drop(state);
-            return Ok(Some((slot, kept)));
-        }
-        let got = match speak.access(parcel, &self.settings.urls, now) {
-            Ok(Access::Open) => return Ok(None),
-            Ok(Access::Signed(text, life)) => {
-                let life = Duration::from_millis(life.0);
-                Ok(Kept::new(text, now.steady, life, RENEWED_SIGNED))
+        let kept = match state.known(asked_at, now.steady) {
+            Some(known) => known?,
+            None => {
+                let got = match ask(now) {
+                    Ok(Access::Open) => return Ok(None),
+                    Ok(Access::Signed(text, life)) => {
+                        let life = Duration::from_millis(life.0);
+                        Ok(Kept::new(text, now.steady, life, RENEWED_SIGNED))
+                    }
+                    Ok(Access::Exchange(request)) => self.exchange(speak, &request).await,
+                    Err(refused) => Err(refused),
+                };
+                state.learn(got, machine::now().steady)?
             }
-            Ok(Access::Exchange(request)) => self.exchange(speak, &request).await,
-            Err(refused) => Err(refused),
         };
-        let kept = state.learn(got, machine::now().steady)?;
         drop(state);
         Ok(Some((slot, kept)))
     }
 
     async fn exchange(&self, speak: &dyn Speak, request: &Request) -> Result<Kept, Delivered> {
         let allow_private = self.settings.allow_private || self.is_configured(&request.url);
-        let answered = self.send(request, allow_private).await.map_err(unsent)?;
+        let answered = self.send(&self.lines, request, allow_private).await.map_err(unsent)?;
         let now = machine::now();
         let (text, life) = speak
             .read_access(&answered, now)
@@ -258,9 +307,45 @@ impl Office {
         Delivered::taken(None)
     }
 
-    async fn broadcast(&self, _ask: BroadcastAsk) -> Result<Told, Refused> {
-        Err(Refused::unavailable("not yet"))
+    async fn broadcast(&self, ask: BroadcastAsk) -> Result<Told, Refused> {
+        let (urls, credential) = (&self.settings.urls, &*ask.credential);
+        let speak = provider::speaker(ask.provider);
+        let speak = speak.ok_or_else(|| Refused::invalid("there is no such provider"))?;
+        let lines = self.lines(Some(credential)).map_err(Refused::invalid)?;
+        let mut is_last = false;
+        loop {
+            let got = |now| {
+                broadcast::access(&credential.material, now)
+                    .map_err(|refused| Delivered::not(Verdict::Unauthorized, refused.text))
+            };
+            let access = self.let_in(speak, credential, String::new(), got).await;
+            let access = access.map_err(|not| {
+                Refused::new(502, "provider_unauthorized", not.reason.unwrap_or_default())
+            })?;
+            let text = access.as_ref().map_or("", |(_, kept)| &kept.text);
+            let chance = chance().ok_or_else(|| Refused::unavailable("there is no chance"))?;
+            let request = broadcast::request(&ask.what, &credential.material, text, urls, &chance)?;
+            let answered = self.send(&lines, &request, true).await.map_err(|silence| {
+                Refused::unavailable(format!("APNs does not answer: {}", silence.as_str()))
+            })?;
+            let now = machine::now();
+            match access {
+                Some((slot, kept)) if !is_last && broadcast::is_stale(&answered) => {
+                    if !slot.forget(&kept, now).await {
+                        return broadcast::read(&ask.what, &answered, now);
+                    }
+                    is_last = true;
+                }
+                _ => return broadcast::read(&ask.what, &answered, now),
+            }
+        }
     }
+}
+
+/// Bytes that nobody can guess; none: the kernel has none, and nothing is sealed with less.
+fn chance() -> Option<[u8; 32]> {
+    let mut chance = [0; 32];
+    getrandom::fill(&mut chance).ok().map(|()| chance)
 }
 
 /// Whether the device says where that is, and not the settings.

@@ -7,6 +7,7 @@
 //! answered. How one provider is spoken to is a [`provider`]; [`keys`] says where all that lies in the store.
 
 pub mod courier;
+pub mod identity;
 pub mod jobs;
 pub mod keys;
 pub mod provider;

@@ -124,12 +124,12 @@ impl Exchange {
             Route::Events => {
                 let event = publish::read_event(body, self.key.as_deref(), &app.settings)?;
                 let mut events = vec![event];
-                push::with_events(&mut events, &app, &self.shared.push)?;
+                push::with_events(&mut events, &app, self.shared.push)?;
                 return Ok(self.publish(&app, events, None, now, out));
             }
             Route::BatchEvents => {
                 let mut events = publish::read_batch(body, self.key.as_deref(), &app.settings)?;
-                push::with_events(&mut events, &app, &self.shared.push)?;
+                push::with_events(&mut events, &app, self.shared.push)?;
                 let count = events.len();
                 return Ok(self.publish(&app, events, Some(count), now, out));
             }
@@ -137,7 +137,7 @@ impl Exchange {
                 let (names, key) = (&self.names, self.key.as_deref());
                 let asked = push::Asked { route, names, query: &query, body, key };
                 return Ok(
-                    match Pushing::begin(&asked, &self.head, &app, &self.shared.push, out)? {
+                    match Pushing::begin(&asked, &self.head, &app, self.shared.push, out)? {
                         Ok(pushing) => {
                             self.state = State::Pushing(Box::new(pushing));
                             None
@@ -205,7 +205,10 @@ impl Exchange {
                 }
                 self.check_feature(route)?;
                 let matter = Matter::read(route, &self.names, &query, body, channel(), &app)?;
-                let matter = matter.ok_or(Refusal::new(404, "not_found", "no such route"))?;
+                let mut matter = matter.ok_or(Refusal::new(404, "not_found", "no such route"))?;
+                if let Matter::Mutate(it) = &mut matter {
+                    it.bring_push(&app, self.shared.push)?;
+                }
                 return self.ask(matter, app.index, now, out).map(|()| None);
             }
         };
@@ -300,7 +303,7 @@ impl Exchange {
         let mut outcomes = Vec::new();
         for (event, it) in events.into_iter().enumerate() {
             // One notification for all channels of the event, with the first: a device gets it once.
-            let mut push = it.push;
+            let (has_push, mut push) = (it.push.is_some(), it.push);
             for channel in it.channels {
                 let to = Channel { app: app.index, name: channel.clone() };
                 let publish = Publish {
@@ -317,7 +320,10 @@ impl Exchange {
                     report: self.shared.reports.about_message(app.index).filter(|_| !it.ephemeral),
                     ..Publish::new(to, it.name.clone(), it.data.clone(), now.steady)
                 };
-                let publish = self.shared.push_rules.bring_push(app, publish, now);
+                let publish = match has_push {
+                    true => publish,
+                    false => self.shared.push_rules.bring_push(app, publish, now),
+                };
                 let ticket = Ticket(outcomes.len() as u32);
                 out.push(Output::Ask(ticket, Command::Publish(Box::new(publish))));
                 let message_id = it.meta.as_ref().and_then(|it| it.message_id.clone());

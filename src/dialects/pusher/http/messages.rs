@@ -11,6 +11,8 @@ use super::super::capabilities::Op;
 use super::super::versions::{self, Shown};
 use super::fields::{self, Fields};
 use super::publish::{self, Extras};
+use super::push;
+use crate::auth;
 use crate::auth::sign::{Query, fingerprint};
 use crate::base::event_id::EventId;
 use crate::base::ids::ConnectionId;
@@ -174,6 +176,14 @@ impl Mutation {
     /// In which channel.
     pub fn channel(&self) -> &str {
         &self.mutate.channel.name
+    }
+
+    /// Reads the push notification that its extras say goes with it.
+    pub fn bring_push(&mut self, app: &auth::App, terms: push::Terms) -> Result<(), Refusal> {
+        let Patch::Set(extras) = &self.mutate.extras else { return Ok(()) };
+        let channels = std::slice::from_ref(&self.mutate.channel.name);
+        self.mutate.push = push::of_extras(Some(extras), channels, app, terms)?;
+        Ok(())
     }
 
     /// Lets a connection do it, with the rights that it has.

@@ -574,3 +574,6 @@ mod lane_key {
         pub credential: Option<String>,
     }
 }
+
+#[cfg(test)]
+mod tests;

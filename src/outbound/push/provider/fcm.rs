@@ -172,7 +172,7 @@ impl Speak for Fcm {
         let answer = json::parse(&answered.body).ok();
         if let 200..=299 = status {
             let name = answer.and_then(|it| it.member("name")?.as_str());
-            return Delivered::taken(name.map(Cow::into_owned)).with_status(status);
+            return Delivered::taken(form::message_id(name.as_deref())).with_status(status);
         }
         let fault = Fault::read(answer);
         let verdict = fault.verdict(status);

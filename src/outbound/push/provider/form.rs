@@ -7,6 +7,8 @@ use crate::wire::json::{self, Kind, Raw};
 
 /// Characters of an answer that are kept as the reason.
 const SAID_CHARS_MAX: usize = 200;
+/// Names of messages longer than this are none: push services give out addresses.
+const MESSAGE_ID_BYTES_MAX: usize = 1024;
 /// An access token without a time of its own is used so long.
 const ACCESS_LASTS: Millis = Millis(600_000);
 /// Access tokens longer than this are none.
@@ -189,6 +191,11 @@ pub fn said(answered: &Answered) -> String {
         true => format!("status {}", answered.status),
         false => out,
     }
+}
+
+/// What a provider calls a message, unless that is longer than any name is.
+pub fn message_id(text: Option<&str>) -> Option<String> {
+    text.filter(|it| !it.is_empty() && it.len() <= MESSAGE_ID_BYTES_MAX).map(str::to_owned)
 }
 
 /// A text, cut to what fits into a record, on one line.

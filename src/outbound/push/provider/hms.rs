@@ -127,7 +127,7 @@ impl Speak for Hms {
             (None, _) => verdict_without(status),
         };
         let delivered = match verdict {
-            Verdict::Taken => Delivered::taken(text("requestId")),
+            Verdict::Taken => Delivered::taken(form::message_id(text("requestId").as_deref())),
             _ => {
                 let reason = match (code, text("msg")) {
                     (Some(code), Some(said)) => form::cut(&format!("{code}: {said}")),

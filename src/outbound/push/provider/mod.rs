@@ -1,12 +1,15 @@
 //! Providers: what a request to each looks like, and what its answers mean. Sans-io. What all have in common is one small
 //! trait, [`Speak`].
 
+pub mod apns;
+pub mod broadcast;
 pub mod fcm;
 pub(super) mod form;
 pub mod hms;
 pub mod sign;
 pub mod vapid;
 pub mod webpush;
+pub mod wns;
 
 use std::sync::Arc;
 
@@ -169,7 +172,8 @@ pub trait Speak: Send + Sync {
 }
 
 /// Everyone that there is one for.
-pub static SPEAKERS: &[&dyn Speak] = &[&fcm::Fcm, &webpush::WebPush, &hms::Hms];
+pub static SPEAKERS: &[&dyn Speak] =
+    &[&fcm::Fcm, &apns::Apns, &webpush::WebPush, &hms::Hms, &wns::Wns];
 
 /// How this provider is spoken to; none: it is not, or not from here.
 pub fn speaker(provider: Provider) -> Option<&'static dyn Speak> {

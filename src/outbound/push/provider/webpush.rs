@@ -127,7 +127,7 @@ impl Speak for WebPush {
         let status = answered.status;
         let said = || form::said(answered);
         let delivered = match status {
-            200..=299 => Delivered::taken(answered.field("location").map(str::to_owned)),
+            200..=299 => Delivered::taken(form::message_id(answered.field("location"))),
             // Source: RFC 8030, section 7.3; the second is what push services say.
             404 | 410 => Delivered::not(Verdict::Gone, said()),
             401 | 403 if is_of_subscription(answered) => Delivered::not(Verdict::Refused, said()),

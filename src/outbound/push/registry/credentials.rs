@@ -40,6 +40,8 @@ pub(super) struct Vault {
     /// Behind this key.
     after: Option<Bytes>,
     is_asked: bool,
+    /// What is being read was asked before something changed: it is read anew.
+    is_void: bool,
     /// Not before this.
     at: Nanos,
     /// All was read once.
@@ -56,6 +58,7 @@ impl Vault {
             reading: Some(Opened::new()),
             after: None,
             is_asked: false,
+            is_void: false,
             at: Nanos(0),
             is_read: false,
             is_changed: false,
@@ -81,11 +84,15 @@ impl Vault {
     pub(super) fn doubt(&mut self) {
         self.reading = Some(Opened::new());
         self.after = None;
+        self.is_void = self.is_asked;
     }
 
     /// Takes a page of what is in the store.
     pub(super) fn answered(&mut self, answer: Answer, now: Now, out: &mut Vec<Step>) {
         self.is_asked = false;
+        if std::mem::take(&mut self.is_void) {
+            return;
+        }
         let Answer::Values { values, has_more } = answer else {
             self.at = now.steady + STORE_PAUSE;
             return;
@@ -102,6 +109,14 @@ impl Vault {
             let app = Arc::<str>::from(app);
             let material = self.key.as_ref().and_then(|it| it.open(&app, &sealed));
             let facts = sealed.facts;
+            if material.is_none() {
+                let why = match self.key {
+                    Some(_) => "another push.encryption_key sealed them",
+                    None => "there is no push.encryption_key to open them with",
+                };
+                let note = Note::CredentialRefused(app.to_string(), facts.provider, why.into());
+                out.push(Step::Say(note));
+            }
             let opened = material.map(|it| opened(&app, &facts, it));
             found.entry((app, facts.provider)).or_default().insert(facts.id, opened);
         }
@@ -117,7 +132,7 @@ impl Vault {
 
     pub(super) fn put(&mut self, app: &Arc<str>, facts: CredentialFacts, it: Arc<Credential>) {
         self.opened.entry((app.clone(), facts.provider)).or_default().insert(facts.id, Some(it));
-        self.is_changed = true;
+        self.changed();
     }
 
     pub(super) fn remove(&mut self, app: &Arc<str>, provider: Provider, id: &str) {
@@ -128,7 +143,15 @@ impl Vault {
                 self.opened.remove(&of);
             }
         }
+        self.changed();
+    }
+
+    /// A change that was asked before a reading began may be behind what that reads.
+    fn changed(&mut self) {
         self.is_changed = true;
+        if self.reading.is_some() {
+            self.doubt();
+        }
     }
 
     pub(super) fn find(
@@ -140,11 +163,18 @@ impl Vault {
         if !self.is_read {
             return Err(NoCredential::NotYet);
         }
-        let ids = self.opened.get(&(app.into(), provider)).ok_or(NoCredential::Missing)?;
+        let app = Arc::<str>::from(app);
+        let of = |provider| self.opened.get(&(app.clone(), provider));
+        let ids = of(provider).ok_or(NoCredential::Missing)?;
         let only = || ids.values().next().filter(|_| ids.len() == 1);
+        let usual = || ids.get(DEFAULT_ID).or_else(only);
         let found = match id {
-            Some(id) => ids.get(id),
-            None => ids.get(DEFAULT_ID).or_else(only),
+            None => usual(),
+            // What goes to devices of several providers names those of one; the others' devices get theirs.
+            Some(id) => ids.get(id).or_else(|| {
+                let is_known = |it: &Provider| of(*it).is_some_and(|ids| ids.contains_key(id));
+                if Provider::ALL.iter().any(is_known) { usual() } else { None }
+            }),
         };
         found.ok_or(NoCredential::Missing)?.clone().ok_or(NoCredential::Sealed)
     }
@@ -180,7 +210,6 @@ impl Registry {
             let text = "no credential encryption key is configured (push.encryption_key)";
             return Err(Refused::invalid(text).into());
         };
-        provider::check(material).map_err(Refused::invalid)?;
         it.claim([Claim::Credentials(it.app.clone())])?;
         self.check_read()?;
         let provider = material.provider();
@@ -206,6 +235,8 @@ impl Registry {
         {
             return Ok(Act::tell(Told::Credential(old.clone())));
         }
+        // Only now: it may take a while, and all above is gone through more than once.
+        provider::check(material).map_err(Refused::invalid)?;
         let next = old.map_or(1, |it| it.version.saturating_add(1));
         let facts = CredentialFacts {
             provider,

@@ -24,9 +24,11 @@ const _: () = assert!(
     "all subscriptions of a device are one range"
 );
 /// Rows that one request for a list looks at; a page ends there though it is not full.
-pub const SCAN_ROWS_MAX: usize = 4_096;
+pub const SCAN_ROWS_MAX: usize = 2_048;
+/// And ranges read for it: all of them are gone through anew after each.
+const SCAN_RANGES_MAX: u32 = 4;
 /// Rows read at once for a list that is filtered.
-const SCAN_ROWS: u32 = 512;
+const SCAN_ROWS: u32 = 1_024;
 /// Devices of a client that are looked at before some of them are removed.
 const CLIENT_DEVICES: u32 = 16;
 /// Changes of one commit, beside those that belong to its last device.
@@ -102,7 +104,9 @@ impl Registry {
             let key = it.key(keys::DEVICE, &[other.as_bytes()]);
             if let Some(gone) = it.seen.record::<Device>(&key)? {
                 self.remove_device(it, &gone, &mut changes)?;
-                self.report_removal(it, &gone, "replaced", now, &mut changes);
+                if (self.wants)(&it.app, super::REMOVED) {
+                    changes.push(removal_report(&it.app, &gone, "replaced", now));
+                }
             }
         }
         match &old {
@@ -270,7 +274,7 @@ impl Registry {
             DeviceFilter { client_id: None, ..filter.clone() } == DeviceFilter::default();
         let rows_max = if is_plain { page.rows_max } else { SCAN_ROWS };
         let mut after = page.after.as_ref().map(|it| [&prefix[..], it].concat().into());
-        let (mut rows, mut unreadable, mut scanned) = (Vec::new(), Vec::new(), 0);
+        let (mut rows, mut unreadable, mut scanned, mut ranges) = (Vec::new(), Vec::new(), 0, 0);
         loop {
             let range = Range { prefix: prefix.clone(), after, rows_max };
             let found = it.seen.range(range)?;
@@ -299,10 +303,11 @@ impl Registry {
                 }
             }
             scanned += found.rows.len();
+            ranges += 1;
             let Some(last) = last.filter(|_| found.has_more) else {
                 return Ok(Act::listed(Told::Devices(Page { rows, next: None }), unreadable));
             };
-            if is_plain || scanned >= SCAN_ROWS_MAX {
+            if is_plain || scanned >= SCAN_ROWS_MAX || ranges >= SCAN_RANGES_MAX {
                 let next = Some(last.slice(prefix.len()..));
                 return Ok(Act::listed(Told::Devices(Page { rows, next }), unreadable));
             }
@@ -310,13 +315,7 @@ impl Registry {
         }
     }
 
-    pub(super) fn went_with(
-        &self,
-        it: &Running,
-        then: &Device,
-        went: &Went,
-        now: Now,
-    ) -> Result<Act, Need> {
+    pub(super) fn went_with(&self, it: &Running, then: &Device, went: &Went) -> Result<Act, Need> {
         it.claim([it.device(&then.id)])?;
         let key = it.key(keys::DEVICE, &[then.id.as_bytes()]);
         let device: Option<Device> = it.seen.record(&key)?;
@@ -324,13 +323,9 @@ impl Registry {
             return Ok(Act::write(Vec::new(), Then::Nothing));
         };
         let mut changes = Vec::new();
-        let mut effect = Effect::None;
         match went {
-            Went::Gone => {
-                self.remove_device(it, &device, &mut changes)?;
-                self.report_removal(it, &device, "gone", now, &mut changes);
-                effect = Effect::Pruned(device.recipient.provider());
-            }
+            // Who found that out tells of it, with what was sent.
+            Went::Gone => self.remove_device(it, &device, &mut changes)?,
             Went::Well if device.state == DeviceState::Active && device.failures == 0 => {}
             Went::Well => {
                 (device.state, device.failures) = (DeviceState::Active, 0);
@@ -347,20 +342,7 @@ impl Registry {
                 changes.push(put(key, stored::encode(&device)));
             }
         }
-        Ok(Act { changes, then: Then::Nothing, effect, unreadable: Vec::new() })
-    }
-
-    fn report_removal(
-        &self,
-        it: &Running,
-        device: &Device,
-        reason: &str,
-        now: Now,
-        changes: &mut Vec<(Shelf, store::Change)>,
-    ) {
-        if (self.wants)(&it.app, super::REMOVED) {
-            changes.push(removal_report(&it.app, device, reason, now));
-        }
+        Ok(Act::write(changes, Then::Nothing))
     }
 }
 
@@ -405,7 +387,7 @@ fn digest_of(device: &Device) -> [u8; 32] {
 }
 
 /// A token as its device is told it.
-fn to_text(bytes: &[u8; 32]) -> String {
+pub(super) fn to_text(bytes: &[u8; 32]) -> String {
     let mut out = String::with_capacity(43);
     base64::encode(&mut out, bytes, Alphabet::Url);
     out

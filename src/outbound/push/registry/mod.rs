@@ -48,7 +48,7 @@ pub const WENT_WAITING_MAX: usize = 8_192;
 const ROUNDS_MAX: u32 = 16;
 /// The tag of credentials that are read; orders' own begin behind it.
 const TAG_CREDENTIALS: u64 = 0;
-/// The kind of the report that a registration is gone.
+/// The kind of the report that a registration is gone though its application did not remove it.
 pub const REMOVED: &str = "push.device_removed";
 
 /// How sending to a device went.
@@ -190,8 +190,8 @@ impl Registry {
         self.go_on(now, out);
     }
 
-    /// The credentials of an app for a provider: those with this id; without one those called
-    /// [`DEFAULT_ID`](crate::push::credential::DEFAULT_ID), else the only ones.
+    /// The credentials of an app for a provider: those with this id; else, if none is asked for or the id is that of another
+    /// provider's, those called [`DEFAULT_ID`](crate::push::credential::DEFAULT_ID), else the only ones.
     pub fn credential(
         &self,
         app: &str,
@@ -291,7 +291,7 @@ impl Registry {
     /// What an order comes to, or what it misses.
     fn decide(&self, it: &Running, now: Now) -> Result<order::Act, Need> {
         let order = match &it.work {
-            Work::Went(device, went) => return self.went_with(it, device, went, now),
+            Work::Went(device, went) => return self.went_with(it, device, went),
             Work::Order(order) => order,
         };
         match order {
@@ -370,9 +370,6 @@ impl Registry {
             Effect::Registered => {
                 self.counts.registered.fetch_add(1, Relaxed);
             }
-            Effect::Pruned(provider) => {
-                self.counts.pruned[provider as usize].fetch_add(1, Relaxed);
-            }
             Effect::Credential(facts, credential) => self.vault.put(&it.app, facts, credential),
             Effect::NoCredential(provider, id) => self.vault.remove(&it.app, provider, &id),
         }
@@ -433,6 +430,9 @@ fn broadcast(order: &Order) -> Option<(Option<&str>, BroadcastWhat)> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod world;
 
 #[cfg(test)]
 #[path = "model_tests.rs"]

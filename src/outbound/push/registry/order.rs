@@ -99,8 +99,6 @@ pub enum Effect {
     None,
     /// There is one more device.
     Registered,
-    /// One is no more.
-    Pruned(Provider),
     /// Credentials are known.
     Credential(CredentialFacts, Arc<Credential>),
     /// Some are gone.

@@ -396,14 +396,6 @@ pub(super) fn removed(count: u64, of_client: bool) -> Bytes {
     })
 }
 
-/// A publish was called off.
-pub(super) fn cancelled(publish_id: &str) -> Bytes {
-    body(|o| {
-        o.text("publishId", publish_id);
-        o.switch("cancelled", true);
-    })
-}
-
 /// A dead letter is tried again.
 pub(super) fn replayed(dead_letter_id: &str) -> Bytes {
     body(|o| {

@@ -14,10 +14,30 @@ mod shapes;
 mod table;
 
 pub use self::members::snake;
-pub(super) use self::pushing::{Asked, Head, Pushing, with_events};
+pub(super) use self::pushing::{Asked, Head, Pushing, of_extras, with_events};
 pub(super) use self::shapes::OF_EVENT;
 pub(super) use self::table::path_field;
 pub use self::table::{OF_BODIES, ROWS};
+
+use crate::config::Config;
+use crate::config::push::{Enabled, PushSettings};
+
+/// What the settings say that requests are read by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// There are no push notifications, whatever else is set.
+    pub is_off: bool,
+    /// Addresses on networks that are not public are no matter.
+    pub allow_private: bool,
+}
+
+impl Terms {
+    /// Those in force.
+    pub fn of(config: &Config) -> Self {
+        let settings = PushSettings::of(config);
+        Self { is_off: settings.enabled == Enabled::Off, allow_private: settings.allow_private }
+    }
+}
 
 /// What a request about push notifications is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::answers::{self, Accepted};
 use super::content::{self, Around};
 use super::devices::{self, ID_BYTES_MAX, named, parameter};
 use super::members::{Members, check_id, parse};
-use super::{PushRoute, credentials};
+use super::{PushRoute, Terms, credentials};
 use crate::auth::sign::Query;
 use crate::auth::{App, Finding, Inquiry, Source, TokenSettings, What};
 use crate::base::ids::Ticket;
@@ -20,14 +20,13 @@ use crate::base::name::{Channel, Name};
 use crate::base::time::UnixMillis;
 use crate::broker::state::{Deferred, Schedule};
 use crate::broker::{self, Command, IdempotencyKey, Payload, Reply};
-use crate::config::push::{Enabled, PushSettings};
 use crate::dialects::api::{Refusal, respond};
 use crate::dialects::{Output, Request, Response};
 use crate::push::Provider;
 use crate::push::order::{Order, PAGE, PAGE_MAX, PageOf, Refused, Registrar, Told};
-use crate::push::publish::Intent;
+use crate::push::publish::{Intent, State};
 use crate::push::stored::{self, Queued};
-use crate::wire::json::{self, Raw};
+use crate::wire::json;
 
 /// Bytes of a cursor, at most: the longest key in base64url, and some.
 const CURSOR_BYTES_MAX: usize = 2048;
@@ -135,10 +134,10 @@ impl Pushing {
         asked: &Asked<'_>,
         head: &Head,
         app: &Arc<App>,
-        settings: &PushSettings,
+        terms: Terms,
         out: &mut Vec<Output>,
     ) -> Result<Result<Self, Response>, Refusal> {
-        if settings.enabled == Enabled::Off {
+        if terms.is_off {
             let text = "push notifications are off: the setting push.enabled";
             return Err(Refusal::new(404, "not_found", text));
         }
@@ -152,7 +151,7 @@ impl Pushing {
             step: Step::One,
         };
         let id = &*app.settings.id;
-        let around = Around { app: id, key: asked.key, allow_private: settings.allow_private };
+        let around = Around { app: id, key: asked.key, allow_private: terms.allow_private };
         match asked.route {
             PushRoute::Publish => {
                 let mut intent = content::publish(asked.body, &around)?;
@@ -176,7 +175,7 @@ impl Pushing {
                 it.show(asked.names.name.clone(), head, out);
             }
             PushRoute::Subscriptions if head.is_device() => {
-                let order = read_order(asked, head, app, settings)?;
+                let order = read_order(asked, head, app, terms)?;
                 let Some(device_id) = named(asked.query, "deviceId")? else {
                     let text = "push-subscribe can only list its own device subscriptions";
                     return Err(Refusal::new(403, "forbidden", text));
@@ -184,7 +183,7 @@ impl Pushing {
                 it.step = Step::Showing(Box::new((None, order)));
                 it.show(device_id, head, out);
             }
-            _ => it.order(Ticket(0), read_order(asked, head, app, settings)?, out),
+            _ => it.order(Ticket(0), read_order(asked, head, app, terms)?, out),
         }
         Ok(Ok(it))
     }
@@ -227,6 +226,8 @@ impl Pushing {
             }
             Step::Showing(showing) => self.shown(*showing, told, out),
             Step::Missed => Some(match told {
+                // Once more is the same.
+                Ok(Told::Status(status)) if status.state == State::Cancelled => respond_nothing(),
                 Ok(Told::Status(status)) => {
                     let state = status.state.as_str();
                     let text = format!("the publish is finished: {state}");
@@ -452,10 +453,6 @@ impl Pushing {
                     answers::outcome(body, key, it);
                 }),
             ),
-            Told::Cancelled(_) => match self.route {
-                PushRoute::Cancel => respond(200, answers::cancelled(&self.id)),
-                _ => respond_nothing(),
-            },
             Told::DeadLetters(page) => respond(
                 200,
                 answers::page(list_of(self.route), page, |body, (number, it)| {
@@ -471,18 +468,13 @@ impl Pushing {
                 one(status, &|body| answers::broadcast(body, it))
             }
             Told::Broadcasts(rows) => respond(200, answers::all(rows, answers::broadcast)),
-            Told::Done | Told::Overview(_) => respond_nothing(),
+            Told::Cancelled(_) | Told::Done | Told::Overview(_) => respond_nothing(),
         }
     }
 }
 
 /// Everything that is asked with one order.
-fn read_order(
-    asked: &Asked<'_>,
-    head: &Head,
-    app: &App,
-    settings: &PushSettings,
-) -> Result<Order, Refusal> {
+fn read_order(asked: &Asked<'_>, head: &Head, app: &App, terms: Terms) -> Result<Order, Refusal> {
     let (id, query) = (&*app.settings.id, asked.query);
     let name = || {
         let name = &asked.names.name;
@@ -494,7 +486,7 @@ fn read_order(
     let credential_id = || named(query, "credentialId");
     Ok(match asked.route {
         PushRoute::Register => {
-            let device = devices::device(parse(asked.body)?, id, settings.allow_private)?;
+            let device = devices::device(parse(asked.body)?, id, terms.allow_private)?;
             Order::Register(Box::new(device), head.registrar())
         }
         PushRoute::Devices => Order::Devices(devices::filter(query)?, page()?),
@@ -680,30 +672,41 @@ fn refuse(refused: &Refused) -> Response {
     response
 }
 
-/// Reads `extras.push` of events: each that has one becomes a publish to the subscriptions of the event's channels.
+/// Reads `extras.push` of events: each that has one becomes a publish to the devices that hear of the event's channels.
 pub(in super::super) fn with_events(
     events: &mut [EventIn],
     app: &App,
-    settings: &PushSettings,
+    terms: Terms,
 ) -> Result<(), Refusal> {
-    if settings.enabled == Enabled::Off {
-        return Ok(());
-    }
     let is_batch = events.len() > 1;
     for (n, event) in events.iter_mut().enumerate() {
-        let Some(extras) = event.meta.as_ref().and_then(|it| it.extras.as_ref()) else { continue };
-        let Ok(extras) = json::parse(&extras.0) else { continue };
-        let Some(push) = extras.member("push").filter(|it| !it.is_null()) else { continue };
-        let intent = read_event(push, event).map_err(|refusal| match is_batch {
+        let extras = event.meta.as_ref().and_then(|it| it.extras.as_ref());
+        let push = of_extras(extras, &event.channels, app, terms);
+        event.push = push.map_err(|refusal| match is_batch {
             true => Refusal { text: format!("batch[{n}]: {}", refusal.text).into(), ..refusal },
             false => refusal,
         })?;
-        let queued = Queued::Publish { app: app.settings.id.clone(), intent: Box::new(intent) };
-        event.push = Some(Payload(stored::encode(&queued)));
     }
     Ok(())
 }
 
-fn read_event(push: Raw<'_>, event: &EventIn) -> Result<Intent, Refusal> {
-    content::of_event(push, event.channels.iter().map(|it| it.to_string()))
+/// What `push` among an event's or a message's extras says, as it waits for the back shard; none: nothing, or push
+/// notifications are off and it is passed on alone.
+pub(in super::super) fn of_extras(
+    extras: Option<&Payload>,
+    channels: &[Name],
+    app: &App,
+    terms: Terms,
+) -> Result<Option<Payload>, Refusal> {
+    let extras = extras.filter(|_| !terms.is_off);
+    let extras = extras.and_then(|it| json::parse(&it.0).ok());
+    let push = extras.and_then(|it| it.member("push")).filter(|it| !it.is_null());
+    let Some(push) = push else { return Ok(None) };
+    let intent = content::of_event(push, channels.iter().map(|it| it.to_string()))?;
+    let queued = Queued::Publish { app: app.settings.id.clone(), intent: Box::new(intent) };
+    Ok(Some(Payload(stored::encode(&queued))))
 }
+
+#[cfg(test)]
+#[path = "pushing_tests.rs"]
+mod tests;

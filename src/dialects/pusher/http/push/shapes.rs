@@ -502,10 +502,6 @@ pub(super) static STATUS: Kind = Kind::Twice(&[
 /// What came of each device.
 pub(super) static OUTCOME_PAGE: Kind = page_of!(OUTCOME);
 
-/// A publish was called off.
-pub(super) static CANCELLED: Kind =
-    Kind::Twice(&[must("publishId", TEXT, ""), must("cancelled", Kind::Switch, "")]);
-
 /// A callback.
 pub(super) static FEEDBACK_BODY: Body = Body {
     fields: &[
