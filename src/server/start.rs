@@ -124,6 +124,7 @@ pub fn start(
     // What waited for a receiver when the process ended waits there, whoever reports now.
     let is_needed = is_told
         || push.enabled == Enabled::On
+        || !push.rules.is_empty()
         || dialects.iter().any(|dialect| dialect.needs_store());
     let Kept { store, keepers, back: back_keeper, post: post_keeper, back_ready } =
         keep::open(&config, &rules, is_needed, origin, &bell)?;
