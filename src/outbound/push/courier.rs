@@ -385,3 +385,7 @@ fn completed(mut delivered: Delivered, answered: &Answered, now: Now) -> Deliver
     }
     delivered
 }
+
+#[cfg(test)]
+#[path = "courier_tests.rs"]
+mod tests;

@@ -126,3 +126,7 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "accesses_tests.rs"]
+mod tests;

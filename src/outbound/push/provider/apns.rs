@@ -112,7 +112,10 @@ impl Speak for Apns {
         let Address::Recipient(recipient) = &parcel.address else {
             return Err(refused("APNs has no topics to send to"));
         };
-        let is_live = !matches!(recipient, Recipient::Apns { .. });
+        let is_live = matches!(
+            recipient,
+            Recipient::ApnsLiveActivity { .. } | Recipient::ApnsBroadcast { .. }
+        );
         let own = form::object(&parcel.message.raw);
         let headers = own.and_then(|it| it.member("headers"));
         let said = |name: &str| headers.and_then(|it| value_of(it.member(name)?));
