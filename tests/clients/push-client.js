@@ -77,6 +77,15 @@ export class PushApi {
     }
   }
 
+  // A registration goes a moment after its outcome is told.
+  async untilGone(id, ms = 5_000) {
+    const end = Date.now() + ms
+    while ((await this.ask('GET', `push/deviceRegistrations/${id}`)).status !== 404) {
+      if (Date.now() >= end) throw new Error(`${id} is still registered`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
   // The status once `is` accepts it.
   async until(id, is = (status) => FINAL.includes(status.state), ms = 15_000) {
     const end = Date.now() + ms

@@ -159,7 +159,7 @@ describe('push', () => {
       const { publishId } = await api.publish({ recipients: [to.device(id)], payload: TEXT, sync: true })
       const [outcome] = await api.outcomes(publishId)
       assert.equal(outcome.outcome, 'gone')
-      await api.push('GET', `deviceRegistrations/${id}`, undefined, { status: 404 })
+      await api.untilGone(id)
       const { items } = await api.push('GET', 'channelSubscriptions', undefined, { query: { channel } })
       assert.deepEqual(items, [])
     })

@@ -255,7 +255,11 @@ class Push(unittest.TestCase):
         answer = self.said(self.sdk.publish_push({"recipients": [{"type": "device", "device_id": id}], "payload": {"title": "t"}}))
         self.assertEqual(self.ended(answer["publishId"])["state"], "failed")
         self.arrived(browser.endpoint)
-        self.assertEqual(self.sdk.get_device_registration(id).status_code, 404)
+        # The registration goes a moment after its outcome is told.
+        end = time.monotonic() + PATIENCE_S
+        while self.sdk.get_device_registration(id).status_code != 404:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.02)
 
 
 if __name__ == "__main__":
