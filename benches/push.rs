@@ -39,7 +39,7 @@ fn main() {
         let key = PrivateKey::from_private_key(&ECDH_P256, chance).expect("it is a scalar");
         let public = key.compute_public_key();
         let theirs = UnparsedPublicKey::new(&ECDH_P256, &theirs);
-        let shared = agreement::agree(&key, &theirs, (), |it| Ok(it[0]));
+        let shared = agreement::agree(&key, theirs, (), |it| Ok(it[0]));
         black_box((public.is_ok(), shared.is_ok()));
     });
     for bytes in [100, 300, 1000, webpush::NOTIFICATION_BYTES_MAX] {

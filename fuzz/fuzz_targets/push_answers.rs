@@ -47,6 +47,14 @@ fuzz_target!(|input: Input<'_>| {
     let material = match provider {
         Provider::Fcm => Material::Fcm { service_account: other.clone() },
         Provider::Hms => Material::Hms { app_id: two.into(), client_secret: one.into() },
+        Provider::Wns => Material::Wns { package_sid: two.into(), client_secret: one.into() },
+        Provider::Apns => Material::ApnsToken {
+            team_id: one.into(),
+            key_id: two.into(),
+            private_key: other.clone(),
+            topic: "org.example".into(),
+            is_sandbox: choice & 64 != 0,
+        },
         _ => Material::WebPush {
             public_key: POINT.into(),
             private_key: two.into(),
@@ -58,6 +66,9 @@ fuzz_target!(|input: Input<'_>| {
     let recipient = match provider {
         Provider::Fcm => Recipient::Fcm { token: one.into() },
         Provider::Hms => Recipient::Hms { token: one.into() },
+        Provider::Wns => Recipient::Wns { uri: format!("https://a.notify.windows.com/{one}") },
+        Provider::Apns if choice & 64 != 0 => Recipient::ApnsLiveActivity { token: one.into() },
+        Provider::Apns => Recipient::Apns { token: one.into() },
         _ => Recipient::Web { endpoint: one.into(), p256dh: POINT.into(), auth: "A".repeat(22) },
     };
     let object = |text: &str| {
@@ -72,7 +83,7 @@ fuzz_target!(|input: Input<'_>| {
         ..Text::default()
     };
     let raw = if choice & 128 != 0 { object(&other) } else { String::new() };
-    let message = Message { text, data: object(two), raw, live_activity: String::new() };
+    let message = Message { text, data: object(two), raw, live_activity: object(&other) };
     let rendered = provider::rendered(provider, &message);
     assert!(json::parse_str(&rendered).is_ok_and(|it| it.kind() == Kind::Object), "{rendered}");
     let parcel = Parcel {
@@ -94,6 +105,8 @@ fuzz_target!(|input: Input<'_>| {
     assert!(request.url.bytes().all(|it| it.is_ascii_graphic()), "{}", request.url);
     match provider {
         Provider::WebPush => assert!(request.body.len() <= 4096 && !speak.realm(&parcel).is_empty()),
+        Provider::Wns => assert!(request.body.len() <= 5000),
+        Provider::Apns => assert!(request.body.len() <= 5120 && json::parse(&request.body).is_ok()),
         _ => {
             let body = json::parse(&request.body).expect("it is JSON");
             let message = body.member("message").expect("it is there");

@@ -10,6 +10,7 @@ use super::job::{Body, Job, Rendered};
 use super::record::{KeyOf, PAGE_DEVICES, Place, Progress, Spec, mark, put};
 use super::*;
 use crate::config::push::Logging;
+use crate::outbound::push::provider;
 use crate::outbound::push::registry::NoCredential;
 use crate::push::Provider;
 use crate::push::publish::{Intent, State, TARGETS_MAX, Target};
@@ -498,10 +499,13 @@ impl Jobs {
             **it != Provider::Realtime
                 && (self.is_logged(false) || registry.credential(app, **it, id).is_ok())
         };
-        let locale = spec.template.as_ref().map_or("", |it| it.default_locale.as_str());
+        let default = spec.template.as_ref().map_or("", |it| it.default_locale.as_str());
+        let asked = render::locale_asked(spec);
+        let locale = asked.as_deref().unwrap_or(default);
         let shown = |provider: &Provider| {
             let message = render::message(spec, locale, *provider).ok()?;
-            Some((*provider, render::shown(&message), !message.raw.is_empty()))
+            let shown = provider::rendered(*provider, &message);
+            Some((*provider, shown, !message.raw.is_empty()))
         };
         Provider::ALL.iter().filter(could).filter_map(shown).collect()
     }

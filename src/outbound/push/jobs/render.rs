@@ -1,6 +1,7 @@
 //! What devices get: the text of a publish or of its template in their language, with values in its places.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::super::provider::Message;
@@ -74,6 +75,7 @@ pub fn check(spec: &Spec) -> Result<(), Refused> {
     let is_empty = content.text == Text::default()
         && spec.template.is_none()
         && content.data.is_empty()
+        && content.template_data.is_empty()
         && content.live_activity.is_empty()
         && content.overrides.is_empty();
     match is_empty {
@@ -115,7 +117,16 @@ pub fn message(spec: &Spec, locale: &str, provider: Provider) -> Result<Message,
         collapse_key: fill(&said.collapse_key, of_template.map(|it| &it.collapse_key))?,
     };
     let live_activity = content.live_activity.clone();
-    Ok(Message { text, data: content.data.clone(), raw: raw.unwrap_or_default(), live_activity })
+    // The values are what devices get beside the text, where nothing else is. Source: Sockudo's push API.
+    let data = if content.data.is_empty() { &content.template_data } else { &content.data };
+    Ok(Message { text, data: data.clone(), raw: raw.unwrap_or_default(), live_activity })
+}
+
+/// The language that a publish asks for, whatever the devices' own are. Source: Sockudo's push API.
+pub fn locale_asked(spec: &Spec) -> Option<String> {
+    let values = json::parse_str(&spec.intent.content.template_data).ok()?;
+    let locale = values.member("locale")?.as_str()?;
+    Some(locale.into_owned()).filter(|it| !it.trim().is_empty())
 }
 
 /// The tag of the language in which a template speaks to a device: its own, a less exact one, the default.
@@ -139,7 +150,8 @@ fn text_of<'a>(template: &'a Template, wanted: &str) -> Option<&'a Text> {
     found.or(template.locales.first()).map(|it| &it.1)
 }
 
-/// Puts values in the places of a text: `{{name}}`, or `{{a.b}}` for a member of a member.
+/// Puts values in the places of a text: `{{name}}`, or `{{a.b}}` for a member of a member, each also behind `data.`, as Sockudo's
+/// templates have it.
 fn fill(text: &str, values: Option<json::Raw<'_>>) -> Result<String, Refused> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -147,7 +159,8 @@ fn fill(text: &str, values: Option<json::Raw<'_>>) -> Result<String, Refused> {
         let Some((name, after)) = behind.split_once("}}") else { break };
         out.push_str(before);
         let name = name.trim();
-        let found = values.and_then(|it| name.split('.').try_fold(it, |it, part| it.member(part)));
+        let find = |name: &str| name.split('.').try_fold(values?, |it, part| it.member(part));
+        let found = find(name).or_else(|| find(name.strip_prefix("data.")?));
         let Some(value) = found.filter(|it| !it.is_null()) else {
             return Err(Refused::invalid(format!("templateData has no \"{name}\"")));
         };
@@ -197,21 +210,31 @@ pub fn shown(message: &Message) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// Messages of one publish that were needed so far, by language and provider.
+/// Messages of one publish that were needed so far.
 #[derive(Debug, Default)]
-pub struct Messages(Vec<(String, Provider, Arc<Message>)>);
+pub struct Messages {
+    /// By language and provider.
+    made: Vec<(String, Provider, Arc<Message>)>,
+    /// The language that the publish asks for, once that was looked up.
+    asked: OnceCell<Option<String>>,
+}
 
 impl Messages {
     /// What a device of this language gets.
     pub fn of(&mut self, spec: &Spec, locale: &str, provider: Provider) -> Arc<Message> {
+        let asked = self.asked.get_or_init(|| locale_asked(spec)).as_deref();
         // Bounded: a template has so many languages and no more.
-        let tag = spec.template.as_ref().map_or("", |it| locale_of(it, locale));
-        if let Some(found) = self.0.iter().find(|it| it.0 == tag && it.1 == provider) {
+        let tag = spec.template.as_ref().map_or("", |it| locale_of(it, asked.unwrap_or(locale)));
+        if let Some(found) = self.made.iter().find(|it| it.0 == tag && it.1 == provider) {
             return Arc::clone(&found.2);
         }
         // All languages were tried when it was accepted.
         let made = Arc::new(message(spec, tag, provider).unwrap_or_default());
-        self.0.push((tag.to_owned(), provider, Arc::clone(&made)));
+        self.made.push((tag.to_owned(), provider, Arc::clone(&made)));
         made
     }
 }
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

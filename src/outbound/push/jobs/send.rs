@@ -297,8 +297,8 @@ impl Jobs {
             }
             Verdict::Refused => {
                 add(&self.counts.failed);
-                // What is too large, or never left, says nothing of the device.
-                if !matches!(status, 0 | 413) {
+                // What makes no sense, is too large, or never left says nothing of the device.
+                if !matches!(status, 0 | 400 | 413) {
                     let reason = reason.clone().unwrap_or_else(|| format!("status {status}"));
                     went(item.device.as_deref(), Went::Badly(reason));
                 }

@@ -91,11 +91,11 @@ pub enum Verdict {
     Gone,
     /// This message for this device will never do.
     Refused,
-    /// The provider takes nothing now for anyone of the same [realm](Speak::realm): again later.
+    /// The provider takes nothing now, from anyone: again later.
     Throttled,
     /// No answer, or the provider failed: this one again later.
     Unavailable,
-    /// The credentials are not good: nothing of theirs does in this [realm](Speak::realm) until they change.
+    /// The credentials are not good: nothing of theirs does until they change.
     Unauthorized,
 }
 
@@ -146,8 +146,7 @@ pub trait Speak: Send + Sync {
     fn provider(&self) -> Provider;
     /// How these credentials let one in to where this parcel goes; `realm` of two parcels is the same if what lets one in is.
     fn access(&self, parcel: &Parcel, urls: &ProviderUrls, now: Now) -> Result<Access, Delivered>;
-    /// What the access of this parcel is remembered under, beside its credentials: the origin where that matters. What an answer
-    /// says about all goes no further: who registers an endpoint of their own can say there what they like.
+    /// What the access of this parcel is remembered under, beside its credentials: the origin where that matters.
     fn realm(&self, parcel: &Parcel) -> String;
     /// Reads what an exchange was answered with: what goes with each request, for so long.
     fn read_access(&self, answered: &Answered, now: Now) -> Result<(String, Millis), Delivered>;

@@ -31,7 +31,7 @@ fn the_example_of_the_specification() {
 }
 
 #[test]
-fn tokens_are_good_for_half_a_day() {
+fn tokens_are_for_one_push_service_and_a_while() {
     let vapid = Vapid::new(PUBLIC, PRIVATE, "").unwrap();
     let now = Now { steady: Nanos(1), wall: UnixMillis(1_700_000_000_999) };
     let (text, lasts) = vapid.authorization("https://x:8443", now).unwrap();

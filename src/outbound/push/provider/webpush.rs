@@ -1,8 +1,9 @@
 //! Web Push: a message that only the browser can read, brought to whatever service its maker runs. Source: RFC 8030 (the
 //! requests), RFC 8291 and RFC 8188 (the encryption), RFC 8292 (who sends, [`super::vapid`]).
 //!
-//! The endpoint is the device's own choice, so no answer of one may be held against the others: what a message means for all
-//! is meant for those of the same origin, [`Speak::realm`].
+//! The endpoint is the device's own choice: who registers one can let it answer what they like. So no answer is held against
+//! anyone else: what elsewhere closes a provider for all, [`Verdict::Throttled`] and [`Verdict::Unauthorized`], is never
+//! read here, and such a message goes again by itself.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{self, ECDH_P256, PrivateKey, UnparsedPublicKey};
@@ -131,9 +132,8 @@ impl Speak for WebPush {
             // Source: RFC 8030, section 7.3; the second is what push services say.
             404 | 410 => Delivered::not(Verdict::Gone, said()),
             401 | 403 if is_of_subscription(answered) => Delivered::not(Verdict::Refused, said()),
-            401 | 403 => Delivered::not(Verdict::Unauthorized, said()),
-            // The second is how Microsoft's service says it.
-            429 | 406 => Delivered::not(Verdict::Throttled, said()),
+            // A token that is not taken, perhaps for a clock's sake; too much, the last as Microsoft's service says it.
+            401 | 403 | 429 | 406 => Delivered::not(Verdict::Unavailable, said()),
             408 | 425 | 500..=599 => Delivered::not(Verdict::Unavailable, said()),
             413 => Delivered::not(Verdict::Refused, format!("payload too large: {}", said())),
             _ => Delivered::not(Verdict::Refused, said()),
@@ -246,7 +246,7 @@ fn seal_for(
     let public = ours.compute_public_key().ok()?;
     let public = public.as_ref();
     let their_key = UnparsedPublicKey::new(&ECDH_P256, theirs);
-    let key = agreement::agree(ours, &their_key, (), |shared| {
+    let key = agreement::agree(ours, their_key, (), |shared| {
         let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
         let extracted = hmac::Key::new(hmac::HMAC_SHA256, &digest(&key, &[shared]));
         Ok(digest(&extracted, &[b"WebPush: info\0", theirs, public, &[1]]))

@@ -54,7 +54,7 @@ fn opened(body: &[u8]) -> Option<Vec<u8>> {
     let (&length, rest) = rest.split_first()?;
     let (ours, record) = rest.split_at_checked(usize::from(length))?;
     assert!(record.len() <= u32::from_be_bytes(*size) as usize && body.len() <= BODY_BYTES_MAX);
-    let key = agreement::agree(&theirs, &UnparsedPublicKey::new(&ECDH_P256, ours), (), |shared| {
+    let key = agreement::agree(&theirs, UnparsedPublicKey::new(&ECDH_P256, ours), (), |shared| {
         let prk = digest(&hmac::Key::new(hmac::HMAC_SHA256, &bytes(SECRET)), &[shared]);
         let prk = hmac::Key::new(hmac::HMAC_SHA256, &prk);
         Ok(digest(&prk, &[b"WebPush: info\0", &bytes(THEIR_POINT), ours, &[1]]))
@@ -261,16 +261,16 @@ fn answers_mean_what_push_services_say() {
         (301, "", Verdict::Refused),
         (400, r#"{"reason":"BadWebPushTopic"}"#, Verdict::Refused),
         (401, r#"{"errno":109,"message":"VAPID public key mismatch"}"#, Verdict::Refused),
-        (401, r#"{"errno":109,"message":"Invalid bearer auth"}"#, Verdict::Unauthorized),
+        (401, r#"{"errno":109,"message":"Invalid bearer auth"}"#, Verdict::Unavailable),
         (403, "the key in the authorization header does not correspond", Verdict::Refused),
-        (403, r#"{"reason":"BadJwtToken"}"#, Verdict::Unauthorized),
+        (403, r#"{"reason":"BadJwtToken"}"#, Verdict::Unavailable),
         (400, r#"{"reason":"VapidPkHashMismatch"}"#, Verdict::Refused),
         (404, "", Verdict::Gone),
-        (406, "", Verdict::Throttled),
+        (406, "", Verdict::Unavailable),
         (408, "", Verdict::Unavailable),
         (410, "", Verdict::Gone),
         (413, "", Verdict::Refused),
-        (429, "", Verdict::Throttled),
+        (429, "", Verdict::Unavailable),
         (500, "", Verdict::Unavailable),
         (503, "", Verdict::Unavailable),
     ] {
