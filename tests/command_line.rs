@@ -58,6 +58,8 @@ fn help_has_an_example_everywhere() {
         "store backup",
         "store check",
         "store stats",
+        "push",
+        "push keys",
         "token",
         "token hotsock",
     ] {
@@ -66,6 +68,30 @@ fn help_has_an_example_everywhere() {
         assert_eq!(output.status.code(), Some(0), "{command}");
         assert!(stdout(&output).contains("Example"), "{command}: {}", stdout(&output));
     }
+}
+
+#[test]
+fn keys_for_push_are_new_each_time_and_good() {
+    let made = || {
+        let output = ringmain(&["push", "keys"], &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let text = stdout(&output);
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+    };
+    let keys = made();
+    let names: Vec<_> = keys.iter().map(|it| it.0.as_str()).collect();
+    assert_eq!(names, ["RINGMAIN_PUSH_ENCRYPTION_KEY", "VAPID_PUBLIC_KEY", "VAPID_PRIVATE_KEY"]);
+    // 32, 65 and 32 bytes in base64url without padding.
+    assert_eq!(keys.iter().map(|it| it.1.len()).collect::<Vec<_>>(), [43, 87, 43]);
+    // An uncompressed point begins with a byte 4.
+    assert!(keys[1].1.starts_with('B'), "{}", keys[1].1);
+    for (first, second) in keys.iter().zip(made()) {
+        assert_ne!(first.1, second.1, "{}", first.0);
+    }
+    let output = ringmain(&["check"], &[("RINGMAIN_PUSH_ENCRYPTION_KEY", &keys[0].1)]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!stdout(&output).contains(&keys[0].1));
 }
 
 #[test]

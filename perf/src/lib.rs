@@ -3,7 +3,7 @@
 //! Read `load` first: one thread, one epoll, thousands of subscribers. `scenarios` says what is done with
 //! them, `compare` runs several servers in turn, and `curve` one server under more and more sockets. `durable` holds
 //! what is kept on disk against what `bare` says the disk can do, `hotsock` and `sockudo` one protocol
-//! against another in the same server, and `mastodon` one that follows a `backing` against the server that Mastodon has
+//! against another in the same server, `push` what is sent beside what is heard, and `mastodon` one that follows a `backing` against the server that Mastodon has
 //! for it; all of them start servers by `bench` and say what came of it in `lines`. The comparison servers in `bin/`
 //! share `wire`.
 
@@ -23,6 +23,7 @@ pub mod load;
 pub mod mastodon;
 pub mod process;
 pub mod publish;
+pub mod push;
 pub mod redis;
 pub mod report;
 pub mod scenarios;

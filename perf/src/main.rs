@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use ringmain_perf::args::Args;
 use ringmain_perf::scenarios::{self, SCENARIOS};
-use ringmain_perf::{compare, curve, durable, hotsock, mastodon, report, sockudo, sys};
+use ringmain_perf::{compare, curve, durable, hotsock, mastodon, push, report, sockudo, sys};
 
 const HELP: &str = "\
 usage: ringmain-perf SCENARIO --server \"PATH ARGS\" [options]
        ringmain-perf SCENARIO --server-pid PID --address ADDR:PORT [options]
        ringmain-perf compare --scenario SCENARIO [--ringmain PATH] [--with NAME=\"PATH ARGS\"]... [options]
        ringmain-perf curve --server \"PATH ARGS\" [options]
-       ringmain-perf durable|storm|history|disk|hotsock|sockudo|mastodon --ringmain PATH [options]
+       ringmain-perf durable|storm|history|disk|hotsock|sockudo|mastodon|push --ringmain PATH [options]
 ";
 
 const OPTIONS: &str = "
@@ -42,6 +42,9 @@ sockudo    --parts fanout,filters,deltas,versions,annotations,publishes --subscr
 mastodon   --parts lanes,user,public,connect,idle --subscribers 1000,4000 --accounts 1000 --connections 2000 --idle 8000
            --size 2800 --rate 0 (0: each goes on when everyone has it) --upstream COMMAND (of Mastodon's own)
            --only-upstream --floor COMMAND (of the least server) --seconds 3 (of each side) --rounds 5 --out perf/results --folder perf/target/mastodon --name NAME
+push       --parts register,plan --routes log,sink --in-flight 1,64,256 (registrations) --devices 100000 --concurrency 64
+           --subscribers 1000 --rate 50 --size 128 --seconds 3 (idle, before and after)
+           --rounds 3 --out perf/results --folder perf/target/push --name NAME
 curve      filters with --sockets N (repeatable), --matches M (repeatable), --rate-busy 2000, --rounds 3, --out perf/results
 ";
 
@@ -59,6 +62,7 @@ fn run(words: &[String]) -> Result<(), String> {
         println!("  {:<10} {}", "hotsock", hotsock::WHAT);
         println!("  {:<10} {}", "sockudo", sockudo::WHAT);
         println!("  {:<10} {}", "mastodon", mastodon::WHAT);
+        println!("  {:<10} {}", "push", push::WHAT);
         print!("{OPTIONS}");
         return Ok(());
     };
@@ -80,6 +84,9 @@ fn run(words: &[String]) -> Result<(), String> {
     }
     if name == "mastodon" {
         return mastodon::run(&args, &words[1..]);
+    }
+    if name == "push" {
+        return push::run(&args, &words[1..]);
     }
     let json = args.text("json");
     let report = scenarios::run(name, "", &args)?;

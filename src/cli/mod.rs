@@ -8,6 +8,7 @@ mod listen;
 mod mastodon;
 mod migrate;
 mod publish;
+mod push;
 mod settings;
 mod store;
 mod token;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
         Some(("listen", matches)) => listen::run(matches),
         Some(("store", matches)) => store::run(matches),
         Some(("webhooks", matches)) => webhooks::run(matches),
+        Some(("push", matches)) => push::run(matches),
         Some(("token", matches)) => token::run(matches),
         Some(("settings", matches)) => print_settings(matches),
         Some(("routes", matches)) => print_routes(matches),
@@ -90,6 +92,7 @@ Examples:
   ringmain publish --channel news --data hi    publish something
   ringmain store backup --to DIR               copy what is kept on disk, also while serving
   ringmain webhooks                            how receivers of webhooks are, while serving
+  ringmain push keys                           make keys for push notifications
   ringmain token --help                        make a token to try a protocol out with
   ringmain settings                            list every setting
   ringmain routes                              describe the HTTP API (OpenAPI)
@@ -139,6 +142,7 @@ fn command() -> Command {
         .subcommand(listen::command())
         .subcommand(store::command())
         .subcommand(webhooks::command())
+        .subcommand(push::command())
         .subcommand(token::command())
         .subcommand(
             Command::new("settings")

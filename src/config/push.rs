@@ -59,7 +59,7 @@ pub struct PushSettings {
 /// Whether there are push notifications.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Enabled {
-    /// Where the store is open anyway.
+    /// Where the store is open anyway, or there is a key for credentials.
     #[default]
     Auto,
     /// Yes; the store is opened for it.
@@ -108,6 +108,16 @@ impl PushSettings {
         it.urls.fill();
         it.is_development = config.development;
         it
+    }
+
+    /// Whether the store is opened for push notifications, whoever else needs it.
+    pub fn needs_store(&self) -> bool {
+        match self.enabled {
+            // Who gives a key for credentials wants to give credentials.
+            Enabled::Auto => self.encryption_key.is_some() || !self.rules.is_empty(),
+            Enabled::On => true,
+            Enabled::Off => false,
+        }
     }
 
     /// Whether a message is written to the log instead of being sent, with or without credentials for its provider.
@@ -207,7 +217,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
                 },
             },
             applies: Applies::AtStart,
-            help: "Whether there are push notifications; auto: where something is kept on disk anyway.",
+            help: "Whether there are push notifications; auto: where something is kept on disk anyway, or push.encryption_key is given.",
         },
         Setting {
             key: "push.log",
@@ -473,6 +483,14 @@ mod tests {
         assert_eq!(push.encryption_key.map(|it| it.0), Some("k".repeat(32)));
         assert_eq!(push.urls.fcm, "http://127.0.0.1:9");
         assert_eq!(push.enabled, Enabled::Off);
+        for (text, needs_store) in [
+            ("", false),
+            ("enabled = \"on\"", true),
+            ("encryption_key_env = \"KEY\"", true),
+            ("encryption_key_env = \"KEY\"\nenabled = \"off\"", false),
+        ] {
+            assert_eq!(read(text, false).unwrap().needs_store(), needs_store, "{text}");
+        }
     }
 
     #[test]

@@ -122,9 +122,8 @@ pub fn start(
     let is_told = !webhooks.receivers.is_empty();
     let push = PushSettings::of(&config);
     // What waited for a receiver when the process ended waits there, whoever reports now.
-    let is_needed = is_told
-        || push.enabled == Enabled::On
-        || dialects.iter().any(|dialect| dialect.needs_store());
+    let is_needed =
+        is_told || push.needs_store() || dialects.iter().any(|dialect| dialect.needs_store());
     let Kept { store, keepers, back: back_keeper, post: post_keeper, back_ready } =
         keep::open(&config, &rules, is_needed, origin, &bell)?;
     let health = store.as_ref().map(Store::health);

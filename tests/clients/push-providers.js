@@ -108,7 +108,8 @@ export function decrypt(body, { ecdh, auth }) {
   for (let start = 0, n = 0; start < sealed.length; start += size, n += 1) {
     const record = sealed.subarray(start, start + size)
     const iv = Buffer.from(nonce)
-    iv.writeUIntBE(iv.readUIntBE(6, 6) ^ n, 6, 6)
+    // Of the six bytes that count records, the last four: more a JavaScript number does not exclusive-or.
+    iv.writeUInt32BE((iv.readUInt32BE(8) ^ n) >>> 0, 8)
     const cipher = crypto.createDecipheriv('aes-128-gcm', key, iv)
     cipher.setAuthTag(record.subarray(-16))
     const open = Buffer.concat([cipher.update(record.subarray(0, -16)), cipher.final()])

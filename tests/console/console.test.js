@@ -1,5 +1,6 @@
 // The console of the real binary, as a person with a browser meets it.
 import assert from 'node:assert/strict'
+import { createECDH, randomBytes } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import { inflateRawSync } from 'node:zlib'
 import { PATIENCE_MS, Server, listening, openBrowser, openPage, picture, series, total } from './harness.js'
@@ -124,6 +125,25 @@ describe('in development mode', () => {
     await form.locator('.answer').filter({ hasText: '202' }).waitFor()
     await page.waitForFunction(() => document.querySelector('#pane-mastodon').dataset.state !== 'listening')
     await listening(page)
+  })
+
+  test('a notification is sent, shown with how far it is, and logged', async () => {
+    await page.locator('#push').scrollIntoViewIfNeeded()
+    const form = page.getByRole('form', { name: 'Send a notification' })
+    const mark = `<b>note</b> ${Date.now()}`
+    await form.getByLabel('Title').fill(mark)
+    await form.getByRole('button').click()
+    await form.locator('.answer').filter({ hasText: 'accepted' }).waitFor()
+    await page.locator('#push-logged li').filter({ hasText: mark }).waitFor()
+    const row = page.locator('#push-publishes tr[data-state=succeeded]').first()
+    await row.filter({ hasText: '1 of 1 device, 1 taken' }).waitFor()
+    const bar = row.getByRole('progressbar')
+    assert.deepEqual(
+      [await bar.getAttribute('aria-valuenow'), await bar.getAttribute('aria-valuemax')],
+      ['1', '1'],
+    )
+    assert.equal(await row.getByRole('button').count(), 0, 'nothing can be called off any more')
+    await page.locator('#push-providers [data-provider=fcm]').filter({ hasText: '0 under way' }).waitFor()
   })
 
   test('text that looks like markup stays text', async () => {
@@ -499,6 +519,89 @@ secret = "shop-secret"
       await page.locator('#login').waitFor()
       assert.equal(await page.evaluate(async () => (await fetch('/_/about')).status), 401)
       // The browser itself tells each 401 on its console; nothing else may stand there.
+      assert.deepEqual(
+        page.complaints.filter((text) => !text.includes('401')),
+        [],
+      )
+    } finally {
+      await page.context().close()
+      await server.close()
+    }
+  })
+
+  test('a publish that its provider does not take is shown so, and called off', async () => {
+    // Nobody listens on port 1: the notification is tried again and again.
+    const server = await Server.start(`${CONFIGURATION}
+[push]
+allow_private = true
+encryption_key = "${'k'.repeat(32)}"
+retry_first_s = 600
+retry_longest_s = 600
+`)
+    const page = await openPage(browser, server)
+    try {
+      await page.getByLabel('Token', { exact: true }).fill(TOKEN)
+      await page.getByRole('button', { name: 'Log in' }).click()
+      await page.locator('#push').scrollIntoViewIfNeeded()
+      assert.equal(await page.locator('#push-try').isVisible(), false, 'nobody is asked about a phone that is none')
+      const [ours, theirs] = [createECDH('prime256v1'), createECDH('prime256v1')]
+      ours.generateKeys()
+      theirs.generateKeys()
+      const asked = [
+        [
+          'credentials/webpush',
+          {
+            publicKey: ours.getPublicKey('base64url'),
+            privateKey: ours.getPrivateKey('base64url'),
+            subject: 'mailto:a@example.com',
+          },
+        ],
+        [
+          'deviceRegistrations',
+          {
+            appId: 'shop',
+            id: 'browser',
+            formFactor: 'desktop',
+            platform: 'browser',
+            deviceSecret: 's',
+            timezone: 'UTC',
+            locale: 'en',
+            push: {
+              recipient: {
+                transportType: 'web',
+                endpoint: 'https://127.0.0.1:1/x',
+                p256dh: theirs.getPublicKey('base64url'),
+                auth: randomBytes(16).toString('base64url'),
+              },
+            },
+          },
+        ],
+        [
+          'publish',
+          {
+            publishId: 'stuck',
+            recipients: [{ type: 'device', device_id: 'browser' }],
+            payload: { title: 'a', body: 'b' },
+          },
+        ],
+      ]
+      for (const [path, value] of asked) {
+        const answer = await page.evaluate(
+          async ([path, value]) => {
+            const { post } = await import('/_/api.js')
+            return post({ id: 'shop' }, `/apps/shop/push/${path}`, value)
+          },
+          [path, value],
+        )
+        assert.ok(answer.status < 300, `${path}: ${answer.status} ${answer.body}`)
+      }
+      const row = page.locator('#push-publishes tr').filter({ hasText: 'stuck' })
+      await row.filter({ hasText: '0 of 1 device, 1 tried again later' }).waitFor()
+      await page.locator('#push-providers [data-provider=webPush]').filter({ hasText: '1 tried again' }).waitFor()
+      await picture(page, 'push')
+      await row.getByRole('button', { name: 'Cancel stuck' }).click()
+      await page.locator('#push-publishes tr[data-state=cancelled]').filter({ hasText: 'stuck' }).waitFor()
+      assert.equal(await row.getByRole('button').count(), 0)
       assert.deepEqual(
         page.complaints.filter((text) => !text.includes('401')),
         [],

@@ -24,7 +24,7 @@ const FLAGS = [
   '--no-first-run',
 ]
 
-function binary() {
+export function binary() {
   if (process.env.BINARY_UNDER_TEST) return process.env.BINARY_UNDER_TEST
   const built = ['release', 'debug'].map((profile) => join(TARGET, profile, 'ringmain')).find(existsSync)
   if (!built) throw new Error('no ringmain binary: build it, or name it in BINARY_UNDER_TEST')

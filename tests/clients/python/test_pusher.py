@@ -34,7 +34,7 @@ def binary():
 class Server:
     """The real binary on a port of its own choice, with an app of ours or as it is for who configures none."""
 
-    def __init__(self, is_development=False):
+    def __init__(self, is_development=False, variables=None):
         self.directory = tempfile.mkdtemp(prefix="ringmain-clients-")
         options = []
         if not is_development:
@@ -46,7 +46,7 @@ class Server:
             [binary(), "serve", *options, "--listen", "127.0.0.1:0", "--data", f"{self.directory}/data"],
             stdin=subprocess.DEVNULL,
             # The variables of whoever runs the tests are none of the tests' settings.
-            env={name: value for name, value in os.environ.items() if not name.startswith("RINGMAIN_")},
+            env={name: value for name, value in os.environ.items() if not name.startswith("RINGMAIN_")} | (variables or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -321,6 +321,7 @@ impl Jobs {
             changes.push((Shelf::PushQueue, Change::Remove { key: entry.clone() }));
         }
         self.admissions += 1;
+        self.accepting.insert(place.open());
         self.ask(Asked::Accepted(admission), Ask::Change { changes }, out);
     }
 
@@ -345,6 +346,8 @@ impl Jobs {
         out: &mut Vec<Step>,
     ) {
         self.admissions -= 1;
+        let place = Place { app: &admission.app, id: &admission.id };
+        self.accepting.remove(&place.open());
         match answer {
             Answer::Changed => {}
             // Another one of the same name or key was faster: this is a repetition of it.

@@ -19,7 +19,7 @@ mod send;
 mod settle;
 mod turns;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -136,6 +136,8 @@ pub struct Jobs {
     open: u64,
     bodies_bytes: usize,
     admissions: usize,
+    /// Keys of publishes that are being written: on disk perhaps, and not known here.
+    accepting: HashSet<Bytes>,
     buckets: HashMap<Arc<str>, Bucket>,
     /// Who waits for the end of which publish until when.
     waits: VecDeque<(Nanos, u64, u64)>,
@@ -209,6 +211,7 @@ impl Jobs {
             open: 0,
             bodies_bytes: 0,
             admissions: 0,
+            accepting: HashSet::new(),
             buckets: HashMap::new(),
             waits: VecDeque::new(),
             planning: Turns::default(),

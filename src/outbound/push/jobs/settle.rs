@@ -312,7 +312,7 @@ impl Jobs {
         if !(self.wants)(app, kind) {
             return None;
         }
-        let mut body = Object::new();
+        let mut body = Object::of(kind, app, now);
         body.text("publish_id", id).text("device_id", key);
         body.text("provider", outcome.provider.as_str()).text("outcome", outcome.fate.as_str());
         body.number("attempts", u64::from(outcome.attempts));
@@ -332,11 +332,12 @@ impl Jobs {
         progress: &Progress,
         now: Now,
     ) -> Option<(Shelf, Change)> {
-        if !(self.wants)(app, "push.finished") {
+        const KIND: &str = "push.finished";
+        if !(self.wants)(app, KIND) {
             return None;
         }
         let it = &progress.counters;
-        let mut body = Object::new();
+        let mut body = Object::of(KIND, app, now);
         body.text("publish_id", id).text("state", progress.state.as_str());
         for (name, count) in [
             ("planned", it.planned),
@@ -349,7 +350,7 @@ impl Jobs {
         ] {
             body.number(name, count);
         }
-        Some(report("push.finished", app, body, now))
+        Some(report(KIND, app, body, now))
     }
 }
 
@@ -376,8 +377,11 @@ fn report(kind: &str, app: &str, body: Object, now: Now) -> (Shelf, Change) {
 struct Object(Vec<u8>);
 
 impl Object {
-    fn new() -> Self {
-        Self(Vec::from(*b"{"))
+    /// One that says what it tells of: a receiver may be told of several kinds.
+    fn of(kind: &str, app: &str, now: Now) -> Self {
+        let mut it = Self(Vec::from(*b"{"));
+        it.text("type", kind).text("app_id", app).number("at_ms", now.wall.0);
+        it
     }
 
     fn name(&mut self, name: &str) {

@@ -458,7 +458,10 @@ impl World {
             if !matches!(progress.state, State::Cancelled | State::Expired) {
                 let lost: Vec<_> =
                     wanted.difference(&have).filter(|it| !self.gone.contains(*it)).collect();
-                assert!(lost.is_empty() || progress.error_reason.is_some(), "{id} {lost:?}");
+                assert!(
+                    lost.is_empty() || progress.error_reason.is_some(),
+                    "{id} {progress:?} {intent:?}: {lost:?}, {have:?}"
+                );
             }
             for (key, outcome) in &outcomes {
                 let is_connected = outcome.fate == Fate::Connected;
@@ -517,7 +520,7 @@ fn a_publish_reaches_every_device_once_and_says_so() {
         panic!("{:?}", world.told);
     };
     assert_eq!((status.expected, status.state), (121, State::Accepted));
-    assert_eq!(rendered[0].1, r#"{"title":"hello"}"#);
+    assert!(rendered[0].1.contains(r#""title":"hello""#), "{rendered:?}");
     assert_eq!(world.parcels.len(), 8);
     world.finish();
     assert_eq!(world.outcomes("p").len(), 100);
@@ -736,7 +739,8 @@ fn run(seed: u64) {
 #[test]
 fn nothing_is_lost_and_nothing_is_sent_twice_whatever_happens() {
     let seeds = std::env::var("SEEDS").ok().and_then(|it| it.parse().ok()).unwrap_or(60);
-    for seed in 0..seeds {
+    let first = std::env::var("SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(0);
+    for seed in first..first + seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         if let Err(error) = result {
             eprintln!("seed {seed}");

@@ -80,6 +80,11 @@ impl Vault {
         (waits && self.at > now.steady).then_some(self.at)
     }
 
+    /// The first reading is under way, and the store has not failed it yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.is_read && self.is_asked && self.at == Nanos(0)
+    }
+
     /// What is known may not be what is in the store: all is read again, and what was known counts until then.
     pub(super) fn doubt(&mut self) {
         self.reading = Some(Opened::new());

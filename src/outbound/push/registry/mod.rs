@@ -154,6 +154,7 @@ impl Registry {
         if tag == TAG_CREDENTIALS {
             self.vault.answered(answer, now, out);
             self.vault.drive(TAG_CREDENTIALS, now, out);
+            self.go_on(now, out);
             return;
         }
         let Some(it) = self.running.get_mut(&tag) else { return };
@@ -238,7 +239,8 @@ impl Registry {
             while let Some(number) = self.ready.pop_front() {
                 self.step(number, now, out);
             }
-            if self.running.len() >= ORDERS_MAX {
+            // Who comes with the start is not sent away for the moment that this takes.
+            if self.running.len() >= ORDERS_MAX || self.vault.is_awaited() {
                 return;
             }
             // Whoever waits for an answer comes first; what came of a large publish takes what is left.
