@@ -31,7 +31,7 @@ pub const PROGRESS: u8 = b'p';
 /// A publish whose time is to come: its time in eight bytes, big end first, and its id; no value.
 pub const WAITING: u8 = b'w';
 /// How many devices an app was sent something for on a day.
-pub const QUOTA: u8 = b'q';
+pub const QUOTA: u8 = b'y';
 /// A publish that is not finished; no value.
 pub const OPEN: u8 = b'u';
 /// The publish of an idempotency key.

@@ -184,8 +184,7 @@ impl Jobs {
         let values: HashMap<Bytes, Bytes> = values.into_iter().collect();
         for Asked { errand, was_here } in group {
             let is_here = errand.place().is_some_and(|it| self.by_key.contains_key(&it.open()));
-            let is_coming =
-                errand.place().is_some_and(|it| self.accepting.contains(&it.open()));
+            let is_coming = errand.place().is_some_and(|it| self.accepting.contains(&it.open()));
             if was_here && !is_here || is_coming {
                 // What was read may be older than what was written when it ended, or is of one that is about to be known.
                 self.errands_open -= 1;

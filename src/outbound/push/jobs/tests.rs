@@ -21,7 +21,7 @@ use crate::store::{Change, Fault, NEVER, open};
 
 const STORE: u128 = 9;
 const START: u64 = 1_700_000_000_000;
-const APP: &str = "app";
+pub(super) const APP: &str = "app";
 
 pub(super) struct World {
     memory: Memory,
@@ -39,8 +39,8 @@ pub(super) struct World {
     callers: u64,
     waiting: HashSet<u64>,
     pub(super) told: HashMap<u64, Result<Told, Refused>>,
-    notes: Vec<Note>,
-    is_full: bool,
+    pub(super) notes: Vec<Note>,
+    pub(super) is_full: bool,
     /// Taken in this life of the process.
     taken: HashSet<(String, String)>,
     /// Publishes with what was asked, accepted or not.
@@ -48,7 +48,7 @@ pub(super) struct World {
     accepted: BTreeSet<String>,
     cancelled: BTreeSet<String>,
     schedules: Vec<(u64, String)>,
-    connected: HashSet<String>,
+    pub(super) connected: HashSet<String>,
     gone: HashSet<String>,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn intent(targets: Vec<Target>) -> Intent {
     }
 }
 
-fn channel(name: &str) -> Target {
+pub(super) fn channel(name: &str) -> Target {
     Target::Channel(name.to_owned())
 }
 
@@ -453,12 +453,17 @@ impl World {
             let outcomes = self.outcomes(id);
             let wanted = self.wanted(intent);
             let have: BTreeSet<_> = outcomes.keys().cloned().collect();
-            let strange: Vec<_> = have.difference(&wanted).collect();
+            // One that is gone took its subscriptions with it.
+            let strange: Vec<_> =
+                have.difference(&wanted).filter(|it| !self.gone.contains(*it)).collect();
             assert!(strange.is_empty(), "{id}: {strange:?}");
             if !matches!(progress.state, State::Cancelled | State::Expired) {
                 let lost: Vec<_> =
                     wanted.difference(&have).filter(|it| !self.gone.contains(*it)).collect();
-                assert!(lost.is_empty() || progress.error_reason.is_some(), "{id} {lost:?}");
+                assert!(
+                    lost.is_empty() || progress.error_reason.is_some(),
+                    "{id} {progress:?} {intent:?}: {lost:?}, {have:?}"
+                );
             }
             for (key, outcome) in &outcomes {
                 let is_connected = outcome.fate == Fate::Connected;
@@ -490,11 +495,11 @@ fn wants() -> Wants {
     Arc::new(|_, kind| kind == "push.finished")
 }
 
-fn put<T: serde::Serialize>(key: Bytes, record: &T) -> (Shelf, Change) {
+pub(super) fn put<T: serde::Serialize>(key: Bytes, record: &T) -> (Shelf, Change) {
     record::put(key, record, NEVER.0)
 }
 
-fn fcm(id: &str) -> Recipient {
+pub(super) fn fcm(id: &str) -> Recipient {
     Recipient::Fcm { token: format!("token-{id}") }
 }
 
@@ -517,7 +522,7 @@ fn a_publish_reaches_every_device_once_and_says_so() {
         panic!("{:?}", world.told);
     };
     assert_eq!((status.expected, status.state), (121, State::Accepted));
-    assert_eq!(rendered[0].1, r#"{"title":"hello"}"#);
+    assert!(rendered[0].1.contains(r#""title":"hello""#), "{rendered:?}");
     assert_eq!(world.parcels.len(), 8);
     world.finish();
     assert_eq!(world.outcomes("p").len(), 100);
@@ -736,7 +741,8 @@ fn run(seed: u64) {
 #[test]
 fn nothing_is_lost_and_nothing_is_sent_twice_whatever_happens() {
     let seeds = std::env::var("SEEDS").ok().and_then(|it| it.parse().ok()).unwrap_or(60);
-    for seed in 0..seeds {
+    let first = std::env::var("SEED").ok().and_then(|it| it.parse().ok()).unwrap_or(0);
+    for seed in first..first + seeds {
         let result = std::panic::catch_unwind(|| run(seed));
         if let Err(error) = result {
             eprintln!("seed {seed}");
