@@ -114,7 +114,7 @@ impl PushSettings {
     pub fn needs_store(&self) -> bool {
         match self.enabled {
             // Who gives a key for credentials wants to give credentials.
-            Enabled::Auto => self.encryption_key.is_some(),
+            Enabled::Auto => self.encryption_key.is_some() || !self.rules.is_empty(),
             Enabled::On => true,
             Enabled::Off => false,
         }

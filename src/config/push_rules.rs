@@ -150,3 +150,70 @@ pub(super) fn check(it: &PushSettings, config: &Config) -> Vec<Wrong> {
     }
     wrong
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::{Sources, load};
+    use crate::config::push::SECTION;
+    use crate::config::{Machine, Section};
+
+    const ONLY: &[&dyn Section] = &[&SECTION];
+
+    fn read(text: &str) -> Result<Vec<PushRule>, String> {
+        let apps = "[[apps]]\nid = \"a\"\nkey = \"k\"\nsecret = \"s\"\n";
+        let sources = Sources {
+            file: Some(("x.toml".into(), format!("{apps}{text}"))),
+            environment: Vec::new(),
+            flags: Vec::new(),
+            machine: Machine::small(),
+            sections: ONLY,
+        };
+        match load(&sources) {
+            Ok(loaded) => Ok(PushSettings::of(&loaded.config).rules),
+            Err(wrong) => Err(wrong.iter().map(|it| it.to_string()).collect::<Vec<_>>().join("\n")),
+        }
+    }
+
+    #[test]
+    fn rules_are_read_in_their_order() {
+        let rules = read(
+            "[[push.rules]]\npattern = \"news-*\"\nevents = [\"done\", \"over\"]\nper_second_max = 7\n\
+             [[push.rules]]\napp = \"a\"\npattern = \"*\"\nevents = [\"*\"]\nincludes_rest = false\n\
+             template = \"t\"\nskip_connected = true\ntitle_field = \"head\"\n",
+        )
+        .expect("they are right");
+        let [first, second] = &rules[..] else { panic!("{rules:?}") };
+        assert_eq!(
+            (&*first.pattern, &first.events[..]),
+            ("news-*", &["done", "over"].map(str::to_owned)[..])
+        );
+        assert_eq!(
+            (first.per_second_max, first.includes_rest, first.skip_connected),
+            (7, true, false)
+        );
+        assert_eq!(
+            (second.per_second_max, second.includes_rest, second.skip_connected),
+            (100, false, true)
+        );
+        assert_eq!((&*second.app, &*second.template, &*second.title_field), ("a", "t", "head"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let row = "[[push.rules]]\npattern = \"p\"\nevents = [\"e\"]\n";
+        for (text, named) in [
+            ("[[push.rules]]\nevents = [\"e\"]\n".to_owned(), "pattern"),
+            ("[[push.rules]]\npattern = \"p\"\n".to_owned(), "events"),
+            (row.replace("\"p\"", "\"\""), "push.rules.pattern"),
+            (row.replace("\"e\"", "\"\""), "push.rules.events"),
+            (row.replace("[\"e\"]", "[]"), "events"),
+            (format!("{row}app = \"b\"\n"), "push.rules.app"),
+            (format!("{row}per_second_max = 0\n"), "per_second_max"),
+            (format!("[push]\nenabled = \"off\"\n{row}"), "push.enabled"),
+        ] {
+            let wrong = read(&text).expect_err(&text);
+            assert!(wrong.contains(named), "{text}: {wrong}");
+        }
+    }
+}

@@ -7,7 +7,7 @@
 //! done to the server, the witness goes on hearing what is published. `routes` calls every route of the HTTP API for every status it names. `store_tools` is what an operator does with
 //! durable state, `store_faults` what it may have suffered at a start, `store_disk` a disk without room.
 //! `streams` is how event streams are framed and ended.
-//! `push` is what devices are told while the process is killed.
+//! `push` is what devices are told while the process is killed, `push_live` what they are told beside sockets.
 //! `mastodon_dropin` is that protocol in the place of its own server, with the Redis and PostgreSQL of `upstream`.
 //! `webhooks` is what receivers are told while they, or the process, are gone, `webhooks_signed` what an app's own are
 //! told, and what becomes of it when they do not behave.
@@ -27,7 +27,9 @@ mod mint;
 mod peer;
 mod pipelining;
 mod push;
+mod push_live;
 mod routes;
+mod routes_push;
 mod server;
 mod sign;
 mod speech;

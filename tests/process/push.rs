@@ -36,7 +36,7 @@ const BROWSER: (&str, &str) = (
 
 /// One message as the push service had it.
 #[derive(Clone, Debug)]
-struct Arrival {
+pub struct Arrival {
     device: String,
     topic: String,
     at: Instant,
@@ -45,13 +45,13 @@ struct Arrival {
 }
 
 /// A push service: it takes everything, and remembers.
-struct Service {
+pub struct Service {
     address: SocketAddr,
     arrivals: Arc<Mutex<Vec<Arrival>>>,
 }
 
 impl Service {
-    fn start(delay: Duration) -> Self {
+    pub fn start(delay: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let arrivals = Arc::<Mutex<Vec<Arrival>>>::default();
@@ -70,7 +70,7 @@ impl Service {
     }
 
     /// What came for each device under a topic, in order.
-    fn by_device(&self, topic: &str) -> BTreeMap<String, Vec<Arrival>> {
+    pub fn by_device(&self, topic: &str) -> BTreeMap<String, Vec<Arrival>> {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for arrival in self.arrivals().into_iter().filter(|it| it.topic == topic) {
             found.entry(arrival.device.clone()).or_default().push(arrival);
@@ -78,7 +78,7 @@ impl Service {
         found
     }
 
-    fn count(&self, topic: &str) -> usize {
+    pub fn count(&self, topic: &str) -> usize {
         self.by_device(topic).len()
     }
 }
@@ -130,7 +130,7 @@ fn settings() -> String {
     )
 }
 
-fn start(data: &Path) -> Server {
+pub fn start(data: &Path) -> Server {
     Server::on_data(&settings(), data)
 }
 
@@ -177,7 +177,7 @@ fn call_all(server: &Server, route: &str, bodies: impl Iterator<Item = Value>, s
 }
 
 /// Devices of a push service that hear of a channel.
-fn register(server: &Server, service: &Service, channel: &str, count: usize) {
+pub fn register(server: &Server, service: &Service, channel: &str, count: usize) {
     let id = |n: usize| format!("{channel}-{n}");
     let device = |n| {
         let endpoint = format!("http://{}/{channel}/{n}", service.address);
@@ -193,7 +193,7 @@ fn register(server: &Server, service: &Service, channel: &str, count: usize) {
     call_all(server, "push/channelSubscriptions", (0..count).map(subscription), 201);
 }
 
-fn prepare(server: &Server) {
+pub fn prepare(server: &Server) {
     let keys = json!({ "publicKey": VAPID.0, "privateKey": VAPID.1 });
     // Those that there are may still be read.
     until("credentials", || {
@@ -204,7 +204,7 @@ fn prepare(server: &Server) {
 }
 
 /// A publish to a channel; its topic is its id.
-fn publish(server: &Server, id: &str, channel: &str, more: &Value) {
+pub fn publish(server: &Server, id: &str, channel: &str, more: &Value) {
     let mut body = json!({
         "publishId": id,
         "recipients": [{ "type": "channel", "channel": channel }],
@@ -222,7 +222,7 @@ fn status(server: &Server, id: &str) -> Value {
     told
 }
 
-fn until_state(server: &Server, id: &str, state: &str) -> Value {
+pub fn until_state(server: &Server, id: &str, state: &str) -> Value {
     let mut told = Value::Null;
     until(state, || {
         told = status(server, id);
@@ -364,12 +364,8 @@ fn what_is_for_later_outlives_the_process() {
         assert!(arrivals[0].at >= begun + span - Duration::from_millis(50), "{device} is early");
     }
     // What is due while nobody is there is done when someone is.
-    publish(
-        &server,
-        "meanwhile",
-        "news",
-        &json!({ "notBeforeMs": wall_in(Duration::from_secs(1)) }),
-    );
+    let due = wall_in(Duration::from_secs(1));
+    publish(&server, "meanwhile", "news", &json!({ "notBeforeMs": due }));
     kill(&mut server);
     until("its time", || wall_in(Duration::ZERO) >= due);
     let server = start(&data.0);

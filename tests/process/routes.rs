@@ -37,19 +37,23 @@ fn settings() -> String {
 }
 
 /// A request in the words of its row.
-struct Ask<'a> {
-    row: &'a Row,
-    app: (&'a str, &'a str, &'a str),
-    channel: &'a str,
-    message: &'a str,
-    annotation: &'a str,
-    query: &'a [(&'a str, &'a str)],
-    body: String,
+pub struct Ask<'a> {
+    pub row: &'a Row,
+    pub app: (&'a str, &'a str, &'a str),
+    pub channel: &'a str,
+    pub message: &'a str,
+    pub annotation: &'a str,
+    pub query: &'a [(&'a str, &'a str)],
+    pub body: String,
     is_signed: bool,
+    /// What the last place of a path about push notifications is.
+    pub name: &'a str,
+    /// Further fields of its head, whole lines.
+    pub head: &'a str,
 }
 
 impl<'a> Ask<'a> {
-    fn of(row: &'a Row) -> Self {
+    pub fn of(row: &'a Row) -> Self {
         let channel = match row {
             _ if row.is_of_presence => "presence-room",
             // What the routes about history take away are others.
@@ -59,7 +63,18 @@ impl<'a> Ask<'a> {
         let body = row.body.map_or(String::new(), |body| body.example.to_owned());
         let message = "01ARZ3NDEKTSV4RRFFQ69G5FAV-1";
         let annotation = NOBODY;
-        Self { row, app: APP, channel, message, annotation, query: &[], body, is_signed: true }
+        Self {
+            row,
+            app: APP,
+            channel,
+            message,
+            annotation,
+            query: &[],
+            body,
+            is_signed: true,
+            name: "7",
+            head: "",
+        }
     }
 
     fn text(&self) -> String {
@@ -67,10 +82,11 @@ impl<'a> Ask<'a> {
         let path = path.replace("{channel_name}", self.channel).replace("{user_id}", "ann");
         let path = path.replace("{message_serial}", self.message);
         let path = path.replace("{annotation_serial}", self.annotation);
-        let path = path.replace("{provider}", "wns").replace("{dead_letter_id}", "77");
-        let path = path.replace("{device_id}", "x").replace("{template_id}", "x");
-        let path = path.replace("{credential_id}", "x").replace("{publish_id}", "x");
-        let path = path.replace("{channel_id}", "x");
+        let path = path.replace("{provider}", "wns");
+        let path = match path.split_once('{').zip(path.rsplit_once('}')) {
+            Some(((before, _), (_, after))) => format!("{before}{}{after}", self.name),
+            None => path,
+        };
         let method = self.row.method.as_str();
         let target = if self.is_signed {
             sign::target_of(self.app, method, &path, self.query, self.body.as_bytes())
@@ -79,13 +95,14 @@ impl<'a> Ask<'a> {
         };
         format!(
             "{method} {target} HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\n\r\n{}",
+             {}Content-Length: {}\r\n\r\n{}",
+            self.head,
             self.body.len(),
             self.body
         )
     }
 
-    fn send(&self, server: &Server) -> Answer {
+    pub fn send(&self, server: &Server) -> Answer {
         let mut tcp = server.connect();
         tcp.send(self.text().as_bytes());
         tcp.answer()
@@ -160,16 +177,16 @@ fn faults(kind: &Kind, value: &Value, at: &str, found: &mut Vec<String>) {
 
 /// What has been seen.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     /// Route, status, code.
-    answers: BTreeSet<(&'static str, u16, String)>,
+    pub answers: BTreeSet<(&'static str, u16, String)>,
     /// What was not as described; all of it is told at the end.
-    faults: Vec<String>,
+    pub faults: Vec<String>,
 }
 
 impl Seen {
     /// Takes an answer that must have this status, in the shape that goes with it.
-    fn take(&mut self, row: &'static Row, status: u16, answer: &Answer) -> Value {
+    pub fn take(&mut self, row: &'static Row, status: u16, answer: &Answer) -> Value {
         let (name, text) = (row.name, answer.text());
         assert_eq!(answer.status, status, "{name}: {text}");
         if status == 204 {

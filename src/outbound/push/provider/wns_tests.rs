@@ -163,7 +163,7 @@ fn answers_mean_what_the_documentation_says() {
             ("x-wns-msg-id".to_owned(), "m".to_owned()),
             ("retry-after".to_owned(), "7".to_owned()),
         ];
-        said.map(|it: &str| fields.push(("x-wns-status".to_owned(), it.to_owned())));
+        fields.extend(said.map(|it: &str| ("x-wns-status".to_owned(), it.to_owned())));
         let got = Wns.read(&Answered { status, fields, body: Vec::new() }, NOW);
         assert_eq!((got.verdict, got.status), (verdict, status), "{status} {said:?}");
         assert_eq!(got.message_id.is_some(), verdict == Verdict::Taken);

@@ -20,20 +20,23 @@ const MAY_NOT: Failure = failure(403, "forbidden", "the capability does not allo
 const NOT_IT: Failure = failure(401, "auth_failed", "a device does not show its identity token");
 const NO_DEVICE: Failure = failure(404, "not_found", "there is no such device");
 const NO_TEMPLATE: Failure = failure(404, "not_found", "there is no such template");
-const NO_PUBLISH: Failure = failure(404, "not_found", "there is no such publish");
+const NO_CREDENTIALS: Failure = failure(404, "not_found", "there are no such credentials");
+const NO_PUBLISH: Failure = failure(404, "not_found", "there is no such publish, or device in it");
 const NO_LETTER: Failure = failure(404, "not_found", "there is no such dead letter");
-const NO_BROADCAST: Failure =
-    failure(404, "not_found", "there is no such broadcast channel, or APNs has no credentials");
-const TOO_MANY: Failure =
-    failure(400, "limit_exceeded", "there is more of something than there may be");
+const NO_BROADCAST: Failure = failure(404, "not_found", "APNs has no such broadcast channel");
+const NOT_TAKEN: Failure =
+    failure(502, "provider_unauthorized", "APNs refuses the credentials of the app");
+const NOT_READ: Failure = failure(502, "provider_error", "APNs' answer makes no sense");
+const FULL: Failure = failure(400, "limit_exceeded", "there are as many as there may be");
+const TOO_MANY: Failure = failure(400, "limit_exceeded", "there is more of something than may be");
+const TOO_BUSY: Failure = failure(
+    429,
+    "too_many_publishes",
+    "as many publishes as may be are not finished (`push.publishes_open_max`)",
+);
 const CONFLICT: Failure =
     failure(409, "conflict", "the key or the name was used with another publish");
 const FINISHED: Failure = failure(409, "conflict", "it is finished");
-const NO_PROVIDER: Failure = failure(
-    503,
-    "service_unavailable",
-    "no provider has credentials and the log takes nothing, or nothing can be kept; `Retry-After` says when to come again",
-);
 
 const BLANK: Row = Row {
     route: Route::Push(PushRoute::Devices),
@@ -64,7 +67,7 @@ pub static ROWS: &[Row] = &[
         body: Some(&shapes::DEVICE_BODY),
         good: &[201],
         answer: &shapes::REGISTERED,
-        failures: &[OFF, MAY_NOT, NOT_IT],
+        failures: &[OFF, MAY_NOT, NOT_IT, FULL],
         ..BLANK
     },
     Row {
@@ -118,7 +121,7 @@ pub static ROWS: &[Row] = &[
         body: Some(&shapes::SUBSCRIPTION_BODY),
         good: &[201],
         answer: &shapes::SUBSCRIPTION,
-        failures: &[OFF, MAY_NOT, NOT_IT, NO_DEVICE],
+        failures: &[OFF, MAY_NOT, NOT_IT, NO_DEVICE, FULL],
         ..BLANK
     },
     Row {
@@ -163,6 +166,7 @@ pub static ROWS: &[Row] = &[
         body: Some(&shapes::CREDENTIAL_BODY),
         good: &[201],
         answer: &shapes::CREDENTIAL,
+        failures: &[OFF, MAY_NOT, FULL],
         ..BLANK
     },
     Row {
@@ -237,7 +241,7 @@ pub static ROWS: &[Row] = &[
         body: Some(&shapes::PUBLISH_BODY),
         good: &[200, 202],
         answer: &shapes::ACCEPTED,
-        failures: &[OFF, MAY_NOT, NO_TEMPLATE, TOO_MANY, CONFLICT, NO_PROVIDER],
+        failures: &[OFF, MAY_NOT, NO_CREDENTIALS, TOO_MANY, TOO_BUSY, CONFLICT],
         ..BLANK
     },
     Row {
@@ -251,7 +255,7 @@ pub static ROWS: &[Row] = &[
         body: Some(&shapes::BATCH_BODY),
         good: &[202],
         answer: &shapes::BATCH_ACCEPTED,
-        failures: &[OFF, MAY_NOT, NO_TEMPLATE, TOO_MANY, CONFLICT, NO_PROVIDER],
+        failures: &[OFF, MAY_NOT, NO_CREDENTIALS, TOO_MANY, TOO_BUSY, CONFLICT],
         ..BLANK
     },
     Row {
@@ -335,7 +339,7 @@ pub static ROWS: &[Row] = &[
         body: Some(&shapes::BROADCAST_BODY),
         good: &[201],
         answer: &shapes::BROADCAST,
-        failures: &[OFF, MAY_NOT, NO_BROADCAST],
+        failures: &[OFF, MAY_NOT, NO_BROADCAST, NOT_TAKEN, NOT_READ],
         ..BLANK
     },
     Row {
@@ -345,7 +349,7 @@ pub static ROWS: &[Row] = &[
         summary: "List the broadcast channels at APNs",
         query: shapes::OF_CREDENTIALS,
         answer: &shapes::BROADCAST_PAGE,
-        failures: &[OFF, MAY_NOT, NO_BROADCAST],
+        failures: &[OFF, MAY_NOT, NO_BROADCAST, NOT_TAKEN, NOT_READ],
         ..BLANK
     },
     Row {
@@ -355,7 +359,7 @@ pub static ROWS: &[Row] = &[
         summary: "Read a broadcast channel at APNs",
         query: shapes::OF_CREDENTIALS,
         answer: &shapes::BROADCAST,
-        failures: &[OFF, MAY_NOT, NO_BROADCAST],
+        failures: &[OFF, MAY_NOT, NO_BROADCAST, NOT_TAKEN, NOT_READ],
         ..BLANK
     },
     Row {
@@ -366,7 +370,7 @@ pub static ROWS: &[Row] = &[
         summary: "Remove a broadcast channel at APNs",
         query: shapes::OF_CREDENTIALS,
         good: &[204],
-        failures: &[OFF, MAY_NOT, NO_BROADCAST],
+        failures: &[OFF, MAY_NOT, NO_BROADCAST, NOT_TAKEN, NOT_READ],
         ..BLANK
     },
 ];
