@@ -118,7 +118,8 @@ fn every_route_about_push_notifications_answers_with_every_status_it_names() {
     let mut seen = Seen::default();
     prepare(&server);
     for row in ROWS {
-        for failure in row.failures {
+        // That they are off is the first failure of each.
+        for failure in &row.failures[1..] {
             if let Some(ask) = bad(row, failure.status, failure.code) {
                 seen.take(row, failure.status, &ask.send(&server));
             }
