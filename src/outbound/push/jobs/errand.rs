@@ -396,6 +396,8 @@ impl Jobs {
     /// An errand's changes are to be written; the group is not over before they are.
     fn settle_errand(&mut self, done: Done) {
         self.errands_open += 1;
+        // What was counted in memory alone would go with a publish that is forgotten before this is written.
+        self.dirty.extend(done.job);
         self.done.push(done);
     }
 
