@@ -136,8 +136,11 @@ impl Jobs {
         }
         let bytes = bytes_of(&spec);
         self.bodies_bytes += bytes;
-        let is_final = progress.state.is_final();
-        job.know(progress);
+        // What an errand read and changed meanwhile is newer.
+        if !job.is_known {
+            job.know(progress);
+        }
+        let is_final = job.progress.state.is_final();
         let spec = Arc::new(spec);
         job.body = Body::Here(Arc::clone(&spec), bytes);
         if is_final {
@@ -149,6 +152,12 @@ impl Jobs {
                 changes,
                 end: errand::Outcome::Dropped,
             });
+            if self.dirty.contains(&number) {
+                // It goes when that is written.
+                job.is_over = true;
+                self.open -= 1;
+                return;
+            }
             return self.forget(number);
         }
         let ends_at = self.ends_at(&spec, &self.jobs[&number].progress);
