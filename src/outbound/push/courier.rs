@@ -197,8 +197,10 @@ impl Office {
         // An older version of the same is not used again.
         named.retain(|(app, id, _), _| (app, id) != (&key.0, &key.1));
         if named.len() >= NAMED_MAX {
-            let any = named.keys().next().cloned();
-            any.map(|key| named.remove(&key));
+            // Any of them: it is made again when it is needed.
+            if let Some(any) = named.keys().next().cloned() {
+                named.remove(&any);
+            }
         }
         named.insert(key, lines.clone());
         Ok(lines)
@@ -385,3 +387,7 @@ fn completed(mut delivered: Delivered, answered: &Answered, now: Now) -> Deliver
     }
     delivered
 }
+
+#[cfg(test)]
+#[path = "courier_tests.rs"]
+mod tests;

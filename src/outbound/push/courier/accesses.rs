@@ -16,8 +16,8 @@ const KEPT_MAX: usize = 1024;
 /// What is signed here is made anew before its end only if it is so old: APNs refuses whoever does so more often.
 pub(super) const RENEWED_SIGNED: Duration = Duration::from_secs(20 * 60);
 /// What is asked for is asked for again before its end only if it is so old: where credentials are no good any more
-/// that would double every request.
-pub(super) const RENEWED_TOLD: Duration = Duration::from_secs(10);
+/// each request would ask once more.
+pub(super) const RENEWED_TOLD: Duration = Duration::from_millis(200);
 /// What is asked for is used until so long before its end, or a tenth of its time.
 const MARGIN: Duration = Duration::from_secs(60);
 
@@ -69,9 +69,10 @@ impl Accesses {
         let key = (credential.app.clone(), credential.id.clone(), credential.version, realm);
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if slots.len() >= KEPT_MAX && !slots.contains_key(&key) {
-            let oldest =
-                slots.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone());
-            oldest.map(|key| slots.remove(&key));
+            let oldest = slots.iter().min_by_key(|(_, (used, _))| *used);
+            if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+                slots.remove(&oldest);
+            }
         }
         let (used, slot) = slots.entry(key).or_default();
         *used = now;
@@ -126,3 +127,7 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "accesses_tests.rs"]
+mod tests;

@@ -112,7 +112,10 @@ impl Speak for Apns {
         let Address::Recipient(recipient) = &parcel.address else {
             return Err(refused("APNs has no topics to send to"));
         };
-        let is_live = !matches!(recipient, Recipient::Apns { .. });
+        let is_live = matches!(
+            recipient,
+            Recipient::ApnsLiveActivity { .. } | Recipient::ApnsBroadcast { .. }
+        );
         let own = form::object(&parcel.message.raw);
         let headers = own.and_then(|it| it.member("headers"));
         let said = |name: &str| headers.and_then(|it| value_of(it.member(name)?));
@@ -155,10 +158,10 @@ impl Speak for Apns {
                     return Err(refused("MissingTopic"));
                 }
                 fields.push(("apns-id", uuid(chance)));
-                until.map(|until| fields.push(("apns-expiration", until.into_owned())));
+                fields.extend(until.map(|until| ("apns-expiration", until.into_owned())));
                 let collapse = said("apns-collapse-id");
                 let collapse = collapse.as_deref().or(parcel.message.text.collapse_key.as_deref());
-                collapse.map(|key| fields.push(("apns-collapse-id", collapse_id(key))));
+                fields.extend(collapse.map(|key| ("apns-collapse-id", collapse_id(key))));
                 let is_large = fields.iter().any(|(_, value)| value == "voip");
                 let body_max = if is_large { BODY_MAX_LARGE } else { BODY_MAX };
                 (format!("{server}/3/device/{token}"), body_max)
