@@ -556,7 +556,6 @@ fn a_resume_asks_and_sends_within_its_bounds() {
         replay_bytes_max: 400,
         reports: super::super::Reports::default(),
         push_rules: Arc::default(),
-        push: peer.session.shared.push.clone(),
         ..*peer.session.shared
     });
     let mut heard = Vec::new();
@@ -586,7 +585,6 @@ fn a_subscription_that_would_begin_with_too_much_is_told_so_and_goes_on_live() {
         replay_bytes_max: 400,
         reports: super::super::Reports::default(),
         push_rules: Arc::default(),
-        push: peer.session.shared.push.clone(),
         ..*peer.session.shared
     });
     // The subscription's answer comes first.
@@ -660,7 +658,6 @@ fn subscriptions_of_the_past_are_asked_for_as_fast_as_the_peer_reads() {
         replay_bytes_max: 1000,
         reports: super::super::Reports::default(),
         push_rules: Arc::default(),
-        push: peer.session.shared.push.clone(),
         ..*peer.session.shared
     });
     let subscribe = |name: &str| json!({"channel": name, "rewind": 10});

@@ -374,7 +374,6 @@ fn what_is_said_about_messages_follows_the_acknowledgement() {
         reports: super::super::Reports::default(),
         version_two: peer.session.shared.version_two.clone(),
         push_rules: Arc::default(),
-        push: peer.session.shared.push.clone(),
         ..*peer.session.shared
     });
     peer.summaries = (0..9).map(|n| summary_of(&format!("{n}:total.v1"))).collect();
