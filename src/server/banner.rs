@@ -136,6 +136,7 @@ fn store(started: &Started) -> String {
         of_mode.map(|row| row.pattern.as_str()).collect::<Vec<_>>().join(" ")
     };
     let keepers = started.dialects.iter().filter(|it| it.needs_store()).map(|it| it.name());
+    let keepers = keepers.chain(started.pushes.then_some("push"));
     let keepers = keepers.collect::<Vec<_>>().join(" ");
     let on_disk = match (rows("durable"), keepers) {
         (durable, keepers) if durable.is_empty() => keepers,

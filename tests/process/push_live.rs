@@ -50,7 +50,7 @@ fn finished(server: &Server, id: &str) -> Value {
 #[test]
 fn a_socket_is_a_device_and_who_is_connected_is_left_out() {
     let server = Server::development();
-    let mut peer = Peer::open(&server);
+    let mut peer = Peer::of(&server, DEVELOPMENT.1);
     peer.subscribe("inbox");
     let greeting: Value = serde_json::from_str(&peer.greeting).expect("JSON");
     let greeting: Value =
@@ -98,7 +98,9 @@ fn a_socket_is_a_device_and_who_is_connected_is_left_out() {
     assert_eq!(of_ann["outcome"], "connected");
 
     // The console says what was logged, and metrics what was taken.
-    let shown: Value = serde_json::from_slice(&server.fetch("/_/push").body).expect("JSON");
+    let mut tcp = server.connect();
+    tcp.send(b"GET /_/push HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let shown: Value = serde_json::from_slice(&tcp.answer().body).expect("JSON");
     assert_eq!(shown["publishes"][0]["id"], "others");
     assert_eq!(shown["logged"].as_array().map(Vec::len), Some(3), "ann's phone once, bob's twice");
     let metrics = server.fetch("/metrics").text().to_owned();

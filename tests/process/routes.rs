@@ -45,7 +45,7 @@ pub struct Ask<'a> {
     pub annotation: &'a str,
     pub query: &'a [(&'a str, &'a str)],
     pub body: String,
-    is_signed: bool,
+    pub is_signed: bool,
     /// What the last place of a path about push notifications is.
     pub name: &'a str,
     /// Further fields of its head, whole lines.

@@ -434,11 +434,8 @@ fn broadcast(order: &Order) -> Option<(Option<&str>, BroadcastWhat)> {
 }
 
 #[cfg(test)]
-mod world;
-
-#[cfg(test)]
-#[path = "model_tests.rs"]
 mod model_tests;
 #[cfg(test)]
-#[path = "registry_tests.rs"]
 mod tests;
+#[cfg(test)]
+mod world;
