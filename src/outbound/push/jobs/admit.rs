@@ -76,6 +76,7 @@ impl Bucket {
 
 impl Jobs {
     /// A publish is asked for.
+    #[expect(clippy::too_many_arguments, reason = "the world comes in as arguments")]
     pub(super) fn publish(
         &mut self,
         caller: u64,
@@ -169,7 +170,9 @@ impl Jobs {
             has_named |= found == Err(NoCredential::NotYet);
             found.is_ok() || found == Err(NoCredential::NotYet) || self.is_logged(false)
         };
-        let is_any = Provider::ALL[..5].iter().fold(false, |any, it| could(*it) || any);
+        // All are asked: each may be whom the credentials are named for.
+        let able = Provider::ALL[..5].iter().filter(|it| could(**it)).count();
+        let is_any = able > 0;
         let is_one = intent.targets.iter().any(|target| match target {
             Target::Direct(recipient) => could(recipient.provider()),
             Target::ProviderTopic(provider, _) | Target::ProviderCondition(provider, _) => {
@@ -403,13 +406,13 @@ impl Jobs {
                     self.open_job(Job::new(app, id.into(), progress, body))
                 }
             };
-            if let (Some(caller), true) = (caller, is_waited_for) {
-                if let Some(job) = self.jobs.get_mut(&number) {
-                    job.waiters.push(caller);
-                    job.rendered = rendered;
-                    let until = now.steady + self.settings.sync_wait;
-                    self.waits.push_back((until, number, caller));
-                }
+            if let (Some(caller), true) = (caller, is_waited_for)
+                && let Some(job) = self.jobs.get_mut(&number)
+            {
+                job.waiters.push(caller);
+                job.rendered = rendered;
+                let until = now.steady + self.settings.sync_wait;
+                self.waits.push_back((until, number, caller));
             }
         }
     }

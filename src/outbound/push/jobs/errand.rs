@@ -360,7 +360,8 @@ impl Jobs {
                 let told = Box::new(Told::Replayed(true));
                 if let Some(job) = here.and_then(|it| self.jobs.get_mut(&it)) {
                     // A letter may be seen before it is known here that it was written.
-                    let is_live = job.live.contains_key(&letter.key);
+                    let is_live =
+                        job.live.contains_key(&letter.key) || job.progress.state.is_final();
                     if job.is_over || is_live || job.progress.replays.len() >= REPLAYS_MAX {
                         let refused = Refused::unavailable("its publish is being finished");
                         return out.push(Step::Tell(caller, Err(refused)));
@@ -396,6 +397,8 @@ impl Jobs {
     /// An errand's changes are to be written; the group is not over before they are.
     fn settle_errand(&mut self, done: Done) {
         self.errands_open += 1;
+        // What was counted in memory alone would go with a publish that is forgotten before this is written.
+        self.dirty.extend(done.job);
         self.done.push(done);
     }
 
@@ -416,7 +419,8 @@ impl Jobs {
     /// Calls a publish off that is in memory.
     fn cancel_here(&mut self, number: u64, caller: u64, now: Now, out: &mut Vec<Step>) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
-        if job.is_over {
+        // One that is found again after a failure of the store may have ended before it was.
+        if job.is_over || job.progress.state.is_final() {
             return out.push(Step::Tell(caller, Ok(Told::Cancelled(false))));
         }
         job.cancellers.push(caller);

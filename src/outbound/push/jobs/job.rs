@@ -80,6 +80,8 @@ pub struct Job {
     pub is_known: bool,
     /// It reads nothing before what was done to it is on disk.
     pub is_held: bool,
+    /// Devices of it were taken out of memory until their lane opens: it reads nothing before.
+    pub is_parked: bool,
     /// Nothing more is planned or sent: on disk it is finished or about to be.
     pub is_over: bool,
     /// Its time is over: in milliseconds since 1970.
@@ -117,6 +119,7 @@ impl Job {
             tried: 0,
             is_known: true,
             is_held: false,
+            is_parked: false,
             is_over: false,
             ends_at: u64::MAX,
             waiters: Vec::new(),

@@ -579,4 +579,7 @@ mod lane_key {
 }
 
 #[cfg(test)]
+#[path = "cases_tests.rs"]
+mod cases;
+#[cfg(test)]
 mod tests;

@@ -59,7 +59,10 @@ impl Jobs {
     /// Lets a publish wait for a turn to read on, if it has reason to.
     pub(super) fn want_page(&mut self, number: u64) {
         let Some(job) = self.jobs.get_mut(&number) else { return };
-        let is_hungry = !job.is_planned && !job.is_held && job.ready_devices() <= READY_ENOUGH;
+        let is_hungry = !job.is_planned
+            && !job.is_held
+            && !job.is_parked
+            && job.ready_devices() <= READY_ENOUGH;
         if is_hungry && !job.is_over && !job.is_in_plan {
             job.is_in_plan = true;
             self.planning.push(&job.app, number);
@@ -72,11 +75,14 @@ impl Jobs {
             let taken = self.pending() + self.reserved;
             let room = (self.settings.pending_max as usize).saturating_sub(taken);
             if room < ROOM_MIN {
-                return self.make_room(now);
+                if !self.make_room(now) {
+                    return;
+                }
+                continue;
             }
             let Some(number) = self.planning.pop() else { return };
             let Some(job) = self.jobs.get_mut(&number) else { continue };
-            if job.is_over || job.is_planned || job.is_held {
+            if job.is_over || job.is_planned || job.is_held || job.is_parked {
                 job.is_in_plan = false;
                 continue;
             }
@@ -130,8 +136,11 @@ impl Jobs {
         }
         let bytes = bytes_of(&spec);
         self.bodies_bytes += bytes;
-        let is_final = progress.state.is_final();
-        job.know(progress);
+        // What an errand read and changed meanwhile is newer.
+        if !job.is_known {
+            job.know(progress);
+        }
+        let is_final = job.progress.state.is_final();
         let spec = Arc::new(spec);
         job.body = Body::Here(Arc::clone(&spec), bytes);
         if is_final {
@@ -143,6 +152,12 @@ impl Jobs {
                 changes,
                 end: errand::Outcome::Dropped,
             });
+            if self.dirty.contains(&number) {
+                // It goes when that is written.
+                job.is_over = true;
+                self.open -= 1;
+                return;
+            }
             return self.forget(number);
         }
         let ends_at = self.ends_at(&spec, &self.jobs[&number].progress);
@@ -395,8 +410,10 @@ impl Jobs {
         self.want_page(number);
     }
 
-    /// Takes devices out of memory that cannot be sent to for a while; they are read again.
-    fn make_room(&mut self, now: Now) {
+    /// Takes devices out of memory that cannot be sent to for a while; they are read again when they can. False: there are
+    /// none.
+    fn make_room(&mut self, now: Now) -> bool {
+        let mut has_made = false;
         let mut gone = Vec::new();
         for (key, lane) in &self.lanes {
             if lane.opens_at(now.steady).is_some() {
@@ -425,11 +442,13 @@ impl Jobs {
                     job.is_planned = false;
                 }
                 job.items -= 1;
+                (job.is_parked, has_made) = (true, true);
                 self.items.remove(&id);
             }
             job.runs.retain(|it| it.open > 0);
             job.ready[provider as usize] = kept;
         }
+        has_made
     }
 
     fn is_within_rate(&mut self, number: u64, device: &Device, now: Now) -> bool {

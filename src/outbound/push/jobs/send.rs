@@ -378,7 +378,7 @@ impl Jobs {
         let at = key.provider as usize;
         for number in std::mem::take(&mut lane.stalled) {
             if let Some(job) = self.jobs.get_mut(&number) {
-                job.is_in_send[at] = false;
+                (job.is_in_send[at], job.is_parked) = (false, false);
             }
             self.want_send(number, key.provider);
             self.want_page(number);
