@@ -113,7 +113,7 @@ impl PushSettings {
     /// Whether the store is opened for push notifications, whoever else needs it.
     pub fn needs_store(&self) -> bool {
         match self.enabled {
-            // Who gives a key for credentials wants to give credentials.
+            // Who gives a key for credentials wants to give credentials, and what goes with an event has to be kept.
             Enabled::Auto => self.encryption_key.is_some() || !self.rules.is_empty(),
             Enabled::On => true,
             Enabled::Off => false,
