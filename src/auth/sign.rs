@@ -121,37 +121,53 @@ pub fn verify_user(app: &App, auth: &str, socket_id: &str, user_data: &str) -> b
 
 /// The parameters of a query, decoded: keys in lower case, sorted, the last of several wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+pub struct Query<'a> {
+    pairs: Pairs<'a>,
+    /// The same with the keys as they were sent, sorted by those; empty: they were sent in lower case. Pusher signs keys
+    /// in lower case, and whoever writes a signer by hand signs what is sent.
+    as_sent: Pairs<'a>,
+}
+
+type Pairs<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 impl<'a> Query<'a> {
     /// Reads what followed `?`. Percent escapes are decoded (what does not decode to UTF-8 is
     /// replaced), a plus stays a plus: signers sign the value before it is escaped.
     pub fn parse(query: &'a str) -> Self {
-        let mut pairs: Vec<(Cow<'a, str>, Cow<'a, str>)> = query::pairs_raw(query)
+        let sent: Pairs<'a> = query::pairs_raw(query)
             .map(|(key, value)| {
-                let mut key = query::decode_lossy(key, Plus::Literal);
-                if key.bytes().any(|b| b.is_ascii_uppercase()) {
-                    key = Cow::Owned(key.to_ascii_lowercase());
-                }
-                (key, query::decode_lossy(value, Plus::Literal))
+                (query::decode_lossy(key, Plus::Literal), query::decode_lossy(value, Plus::Literal))
             })
             .collect();
-        // Stable, so that among equals the last one given is the last one here.
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut kept: Vec<(Cow<'a, str>, Cow<'a, str>)> = Vec::with_capacity(pairs.len());
-        for pair in pairs {
-            match kept.last_mut() {
-                Some(last) if last.0 == pair.0 => *last = pair,
-                _ => kept.push(pair),
-            }
+        let is_upper = |(key, _): &(Cow<'a, str>, Cow<'a, str>)| {
+            key.bytes().any(|byte| byte.is_ascii_uppercase())
+        };
+        if !sent.iter().any(is_upper) {
+            return Self { pairs: sorted(sent), as_sent: Vec::new() };
         }
-        Self(kept)
+        let lower =
+            sent.iter().map(|(key, value)| (Cow::Owned(key.to_ascii_lowercase()), value.clone()));
+        Self { pairs: sorted(lower.collect()), as_sent: sorted(sent) }
     }
 
     /// The value of a parameter.
     pub fn value(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, value)| &**value)
+        self.pairs.iter().find(|(k, _)| k == key).map(|(_, value)| &**value)
     }
+}
+
+/// Sorts parameters; the last of several wins.
+fn sorted<'a>(mut pairs: Pairs<'a>) -> Pairs<'a> {
+    // Stable, so that among equals the last one given is the last one here.
+    pairs.sort_by(|a, b| a.0.cmp(&b.0));
+    let mut kept: Pairs<'a> = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        match kept.last_mut() {
+            Some(last) if last.0 == pair.0 => *last = pair,
+            _ => kept.push(pair),
+        }
+    }
+    kept
 }
 
 /// A request as its signature sees it.
@@ -218,14 +234,14 @@ impl fmt::Display for RequestError {
 
 /// The text a request's signature covers, without `auth_signature`. Source: Pusher HTTP API,
 /// "Generating authentication signatures".
-fn request_text(method: &str, path: &str, query: &Query<'_>) -> String {
+fn request_text(method: &str, path: &str, pairs: &Pairs<'_>) -> String {
     let mut text = String::with_capacity(256);
     text.push_str(method);
     text.push('\n');
     // The router drops one trailing slash, and signers sign the path without it.
     text.push_str(path.strip_suffix('/').unwrap_or(path));
     let mut separator = '\n';
-    for (key, value) in query.0.iter().filter(|(key, _)| key != "auth_signature") {
+    for (key, value) in pairs.iter().filter(|(key, _)| key != "auth_signature") {
         text.push(separator);
         text.push_str(key);
         text.push('=');
@@ -266,9 +282,15 @@ pub fn verify_request<'t>(
     }
 
     let app = apps.with_key(auth_key);
-    let text = request_text(request.method, request.path, query);
     let signing_key = app.map_or(apps.decoy(), |app| &app.signing_key);
-    let signed = signing_key.verify(&[text.as_bytes()], signature);
+    let is_signed = |pairs: &Pairs<'_>| {
+        let text = request_text(request.method, request.path, pairs);
+        signing_key.verify(&[text.as_bytes()], signature)
+    };
+    let mut signed = is_signed(&query.pairs);
+    if !query.as_sent.is_empty() {
+        signed |= is_signed(&query.as_sent);
+    }
     let of_path = |app: &App| request.app_id.is_none_or(|id| id == app.settings.id);
     match app {
         Some(app) if signed && of_path(app) => Ok(app),
@@ -289,7 +311,7 @@ pub fn sign_request(
     let seconds = wall.seconds().to_string();
     let md5 = body_md5(body);
     let md5 = std::str::from_utf8(&md5).expect("hex digits are ASCII");
-    let mut pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+    let mut pairs: Pairs<'_> =
         parameters.iter().map(|&(key, value)| (key.into(), value.into())).collect();
     pairs.push(("auth_key".into(), app.settings.key.as_str().into()));
     pairs.push(("auth_timestamp".into(), seconds.into()));
@@ -298,10 +320,9 @@ pub fn sign_request(
         pairs.push(("body_md5".into(), md5.into()));
     }
     pairs.sort();
-    let signed = Query(pairs);
-    let signature = app.signing_key.sign(&[request_text(method, path, &signed).as_bytes()]);
+    let signature = app.signing_key.sign(&[request_text(method, path, &pairs).as_bytes()]);
     let mut text = String::new();
-    for (key, value) in &signed.0 {
+    for (key, value) in &pairs {
         text.push_str(key);
         text.push('=');
         query::encode(&mut text, value);
@@ -406,6 +427,27 @@ mod tests {
         let md5 = [("body_md5", "d41d8cd98f00b204e9800998ecf8427e")];
         let get = sign_request(app, "GET", "/apps/3/channels", &md5, b"", wall);
         assert_eq!(check(&get, "GET", "/apps/3/channels", Some("3"), b"", wall), Ok(()));
+    }
+
+    #[test]
+    fn keys_are_signed_in_lower_case_or_as_they_are_sent() {
+        let (apps, wall) = (apps(), UnixMillis(1_700_000_000_000));
+        let app = apps.with_id("3").expect("it is there");
+        let request =
+            SignedRequest { method: "GET", path: "/apps/3/x", app_id: Some("3"), body: b"" };
+        let check = |query: &str| {
+            verify_request(&apps, request, &Query::parse(query), wall, Millis(1)).map(|_| ())
+        };
+        for (signed, sent) in [("clientid", "clientId"), ("clientId", "clientId")] {
+            // Sorted otherwise by its own case than in lower case.
+            let query = [(signed, "a"), ("Z", "1")];
+            let lower = [(signed, "a"), ("z", "1")];
+            let parameters = if signed == sent { &query } else { &lower };
+            let query = sign_request(app, "GET", "/apps/3/x", parameters, b"", wall);
+            let query = query.replace(&format!("{signed}="), &format!("{sent}="));
+            assert_eq!(check(&query), Ok(()), "{query}");
+            assert_eq!(check(&query.replace("=a&", "=b&")), Err(RequestError::Signature));
+        }
     }
 
     #[test]

@@ -139,6 +139,21 @@ impl<'a> Raw<'a> {
         self.0
     }
 
+    /// Its text without what stands between its parts: however a value is set out, the same.
+    pub fn compact(self) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        let (mut is_in_string, mut is_escaped) = (false, false);
+        out.extend(self.0.chars().filter(|&it| {
+            if is_in_string {
+                (is_in_string, is_escaped) = (is_escaped || it != '"', !is_escaped && it == '\\');
+                return true;
+            }
+            is_in_string = it == '"';
+            !matches!(it, ' ' | '\t' | '\n' | '\r')
+        }));
+        out
+    }
+
     /// Is it `null`?
     pub fn is_null(self) -> bool {
         self.kind() == Kind::Null

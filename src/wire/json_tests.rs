@@ -338,3 +338,15 @@ fn serde_json_agrees() {
     }
     assert!(good > 5000, "only {good} were good");
 }
+
+#[test]
+fn what_stands_between_parts_is_left_out_and_nothing_else() {
+    for (text, compact) in [
+        (r#" { "a b" : [ 1 , "c \" d" ] } "#, r#"{"a b":[1,"c \" d"]}"#),
+        (r#"{"a":"\\", "b" : " "}"#, r#"{"a":"\\","b":" "}"#),
+        ("\t\"é \\u0022 x\"\n", "\"é \\u0022 x\""),
+        ("{}", "{}"),
+    ] {
+        assert_eq!(parse_str(text).expect("JSON").compact(), compact, "{text}");
+    }
+}

@@ -137,11 +137,12 @@ impl<'a> Members<'a> {
         self.sized(Self::first(names), value, bytes_max)
     }
 
-    /// The text of a value, unless it has too many bytes.
+    /// The text of a value, unless it has too many bytes; without what stands between its parts, so that the same
+    /// request is the same however it is set out.
     pub fn sized(&self, name: &str, value: Raw<'_>, bytes_max: usize) -> Result<String, Refusal> {
         match value.text().len() > bytes_max {
             true => Err(self.too_large(name, bytes_max)),
-            false => Ok(value.text().to_owned()),
+            false => Ok(value.compact()),
         }
     }
 
