@@ -311,6 +311,54 @@ fn who_is_connected_or_failed_or_had_too_many_is_left_out() {
     assert_eq!(state(&mut world, "p"), State::Succeeded);
 }
 
+fn device(world: &mut World, id: &str) -> Option<crate::push::device::Device> {
+    let key = keys::key(keys::DEVICE, APP, &[id.as_bytes()], true);
+    let values = world.values(Shelf::Push, &key);
+    values.first().and_then(|it| crate::push::stored::decode(&it.1))
+}
+
+#[test]
+fn an_address_that_is_none_for_these_credentials_counts_and_stays_registered() {
+    let mut world = world(1);
+    for n in 1..=settings().failures_max {
+        let id = format!("p{n}");
+        world.publish(named(&id));
+        world.answer(0, Verdict::Unfit, None);
+        world.finish();
+        assert_eq!(world.outcomes(&id)["d000"].fate, Fate::Failed);
+        let device = device(&mut world, "d000").expect("it is registered still");
+        assert_eq!(device.failures, n);
+        let is_last = n == settings().failures_max;
+        assert_eq!(device.state == DeviceState::Failed, is_last, "{n}");
+    }
+    world.publish(named("q"));
+    assert!(world.parcels.is_empty());
+    world.finish();
+    assert_eq!(world.outcomes("q")["d000"].reason.as_deref(), Some("device_failed"));
+}
+
+#[test]
+fn who_registered_after_its_provider_saw_it_go_is_there() {
+    let mut world = world(2);
+    for id in ids(0, 2) {
+        let mut device = device(&mut world, &id).expect("it is registered");
+        device.updated_at = 1_000;
+        world.put_device(&device);
+    }
+    world.publish(named("p"));
+    for gone_at in [1_000, 1_001] {
+        let (number, _) = world.parcels.remove(0);
+        let gone = Delivered::not(Verdict::Gone, "Unregistered").with_status(410);
+        let gone = Delivered { gone_at: Some(gone_at), ..gone };
+        world.with(|push, now, out| push.delivered(number, gone, now, out));
+    }
+    world.finish();
+    let outcomes = world.outcomes("p");
+    assert_eq!((outcomes["d000"].fate, outcomes["d001"].fate), (Fate::Failed, Fate::Gone));
+    assert_eq!(device(&mut world, "d000").map(|it| it.state), Some(DeviceState::Failing));
+    assert_eq!(device(&mut world, "d001"), None);
+}
+
 #[test]
 fn a_daily_bound_is_kept_across_a_crash() {
     let settings = PushSettings { deliveries_per_day_max: 5, ..settings() };

@@ -269,7 +269,7 @@ impl Jobs {
         let is_over = job.is_over;
         let is_final = job.progress.state.is_final();
         let Some(item) = self.items.get_mut(&id) else { return };
-        let Delivered { verdict, message_id, status, reason, retry_after } = delivered;
+        let Delivered { verdict, message_id, status, reason, retry_after, gone_at } = delivered;
         let add = |counts: &[std::sync::atomic::AtomicU64; 6]| {
             counts[at].fetch_add(1, Ordering::Relaxed);
         };
@@ -279,6 +279,7 @@ impl Jobs {
                 registry.went(&app, device, went, now, out);
             }
         };
+        let is_back = item.device.as_ref().zip(gone_at).is_some_and(|(it, at)| at <= it.updated_at);
         match verdict {
             Verdict::Taken => {
                 add(&self.counts.delivered);
@@ -289,16 +290,16 @@ impl Jobs {
                 item.attempts += 1;
                 self.finish(id, Fate::Accepted, message_id, reason, status, now);
             }
-            Verdict::Gone => {
+            Verdict::Gone if !is_back => {
                 add(&self.counts.pruned);
                 went(item.device.as_deref(), Went::Gone);
                 item.attempts += 1;
                 self.finish(id, Fate::Gone, message_id, reason, status, now);
             }
-            Verdict::Refused => {
+            Verdict::Refused | Verdict::Unfit | Verdict::Gone => {
                 add(&self.counts.failed);
                 // What makes no sense, is too large, or never left says nothing of the device.
-                if !matches!(status, 0 | 400 | 413) {
+                if verdict != Verdict::Refused || !matches!(status, 0 | 400 | 413) {
                     let reason = reason.clone().unwrap_or_else(|| format!("status {status}"));
                     went(item.device.as_deref(), Went::Badly(reason));
                 }

@@ -684,6 +684,7 @@ fn run(seed: u64) {
             22..45 if !world.parcels.is_empty() => {
                 let at = world.chance.below(world.parcels.len() as u64) as usize;
                 let verdict = match world.chance.below(12) {
+                    0 if world.chance.chance(1, 3) => Verdict::Unfit,
                     0 => Verdict::Gone,
                     1 => Verdict::Refused,
                     2 => Verdict::Throttled,
