@@ -47,7 +47,9 @@ pub struct Intent {
     pub id: Option<String>,
     /// Who comes again with this key hears of the same publish.
     pub key: Option<String>,
-    /// What the request was, digested, without `id`, `key` and whether to wait: with another one under the same key it is
+    /// For how long `key` is remembered, in milliseconds; none: as long as what came of it.
+    pub key_span: Option<u64>,
+    /// What the request was, digested, without `id`, `key`, its span and whether to wait: with another one under the same key it is
     /// refused.
     pub fingerprint: [u8; 16],
     /// To whom; at least one, at most [`TARGETS_MAX`].

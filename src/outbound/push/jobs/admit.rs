@@ -317,7 +317,8 @@ impl Jobs {
         if let Some(key) = &spec.intent.key {
             let known = KeyOf { publish_id: id.clone(), fingerprint: progress.fingerprint };
             let (key, value) = (key_key(app, key), crate::push::stored::encode(&known));
-            let expires = UnixMillis(now.wall.0 + self.settings.retention.0);
+            let span = spec.intent.key_span.unwrap_or(self.settings.retention.0);
+            let expires = UnixMillis(now.wall.0.saturating_add(span));
             changes.push((Shelf::Push, Change::PutNew { key, value, expires }));
         }
         if let Some(entry) = entry {

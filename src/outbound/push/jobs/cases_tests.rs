@@ -106,6 +106,30 @@ fn the_same_again_is_told_the_same_and_another_is_a_conflict() {
 }
 
 #[test]
+fn what_goes_with_an_event_goes_once_within_the_span_of_its_key() {
+    let mut world = world(2);
+    let asked = Intent {
+        key: Some("\u{1}e".into()),
+        key_span: Some(120_000),
+        ..intent(vec![channel("news")])
+    };
+    let come = |world: &mut World| {
+        let intent = Box::new(asked.clone());
+        world.queue(Queued::Publish { app: APP.into(), intent });
+        world.settle();
+        let count = world.parcels.len();
+        world.finish();
+        count
+    };
+    assert_eq!(come(&mut world), 2);
+    world.crash();
+    assert_eq!(come(&mut world), 0, "it is known after a crash");
+    world.pass(120_000);
+    assert_eq!(come(&mut world), 2, "the event is another one then");
+    assert!(world.values(Shelf::PushQueue, b"").is_empty());
+}
+
+#[test]
 fn a_rate_is_kept() {
     let settings = PushSettings { publishes_per_second_max: 2, ..settings() };
     let mut world = World::new(settings, 1);

@@ -81,6 +81,7 @@ pub(super) fn intent(targets: Vec<Target>) -> Intent {
     Intent {
         id: None,
         key: None,
+        key_span: None,
         fingerprint: [7; 16],
         targets,
         content: text("hello"),

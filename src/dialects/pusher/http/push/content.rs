@@ -139,6 +139,7 @@ fn part(payload: &Members<'_>) -> Result<Intent, Refusal> {
     Ok(Intent {
         id: None,
         key: None,
+        key_span: None,
         fingerprint: [0; 16],
         targets: Vec::new(),
         content,

@@ -12,7 +12,7 @@ use super::answers::{self, Accepted};
 use super::content::{self, Around};
 use super::devices::{self, ID_BYTES_MAX, named, parameter};
 use super::members::{Members, check_id, parse};
-use super::{PushRoute, Terms, credentials};
+use super::{PushRoute, Terms, credentials, key_of_event};
 use crate::auth::sign::Query;
 use crate::auth::{App, Finding, Inquiry, Source, TokenSettings, What};
 use crate::base::ids::Ticket;
@@ -681,7 +681,7 @@ pub(in super::super) fn with_events(
     let is_batch = events.len() > 1;
     for (n, event) in events.iter_mut().enumerate() {
         let extras = event.meta.as_ref().and_then(|it| it.extras.as_ref());
-        let push = of_extras(extras, &event.channels, app, terms);
+        let push = of_extras(extras, &event.channels, event.key.as_deref(), app, terms);
         event.push = push.map_err(|refusal| match is_batch {
             true => Refusal { text: format!("batch[{n}]: {}", refusal.text).into(), ..refusal },
             false => refusal,
@@ -695,6 +695,7 @@ pub(in super::super) fn with_events(
 pub(in super::super) fn of_extras(
     extras: Option<&Payload>,
     channels: &[Name],
+    key: Option<&IdempotencyKey>,
     app: &App,
     terms: Terms,
 ) -> Result<Option<Payload>, Refusal> {
@@ -702,7 +703,10 @@ pub(in super::super) fn of_extras(
     let extras = extras.and_then(|it| json::parse(&it.0).ok());
     let push = extras.and_then(|it| it.member("push")).filter(|it| !it.is_null());
     let Some(push) = push else { return Ok(None) };
-    let intent = content::of_event(push, channels.iter().map(|it| it.to_string()))?;
+    let mut intent = content::of_event(push, channels.iter().map(|it| it.to_string()))?;
+    if let Some(key) = key {
+        (intent.key, intent.key_span) = key_of_event(key, channels, terms.key_window);
+    }
     let queued = Queued::Publish { app: app.settings.id.clone(), intent: Box::new(intent) };
     Ok(Some(Payload(stored::encode(&queued))))
 }

@@ -25,7 +25,11 @@ fn bench() -> Bench {
     let apps = Apps::new(&[app_settings("1", "k", "s")]);
     let app = apps.with_id("1").expect("it is there").clone();
     let head = Head { capability: Some(Capability::Admin), identity: None, is_rotated: false };
-    let terms = Terms { is_off: false, allow_private: false };
+    let terms = Terms {
+        is_off: false,
+        allow_private: false,
+        key_window: crate::base::time::Millis(120_000),
+    };
     Bench { app, terms, head, key: None, pushing: None, out: Vec::new() }
 }
 
@@ -890,7 +894,7 @@ fn extras_of_events_become_publishes_to_their_channels() {
     let it = bench();
     let of = |extras: &str| {
         let extras = Payload(Bytes::copy_from_slice(extras.as_bytes()));
-        of_extras(Some(&extras), &["a".into(), "b".into()], &it.app, it.terms)
+        of_extras(Some(&extras), &["a".into(), "b".into()], None, &it.app, it.terms)
     };
     let push = of(
         r#"{"headers":{},"push":{"title":"t","skip_connected":true,"expiresAtMs":9,"providerOverrides":{"fcm":{}}}}"#,
@@ -913,4 +917,31 @@ fn extras_of_events_become_publishes_to_their_channels() {
         let refusal = of(wrong).unwrap_err();
         assert!(refusal.status == 400 && refusal.text.contains(part), "{wrong}: {refusal:?}");
     }
+}
+
+#[test]
+fn what_goes_with_an_event_has_a_key_of_its_own_if_the_event_has_one() {
+    let it = bench();
+    let extras = Payload(Bytes::from_static(br#"{"push":{"title":"t"}}"#));
+    let key_of = |key: Option<&str>, channels: &[&str]| {
+        let channels: Vec<Name> = channels.iter().map(|it| Name::from(*it)).collect();
+        let key =
+            key.map(|name| IdempotencyKey { name: name.into(), fingerprint: [0; 16], span: None });
+        let push = of_extras(Some(&extras), &channels, key.as_ref(), &it.app, it.terms);
+        let Some(Queued::Publish { intent, .. }) = stored::decode(&push.unwrap().unwrap().0) else {
+            panic!("it is a publish")
+        };
+        (intent.key, intent.key_span)
+    };
+    assert_eq!(key_of(None, &["a"]), (None, None));
+    let (key, span) = key_of(Some("k"), &["a", "b"]);
+    assert_eq!(span, Some(120_000), "no longer than the event's");
+    assert_eq!(key_of(Some("k"), &["a", "b"]).0, key);
+    for (name, channels) in [("l", &["a", "b"][..]), ("k", &["a"]), ("k", &["ab"]), ("ka", &["b"])]
+    {
+        assert_ne!(key_of(Some(name), channels).0, key, "{name} {channels:?}");
+    }
+    // None that a publish of its own can have.
+    let key = key.unwrap();
+    assert!(super::super::members::check_id(&key, 128).is_err());
 }
