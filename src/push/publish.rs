@@ -227,8 +227,8 @@ impl Fate {
 /// address, a topic or a condition was the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// By whom.
-    pub provider: Provider,
+    /// By whom; none: the device is not registered, so that nobody knows.
+    pub provider: Option<Provider>,
     /// What.
     pub fate: Fate,
     /// Tries.

@@ -384,6 +384,29 @@ fn who_registered_after_its_provider_saw_it_go_is_there() {
 }
 
 #[test]
+fn a_device_that_nobody_registered_is_told_of() {
+    let mut world = world(1);
+    let device = |id: &str| Target::Device(id.into());
+    for (id, targets, is) in [
+        ("p", vec![device("nobody")], State::Failed),
+        ("q", vec![device("nobody"), device("d000")], State::PartiallySucceeded),
+    ] {
+        world.publish(Intent { id: Some(id.into()), ..intent(targets) });
+        world.finish();
+        let outcome = world.outcomes(id)["nobody"].clone();
+        assert_eq!((outcome.fate, outcome.provider, outcome.attempts), (Fate::Failed, None, 0));
+        assert_eq!(outcome.reason.as_deref(), Some("not_registered"));
+        assert_eq!(state(&mut world, id), is);
+    }
+    // One that an index names and that is no more is none.
+    world.subscribe("news", &["d000".to_owned(), "gone".to_owned()]);
+    world.publish(named("r"));
+    world.finish();
+    assert_eq!(world.outcomes("r").len(), 1);
+    assert_eq!(state(&mut world, "r"), State::Succeeded);
+}
+
+#[test]
 fn a_daily_bound_is_kept_across_a_crash() {
     let settings = PushSettings { deliveries_per_day_max: 5, ..settings() };
     let mut world = World::new(settings, 1);

@@ -464,7 +464,7 @@ impl Jobs {
             job.unwritten += 1;
         }
         let outcome = Outcome {
-            provider: item.provider,
+            provider: Some(item.provider),
             fate,
             attempts: item.attempts,
             message_id,

@@ -136,7 +136,7 @@ impl Jobs {
             let letter = DeadLetter {
                 app: app.to_string(),
                 publish_id: id.to_string(),
-                provider: Some(outcome.provider),
+                provider: outcome.provider,
                 key: key.clone(),
                 stage: "dispatch".to_owned(),
                 reason: outcome.reason.clone().unwrap_or_default(),
@@ -314,7 +314,10 @@ impl Jobs {
         }
         let mut body = Object::of(kind, app, now);
         body.text("publish_id", id).text("device_id", key);
-        body.text("provider", outcome.provider.as_str()).text("outcome", outcome.fate.as_str());
+        if let Some(provider) = outcome.provider {
+            body.text("provider", provider.as_str());
+        }
+        body.text("outcome", outcome.fate.as_str());
         body.number("attempts", u64::from(outcome.attempts));
         if let Some(message_id) = &outcome.message_id {
             body.text("message_id", message_id);

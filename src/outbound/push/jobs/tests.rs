@@ -467,6 +467,9 @@ impl World {
                 );
             }
             for (key, outcome) in &outcomes {
+                if key.starts_with("unknown") {
+                    assert_eq!(outcome.reason.as_deref(), Some("not_registered"), "{id} {key}");
+                }
                 let is_connected = outcome.fate == Fate::Connected;
                 assert!(!is_connected || intent.skip_connected, "{id} {key}");
             }
@@ -596,7 +599,8 @@ fn run(seed: u64) {
         match world.chance.below(100) {
             0..4 => {
                 let id = format!("p{}", world.asked.len());
-                let targets = (0..1 + world.chance.below(3)).map(|_| match world.chance.below(6) {
+                let targets = (0..1 + world.chance.below(3)).map(|_| match world.chance.below(7) {
+                    6 => Target::Device(format!("unknown{}", world.chance.below(3))),
                     0 => Target::Device(all[world.chance.below(60) as usize].clone()),
                     1 => Target::Client(format!("client{}", world.chance.below(8))),
                     2 => Target::Direct(fcm("direct")),

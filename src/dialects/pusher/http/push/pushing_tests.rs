@@ -717,7 +717,7 @@ fn a_publish_is_answered_when_it_is_on_disk() {
     let mut it = bench();
     it.ask(PushRoute::Publish, "", "mode=sync", PUBLISH).unwrap();
     let outcome = Outcome {
-        provider: Provider::Fcm,
+        provider: Some(Provider::Fcm),
         fate: Fate::Accepted,
         attempts: 1,
         message_id: Some("m".into()),

@@ -435,7 +435,7 @@ const REGIME: Kind = Kind::Choice(&["fastPath", "shardPath"]);
 const OUTCOME: Kind = Kind::Twice(&[
     may("deviceId", TEXT, ""),
     may("target", COUNT, "In place of a device: which of the recipients."),
-    must("provider", PROVIDER, ""),
+    may("provider", PROVIDER, "None: the device is not registered."),
     must(
         "outcome",
         TEXT,
