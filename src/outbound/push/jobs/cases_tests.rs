@@ -407,6 +407,56 @@ fn a_device_that_nobody_registered_is_told_of() {
 }
 
 #[test]
+fn the_overview_shows_what_waits_for_its_time_too() {
+    let mut world = world(1);
+    let at = world.now.wall.0 + 60_000;
+    for n in 0..30 {
+        world.publish(Intent { not_before: Some(at), ..named(&format!("later{n:02}")) });
+    }
+    world.publish(named("done"));
+    world.finish();
+    world.publish(named("now"));
+    let caller = world.order(Order::Overview);
+    world.settle();
+    let Ok(Told::Overview(overview)) = &world.told[&caller] else { panic!() };
+    let shown: Vec<_> =
+        overview.publishes.iter().map(|it| (&*it.status.id, it.status.state)).collect();
+    assert_eq!(shown.len(), 27, "{shown:?}");
+    assert_eq!(shown[0], ("now", State::Dispatching));
+    assert_eq!(shown[1], ("later00", State::Accepted));
+    assert_eq!(shown[26], ("done", State::Succeeded));
+    assert_eq!(overview.publishes[1].status.not_before, Some(at));
+    // Where the store does not answer, the rest is shown.
+    world.pass(60_000);
+    let caller = world.order(Order::Overview);
+    world.with(|push, now, out| {
+        let tags: Vec<u64> = push.jobs.asks.keys().copied().collect();
+        for tag in tags {
+            push.answered(
+                TAG_JOBS | tag,
+                Answer::Fault(crate::store::Fault::Unavailable),
+                now,
+                out,
+            );
+        }
+    });
+    let Ok(Told::Overview(overview)) = &world.told[&caller] else { panic!() };
+    assert_eq!(overview.publishes.len(), 2);
+}
+
+#[test]
+fn what_is_tried_again_was_handed_out() {
+    let mut world = world(1);
+    world.publish(named("p"));
+    world.answer(0, Verdict::Unavailable, Some(2_000));
+    world.settle();
+    assert!(world.parcels.is_empty());
+    let caller = world.order(Order::Status("p".into()));
+    let Ok(Told::Status(status)) = &world.told[&caller] else { panic!() };
+    assert_eq!((status.state, status.counters.retry_scheduled), (State::Dispatching, 1));
+}
+
+#[test]
 fn a_daily_bound_is_kept_across_a_crash() {
     let settings = PushSettings { deliveries_per_day_max: 5, ..settings() };
     let mut world = World::new(settings, 1);
