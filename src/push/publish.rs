@@ -47,7 +47,9 @@ pub struct Intent {
     pub id: Option<String>,
     /// Who comes again with this key hears of the same publish.
     pub key: Option<String>,
-    /// What the request was, digested, without `id`, `key` and whether to wait: with another one under the same key it is
+    /// For how long `key` is remembered, in milliseconds; none: as long as what came of it.
+    pub key_span: Option<u64>,
+    /// What the request was, digested, without `id`, `key`, its span and whether to wait: with another one under the same key it is
     /// refused.
     pub fingerprint: [u8; 16],
     /// To whom; at least one, at most [`TARGETS_MAX`].
@@ -62,6 +64,8 @@ pub struct Intent {
     pub expires_at: Option<u64>,
     /// Devices whose client has a connection here are left out.
     pub skip_connected: bool,
+    /// The app's daily bound does not hold it up.
+    pub passes_quota: bool,
     /// The answer waits for what comes of it, if it is small.
     pub is_sync: bool,
 }
@@ -225,8 +229,8 @@ impl Fate {
 /// address, a topic or a condition was the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// By whom.
-    pub provider: Provider,
+    /// By whom; none: the device is not registered, so that nobody knows.
+    pub provider: Option<Provider>,
     /// What.
     pub fate: Fate,
     /// Tries.

@@ -86,6 +86,17 @@ export class PushApi {
     }
   }
 
+  // How sending went is kept a moment later, too.
+  async untilState(id, state, ms = 5_000) {
+    const end = Date.now() + ms
+    for (;;) {
+      const device = await this.push('GET', `deviceRegistrations/${id}`)
+      if (device.pushState === state) return
+      if (Date.now() >= end) throw new Error(`${id} is still ${device.pushState}`)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+  }
+
   // The status once `is` accepts it.
   async until(id, is = (status) => FINAL.includes(status.state), ms = 15_000) {
     const end = Date.now() + ms

@@ -120,6 +120,7 @@ impl Pusher {
             reports: Reports::of(config),
             push_rules: Arc::new(http::push_rules::PushRules::new(
                 &config::push::PushSettings::of(config),
+                http::push::Terms::of(config).key_window,
             )),
             push: http::push::Terms::of(config),
         }))

@@ -182,7 +182,8 @@ impl Mutation {
     pub fn bring_push(&mut self, app: &auth::App, terms: push::Terms) -> Result<(), Refusal> {
         let Patch::Set(extras) = &self.mutate.extras else { return Ok(()) };
         let channels = std::slice::from_ref(&self.mutate.channel.name);
-        self.mutate.push = push::of_extras(Some(extras), channels, app, terms)?;
+        let key = self.mutate.key.as_deref();
+        self.mutate.push = push::of_extras(Some(extras), channels, key, app, terms)?;
         Ok(())
     }
 

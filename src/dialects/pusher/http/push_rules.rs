@@ -5,11 +5,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::push::key_of_event;
 use crate::auth::App;
 use crate::auth::sign::fingerprint;
 use crate::base::name::Name;
 use crate::base::pattern::Pattern;
-use crate::base::time::Now;
+use crate::base::time::{Millis, Now};
 use crate::broker::{Payload, Publish};
 use crate::config::push::PushSettings;
 use crate::config::push_rules::PushRule;
@@ -27,7 +28,10 @@ const SECOND_NANOS: u64 = 1_000_000_000;
 
 /// The rules.
 #[derive(Debug, Default)]
-pub(crate) struct PushRules(Vec<Rule>);
+pub(crate) struct PushRules {
+    rules: Vec<Rule>,
+    key_window: Millis,
+}
 
 #[derive(Debug)]
 struct Rule {
@@ -69,8 +73,8 @@ impl Pace {
 }
 
 impl PushRules {
-    /// As configured.
-    pub fn new(settings: &PushSettings) -> Self {
+    /// As configured; keys of events are remembered for `key_window`.
+    pub fn new(settings: &PushSettings, key_window: Millis) -> Self {
         let pattern = |text: &String| Pattern(Name::from(text.as_str()));
         let or = |text: &str, default: &str| {
             if text.is_empty() { default.to_owned() } else { text.to_owned() }
@@ -87,22 +91,27 @@ impl PushRules {
             skip_connected: row.skip_connected,
             pace: Pace::new(row.per_second_max),
         };
-        Self(settings.rules.iter().map(rule).collect())
+        Self { rules: settings.rules.iter().map(rule).collect(), key_window }
     }
 
     /// A publish with the notification that goes with it, if it brings none of its own.
     pub fn bring_push(&self, app: &App, publish: Publish, now: Now) -> Publish {
-        if publish.push.is_some() || self.0.is_empty() {
+        if publish.push.is_some() || self.rules.is_empty() {
             return publish;
         }
         let (channel, event) = (&publish.channel.name, &publish.name);
         let intent = self.notification(&app.settings.id, channel, event, &publish.data.0, now);
-        let queued = |intent| {
+        let queued = |mut intent: Intent| {
+            if let Some(key) = &publish.key {
+                let channels = std::slice::from_ref(channel);
+                (intent.key, intent.key_span) = key_of_event(key, channels, self.key_window);
+            }
             let queued =
                 Queued::Publish { app: app.settings.id.to_string(), intent: Box::new(intent) };
             Payload(stored::encode(&queued))
         };
-        Publish { push: intent.map(queued), ..publish }
+        let push = intent.map(queued);
+        Publish { push, ..publish }
     }
 
     /// The notification that goes with an event, if a rule says so, its data says something, and there were not too many
@@ -120,7 +129,7 @@ impl PushRules {
                 && it.channels.matches(channel)
                 && it.events.iter().any(|pattern| pattern.matches(event))
         };
-        let rule = self.0.iter().find(matches)?;
+        let rule = self.rules.iter().find(matches)?;
         let data = json::parse(data).ok()?;
         let content = match data.as_str() {
             Some(text) => rule.content(json::parse_str(&text).ok()?),
@@ -129,6 +138,7 @@ impl PushRules {
         let mut intent = Intent {
             id: None,
             key: None,
+            key_span: None,
             fingerprint: [0; 16],
             targets: vec![Target::Channel(channel.to_owned())],
             content: content?,
@@ -136,6 +146,7 @@ impl PushRules {
             not_before: None,
             expires_at: None,
             skip_connected: rule.skip_connected,
+            passes_quota: false,
             is_sync: false,
         };
         intent.fingerprint = fingerprint(&[&stored::encode(&intent)]);

@@ -2,7 +2,7 @@ use super::*;
 use crate::base::time::{Millis, Nanos, UnixMillis};
 
 fn rules(rows: Vec<PushRule>) -> PushRules {
-    PushRules::new(&PushSettings { rules: rows, ..PushSettings::default() })
+    PushRules::new(&PushSettings { rules: rows, ..PushSettings::default() }, Millis(1_000))
 }
 
 fn row(pattern: &str, events: &[&str]) -> PushRule {

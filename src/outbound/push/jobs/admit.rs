@@ -168,7 +168,7 @@ impl Jobs {
             let found = registry.credential(app, provider, id);
             has_named |= found.as_ref().is_ok_and(|it| Some(it.id.as_str()) == id);
             has_named |= found == Err(NoCredential::NotYet);
-            found.is_ok() || found == Err(NoCredential::NotYet) || self.is_logged(false)
+            found.is_ok() || found == Err(NoCredential::NotYet) || self.settings.is_logged(false)
         };
         // All are asked: each may be whom the credentials are named for.
         let able = Provider::ALL[..5].iter().filter(|it| could(**it)).count();
@@ -188,15 +188,6 @@ impl Jobs {
             false => Err(Refused::unavailable(
                 "push admission unavailable: there are no credentials for any provider that it needs",
             )),
-        }
-    }
-
-    /// Whether a message is logged instead of being sent.
-    pub(super) fn is_logged(&self, has_credential: bool) -> bool {
-        match self.settings.log {
-            Logging::On => true,
-            Logging::Off => false,
-            Logging::Auto => self.settings.is_development && !has_credential,
         }
     }
 
@@ -317,8 +308,12 @@ impl Jobs {
         if let Some(key) = &spec.intent.key {
             let known = KeyOf { publish_id: id.clone(), fingerprint: progress.fingerprint };
             let (key, value) = (key_key(app, key), crate::push::stored::encode(&known));
-            let expires = UnixMillis(now.wall.0 + self.settings.retention.0);
+            let span = spec.intent.key_span.unwrap_or(self.settings.retention.0);
+            let expires = UnixMillis(now.wall.0.saturating_add(span));
             changes.push((Shelf::Push, Change::PutNew { key, value, expires }));
+        }
+        if progress.state.is_final() {
+            changes.extend(self.report_end(app, id, progress, now));
         }
         if let Some(entry) = entry {
             changes.push((Shelf::PushQueue, Change::Remove { key: entry.clone() }));
@@ -371,6 +366,9 @@ impl Jobs {
         let Some(progress) = progress else { return };
         if entry.is_some() {
             self.queue_open -= 1;
+        }
+        if progress.state.is_final() {
+            self.has_finished(app.to_string(), progress.status(&id, (0, 0, 0)), out);
         }
         let place = Place { app: &app, id: &id };
         let is_sync = spec.intent.is_sync && caller.is_some();
@@ -503,7 +501,7 @@ impl Jobs {
         let id = spec.intent.credential_id.as_deref();
         let could = |it: &&Provider| {
             **it != Provider::Realtime
-                && (self.is_logged(false) || registry.credential(app, **it, id).is_ok())
+                && (self.settings.is_logged(false) || registry.credential(app, **it, id).is_ok())
         };
         let default = spec.template.as_ref().map_or("", |it| it.default_locale.as_str());
         let asked = render::locale_asked(spec);

@@ -106,6 +106,30 @@ fn the_same_again_is_told_the_same_and_another_is_a_conflict() {
 }
 
 #[test]
+fn what_goes_with_an_event_goes_once_within_the_span_of_its_key() {
+    let mut world = world(2);
+    let asked = Intent {
+        key: Some("\u{1}e".into()),
+        key_span: Some(120_000),
+        ..intent(vec![channel("news")])
+    };
+    let come = |world: &mut World| {
+        let intent = Box::new(asked.clone());
+        world.queue(Queued::Publish { app: APP.into(), intent });
+        world.settle();
+        let count = world.parcels.len();
+        world.finish();
+        count
+    };
+    assert_eq!(come(&mut world), 2);
+    world.crash();
+    assert_eq!(come(&mut world), 0, "it is known after a crash");
+    world.pass(120_000);
+    assert_eq!(come(&mut world), 2, "the event is another one then");
+    assert!(world.values(Shelf::PushQueue, b"").is_empty());
+}
+
+#[test]
 fn a_rate_is_kept() {
     let settings = PushSettings { publishes_per_second_max: 2, ..settings() };
     let mut world = World::new(settings, 1);
@@ -117,6 +141,23 @@ fn a_rate_is_kept() {
     let pause = refused.retry_after.expect("when to come again");
     world.pass(pause);
     let caller = world.publish(named("c"));
+    assert!(world.told[&caller].is_ok());
+}
+
+#[test]
+fn so_many_are_open_and_one_more_is_sent_away() {
+    let settings = PushSettings { publishes_open_max: 1, ..settings() };
+    let mut world = World::new(settings, 1);
+    world.device("d000", None, fcm("d000"));
+    let to =
+        |id: &str| Intent { id: Some(id.into()), ..intent(vec![Target::Device("d000".into())]) };
+    world.publish(to("a"));
+    let caller = world.publish(to("b"));
+    let refused = world.told[&caller].clone().unwrap_err();
+    assert_eq!((refused.status, refused.code), (429, "too_many_publishes"));
+    assert!(refused.retry_after.is_some());
+    world.finish();
+    let caller = world.publish(to("b"));
     assert!(world.told[&caller].is_ok());
 }
 
@@ -311,6 +352,150 @@ fn who_is_connected_or_failed_or_had_too_many_is_left_out() {
     assert_eq!(state(&mut world, "p"), State::Succeeded);
 }
 
+fn device(world: &mut World, id: &str) -> Option<crate::push::device::Device> {
+    let key = keys::key(keys::DEVICE, APP, &[id.as_bytes()], true);
+    let values = world.values(Shelf::Push, &key);
+    values.first().and_then(|it| crate::push::stored::decode(&it.1))
+}
+
+#[test]
+fn an_address_that_is_none_for_these_credentials_counts_and_stays_registered() {
+    let mut world = world(1);
+    for n in 1..=settings().failures_max {
+        let id = format!("p{n}");
+        world.publish(named(&id));
+        world.answer(0, Verdict::Unfit, None);
+        world.finish();
+        assert_eq!(world.outcomes(&id)["d000"].fate, Fate::Failed);
+        let device = device(&mut world, "d000").expect("it is registered still");
+        assert_eq!(device.failures, n);
+        let is_last = n == settings().failures_max;
+        assert_eq!(device.state == DeviceState::Failed, is_last, "{n}");
+    }
+    world.publish(named("q"));
+    assert!(world.parcels.is_empty());
+    world.finish();
+    assert_eq!(world.outcomes("q")["d000"].reason.as_deref(), Some("device_failed"));
+}
+
+#[test]
+fn who_registered_after_its_provider_saw_it_go_is_there() {
+    let mut world = world(2);
+    for id in ids(0, 2) {
+        let mut device = device(&mut world, &id).expect("it is registered");
+        device.updated_at = 1_000;
+        world.put_device(&device);
+    }
+    world.publish(named("p"));
+    for gone_at in [1_000, 1_001] {
+        let (number, _) = world.parcels.remove(0);
+        let gone = Delivered::not(Verdict::Gone, "Unregistered").with_status(410);
+        let gone = Delivered { gone_at: Some(gone_at), ..gone };
+        world.with(|push, now, out| push.delivered(number, gone, now, out));
+    }
+    world.finish();
+    let outcomes = world.outcomes("p");
+    assert_eq!((outcomes["d000"].fate, outcomes["d001"].fate), (Fate::Failed, Fate::Gone));
+    assert_eq!(device(&mut world, "d000").map(|it| it.state), Some(DeviceState::Failing));
+    assert_eq!(device(&mut world, "d001"), None);
+}
+
+#[test]
+fn a_device_that_nobody_registered_is_told_of() {
+    let mut world = world(1);
+    let device = |id: &str| Target::Device(id.into());
+    for (id, targets, is) in [
+        ("p", vec![device("nobody")], State::Failed),
+        ("q", vec![device("nobody"), device("d000")], State::PartiallySucceeded),
+    ] {
+        world.publish(Intent { id: Some(id.into()), ..intent(targets) });
+        world.finish();
+        let outcome = world.outcomes(id)["nobody"].clone();
+        assert_eq!((outcome.fate, outcome.provider, outcome.attempts), (Fate::Failed, None, 0));
+        assert_eq!(outcome.reason.as_deref(), Some("not_registered"));
+        assert_eq!(state(&mut world, id), is);
+    }
+    // One that an index names and that is no more is none.
+    world.subscribe("news", &["d000".to_owned(), "gone".to_owned()]);
+    world.publish(named("r"));
+    world.finish();
+    assert_eq!(world.outcomes("r").len(), 1);
+    assert_eq!(state(&mut world, "r"), State::Succeeded);
+}
+
+#[test]
+fn the_overview_shows_what_waits_for_its_time_too() {
+    let mut world = world(1);
+    let at = world.now.wall.0 + 60_000;
+    for n in 0..30 {
+        world.publish(Intent { not_before: Some(at), ..named(&format!("later{n:02}")) });
+    }
+    world.publish(named("done"));
+    world.finish();
+    world.publish(named("now"));
+    let caller = world.order(Order::Overview);
+    world.settle();
+    let Ok(Told::Overview(overview)) = &world.told[&caller] else { panic!() };
+    let shown: Vec<_> =
+        overview.publishes.iter().map(|it| (&*it.status.id, it.status.state)).collect();
+    assert_eq!(shown.len(), 27, "{shown:?}");
+    assert_eq!(shown[0], ("now", State::Dispatching));
+    assert_eq!(shown[1], ("later00", State::Accepted));
+    assert_eq!(shown[26], ("done", State::Succeeded));
+    assert_eq!(overview.publishes[1].status.not_before, Some(at));
+    // Where the store does not answer, the rest is shown.
+    world.pass(60_000);
+    let caller = world.order(Order::Overview);
+    world.with(|push, now, out| {
+        let tags: Vec<u64> = push.jobs.asks.keys().copied().collect();
+        for tag in tags {
+            push.answered(
+                TAG_JOBS | tag,
+                Answer::Fault(crate::store::Fault::Unavailable),
+                now,
+                out,
+            );
+        }
+    });
+    let Ok(Told::Overview(overview)) = &world.told[&caller] else { panic!() };
+    assert_eq!(overview.publishes.len(), 2);
+}
+
+#[test]
+fn what_is_tried_again_was_handed_out() {
+    let mut world = world(1);
+    world.publish(named("p"));
+    world.answer(0, Verdict::Unavailable, Some(2_000));
+    world.settle();
+    assert!(world.parcels.is_empty());
+    let caller = world.order(Order::Status("p".into()));
+    let Ok(Told::Status(status)) = &world.told[&caller] else { panic!() };
+    assert_eq!((status.state, status.counters.retry_scheduled), (State::Dispatching, 1));
+}
+
+#[test]
+fn what_came_from_the_queue_and_cannot_be_accepted_fails_as_others_do() {
+    let mut world = world(1);
+    let none = Content { template_id: Some("none".into()), ..Content::default() };
+    let large = super::tests::text(&"x".repeat(300));
+    for (n, content) in [none, large].into_iter().enumerate() {
+        let id = format!("p{n}");
+        let intent = Box::new(Intent { content, ..named(&id) });
+        world.queue(Queued::Publish { app: APP.into(), intent });
+        world.finish();
+        let progress = world.progress(&id).expect("it is on record");
+        assert!(progress.state == State::Failed && progress.error_reason.is_some());
+        let finished = &world.counts.finished[State::Failed as usize];
+        assert_eq!(finished.load(Ordering::Relaxed), n as u64 + 1);
+        let reports = world.values(Shelf::Outbox, b"");
+        assert_eq!(reports.len(), n + 1);
+        let is_said =
+            |it: &Note| matches!(it, Note::Finished(_, of, State::Failed, 0, 0) if *of == id);
+        assert!(world.notes.iter().any(is_said));
+    }
+    assert!(world.values(Shelf::PushQueue, b"").is_empty());
+}
+
 #[test]
 fn a_daily_bound_is_kept_across_a_crash() {
     let settings = PushSettings { deliveries_per_day_max: 5, ..settings() };
@@ -328,6 +513,10 @@ fn a_daily_bound_is_kept_across_a_crash() {
     world.finish();
     assert_eq!(state(&mut world, "q"), State::QuotaExceeded);
     assert_eq!(world.outcomes("q").len(), 1);
+    // One that is more important than the bound.
+    world.publish(Intent { passes_quota: true, ..named("s") });
+    world.finish();
+    assert_eq!((state(&mut world, "s"), world.outcomes("s").len()), (State::Succeeded, 4));
     world.pass(86_400_000);
     world.publish(named("r"));
     world.finish();

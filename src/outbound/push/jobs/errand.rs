@@ -322,7 +322,9 @@ impl Jobs {
                 let device = keys::key(keys::DEVICE, &app, &[key.as_bytes()], true);
                 let device = values.get(&device).and_then(|it| decode::<Device>(it));
                 if let (Some(device), Fate::Gone) = (device, fate) {
-                    self.counts.pruned[outcome.provider as usize].fetch_add(1, Ordering::Relaxed);
+                    if let Some(provider) = outcome.provider {
+                        self.counts.pruned[provider as usize].fetch_add(1, Ordering::Relaxed);
+                    }
                     registry.went(&app, &device, Went::Gone, now, out);
                 }
                 let end = Outcome::Tell(caller, Box::new(Told::Done));

@@ -83,7 +83,7 @@ impl Lane {
             self.probe = None;
         }
         match delivered.verdict {
-            Verdict::Taken | Verdict::Gone | Verdict::Refused => {
+            Verdict::Taken | Verdict::Gone | Verdict::Refused | Verdict::Unfit => {
                 if is_probe || sent >= self.paused_until {
                     (self.rounds, self.is_unauthorized, self.reason) = (0, false, None);
                 }

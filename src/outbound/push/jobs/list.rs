@@ -5,11 +5,13 @@ use super::record::{Place, Progress};
 use super::*;
 use crate::push::Provider;
 use crate::push::order::{Overview, Page, PageOf, ProviderShown};
-use crate::push::publish::Status;
+use crate::push::publish::{State, Status};
 use crate::push::stored::decode;
 
 /// Publishes that the console shows.
 const PUBLISHES_MAX: usize = 100;
+/// Those of them whose time is to come, which are looked up on disk.
+const WAITING_MAX: usize = 25;
 
 /// A page for somebody.
 pub enum Listing {
@@ -21,6 +23,10 @@ pub enum Listing {
     Dead(u64, Bytes, Option<Provider>, u64, u64),
     /// What came of the devices of a publish that was waited for: behind which prefix, where it is, who waits.
     Ended(Bytes, Status, Vec<u64>, Rendered),
+    /// Which publishes wait for their time, for the console.
+    Marks(u64),
+    /// Where these are.
+    Waiting(u64, Vec<(String, String)>),
 }
 
 impl Jobs {
@@ -40,8 +46,11 @@ impl Jobs {
             let paused = providers().map(opens).collect::<Option<Vec<_>>>();
             let at = paused.and_then(|it| it.into_iter().min());
             if let Some(at) = at {
-                status.state = crate::push::publish::State::Throttled;
+                status.state = State::Throttled;
                 status.retry_after = Some(at.since(now).as_millis() as u64);
+            } else if job.tried > 0 {
+                // What is on disk counts what is done with: a first device that is tried again is not.
+                status.state = State::Dispatching;
             }
         }
         status
@@ -99,11 +108,19 @@ impl Jobs {
     }
 
     /// What somebody asked for is read.
-    pub(super) fn listed(&mut self, listing: Listing, answer: Answer, out: &mut Vec<Step>) {
+    pub(super) fn listed(
+        &mut self,
+        listing: Listing,
+        answer: Answer,
+        now: Now,
+        out: &mut Vec<Step>,
+    ) {
         let (values, has_more) = match (answer, &listing) {
             (Answer::Values { values, has_more }, _) => (values, has_more),
             // What came of it device by device is not known, but where it is.
-            (_, Listing::Ended(..)) => (Vec::new(), false),
+            (_, Listing::Ended(..) | Listing::Marks(_) | Listing::Waiting(..)) => {
+                (Vec::new(), false)
+            }
             (
                 _,
                 Listing::Status(caller, ..)
@@ -148,6 +165,35 @@ impl Jobs {
                 let rows = rows.collect();
                 out.push(Step::Tell(caller, Ok(Told::DeadLetters(Page { rows, next }))));
             }
+            Listing::Marks(caller) => {
+                let of = |(key, _): &(Bytes, Bytes)| {
+                    let (app, rest) = keys::app_of(keys::WAITING, key)?;
+                    let (_, id) = keys::split(rest)?;
+                    Some((app.to_owned(), std::str::from_utf8(id).ok()?.to_owned()))
+                };
+                let found: Vec<_> = values.iter().filter_map(of).collect();
+                let keys: Vec<_> =
+                    found.iter().map(|(app, id)| Place { app, id }.progress()).collect();
+                let listing = Listing::Waiting(caller, found);
+                if keys.is_empty() {
+                    let answer = Answer::Values { values: Vec::new(), has_more: false };
+                    return self.listed(listing, answer, now, out);
+                }
+                let ask = Ask::Pick { shelf: Shelf::Push, keys };
+                self.ask(Asked::Listed(Box::new(listing)), ask, out);
+            }
+            Listing::Waiting(caller, names) => {
+                let of = |(app, id): (String, String)| {
+                    let key = Place { app: &app, id: &id }.progress();
+                    let value = values.iter().find(|it| it.0 == key);
+                    let progress = value.and_then(|it| decode::<Progress>(&it.1));
+                    let progress = progress.filter(|it| it.is_waiting && !it.state.is_final())?;
+                    Some(Shown { status: progress.status(&id, (0, 0, 0)), app })
+                };
+                let waiting = names.into_iter().filter_map(of).collect();
+                let told = Told::Overview(Box::new(self.overview(waiting, now)));
+                out.push(Step::Tell(caller, Ok(told)));
+            }
             Listing::Ended(prefix, status, callers, rendered) => {
                 let rows = outcomes(&prefix, &values);
                 for caller in callers {
@@ -176,14 +222,22 @@ impl Jobs {
         self.ask(Asked::None(caller), Ask::Pick { shelf: Shelf::Push, keys }, out);
     }
 
-    /// How all is.
-    pub(super) fn overview(&self, now: Now) -> Overview {
+    /// Somebody asks how all is.
+    pub(super) fn tell_overview(&mut self, caller: u64, out: &mut Vec<Step>) {
+        let prefix = Bytes::copy_from_slice(&[keys::WAITING]);
+        let ask = Ask::read(Shelf::Push, prefix, None, WAITING_MAX as u32);
+        self.ask(Asked::Listed(Box::new(Listing::Marks(caller))), ask, out);
+    }
+
+    /// How all is; these publishes wait for their time.
+    fn overview(&self, waiting: Vec<Shown>, now: Now) -> Overview {
         let open =
             self.jobs.values().rev().filter(|it| it.is_known && !it.written.state.is_final());
         let open = open
             .map(|job| Shown { app: job.app.to_string(), status: self.status_of(job, now.steady) });
         let publishes = open
             .take(PUBLISHES_MAX / 2)
+            .chain(waiting)
             .chain(self.shown.iter().rev().cloned())
             .take(PUBLISHES_MAX);
         let mut providers = Vec::new();

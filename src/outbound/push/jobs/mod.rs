@@ -292,10 +292,7 @@ impl Jobs {
                 let app = app.into();
                 self.send_on(Errand::Replay { caller, app, number, letter: None }, out);
             }
-            Order::Overview => {
-                let told = Told::Overview(Box::new(self.overview(now)));
-                out.push(Step::Tell(caller, Ok(told)));
-            }
+            Order::Overview => self.tell_overview(caller, out),
             _ => out.push(Step::Tell(caller, Err(Refused::unknown("not about publishes")))),
         }
         self.drive(registry, now, out);
@@ -426,7 +423,7 @@ impl Jobs {
             Asked::Settled => self.settled(answer, now, out),
             Asked::Quota(app) => self.quota_read(app, answer, now),
             Asked::Errands(group) => self.errands_read(group, answer, registry, now, out),
-            Asked::Listed(it) => self.listed(*it, answer, out),
+            Asked::Listed(it) => self.listed(*it, answer, now, out),
             Asked::None(caller) => {
                 let told = match answer {
                     Answer::Values { values, .. } if values.is_empty() => {

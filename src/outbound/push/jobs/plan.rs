@@ -33,6 +33,8 @@ pub struct PickedPage {
     end: Cursor,
     rows: usize,
     candidates: Vec<Candidate>,
+    /// The publish names each of them; else an index does, which may be a moment behind.
+    is_named: bool,
 }
 
 /// Somebody who may be sent something: a device by its id, or an address.
@@ -208,7 +210,7 @@ impl Jobs {
             }
             end.after = ((seen + candidates.len()) as u32).to_be_bytes().to_vec();
         }
-        self.pick(number, PickedPage { start, end, rows, candidates }, now, out);
+        self.pick(number, PickedPage { start, end, rows, candidates, is_named: true }, now, out);
     }
 
     /// Keys of devices are read.
@@ -240,7 +242,7 @@ impl Jobs {
         };
         let ids = values.iter().filter_map(|(key, _)| keys::rest(&prefix, key));
         let candidates = ids.map(|id| Candidate { key: id.to_owned(), to: None }).collect();
-        self.pick(number, PickedPage { start, end, rows, candidates }, now, out);
+        self.pick(number, PickedPage { start, end, rows, candidates, is_named: false }, now, out);
     }
 
     /// Reads devices, and outcomes that there are.
@@ -279,7 +281,7 @@ impl Jobs {
         }
         let values: HashMap<Bytes, Bytes> = values.into_iter().collect();
         let run = self.number();
-        let (mut items, mut skipped) = (Vec::new(), Vec::new());
+        let (mut items, mut skipped, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for candidate in page.candidates {
             let Some(job) = self.jobs.get_mut(&number) else { break };
             let key = candidate.key;
@@ -290,9 +292,15 @@ impl Jobs {
             let (provider, address, device) = match candidate.to {
                 Some((provider, address)) => (provider, address, None),
                 None => {
-                    // One that is no more gets nothing.
                     let device_key = device_key(&job.app, &key);
-                    let Some(value) = values.get(&device_key) else { continue };
+                    let Some(value) = values.get(&device_key) else {
+                        // One that went from under an index gets nothing; who named it is told.
+                        if page.is_named {
+                            job.live.insert(key.clone(), None);
+                            unknown.push(key);
+                        }
+                        continue;
+                    };
                     let Some(mut device) = decode::<Device>(value) else {
                         out.push(Step::Say(Note::Unreadable(format!("device {key}"))));
                         continue;
@@ -323,12 +331,15 @@ impl Jobs {
         job.is_planned = job.next.target as usize >= target_count
             && index_of(&job.next.after) >= job.progress.replays.len();
         self.dirty.insert(number);
-        let open = (items.len() + skipped.len()) as u32;
+        let open = (items.len() + skipped.len() + unknown.len()) as u32;
         if open > 0 {
             job.runs.push_back(Run { number: run, start: page.start, open });
         }
         for (item, reason) in skipped {
             self.skip(item, Fate::Skipped, reason, now);
+        }
+        for key in unknown {
+            self.end_unsent(number, run, key, None, Fate::Failed, "not_registered", now);
         }
         let clients: Vec<String> =
             items.iter().filter_map(|it| it.device.as_ref()?.client_id.clone()).collect();
@@ -363,8 +374,24 @@ impl Jobs {
 
     fn skip(&mut self, item: Item, fate: Fate, reason: &str, now: Now) {
         self.counts.skipped.fetch_add(1, Ordering::Relaxed);
+        let Item { job, run, key, provider, .. } = item;
+        self.end_unsent(job, run, key, Some(provider), fate, reason, now);
+    }
+
+    /// A device has its outcome without anybody having been asked.
+    #[expect(clippy::too_many_arguments, reason = "what is known of one device")]
+    fn end_unsent(
+        &mut self,
+        job: u64,
+        run: u64,
+        key: String,
+        provider: Option<Provider>,
+        fate: Fate,
+        reason: &str,
+        now: Now,
+    ) {
         let outcome = Outcome {
-            provider: item.provider,
+            provider,
             fate,
             attempts: 0,
             message_id: None,
@@ -372,7 +399,6 @@ impl Jobs {
             reason: Some(reason.to_owned()),
             at: now.wall.0,
         };
-        let Item { job, run, key, .. } = item;
         if let Some(job) = self.jobs.get_mut(&job) {
             job.unwritten += 1;
         }

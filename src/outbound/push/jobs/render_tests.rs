@@ -16,6 +16,7 @@ fn spec(content: Content, locales: &[(&str, &str)]) -> Spec {
     let intent = Intent {
         id: None,
         key: None,
+        key_span: None,
         fingerprint: [0; 16],
         targets: vec![Target::Channel("c".into())],
         content,
@@ -23,6 +24,7 @@ fn spec(content: Content, locales: &[(&str, &str)]) -> Spec {
         not_before: None,
         expires_at: None,
         skip_connected: false,
+        passes_quota: false,
         is_sync: false,
     };
     Spec { intent, template }

@@ -167,14 +167,17 @@ impl Jobs {
             let found = registry.credential(&lane.app, lane.provider, lane.credential.as_deref());
             match found {
                 Err(NoCredential::NotYet) => Turn::Hold,
-                found if self.is_logged(found.is_ok()) => Turn::Send(None, true),
+                found if self.settings.is_logged(found.is_ok()) => Turn::Send(None, true),
                 Ok(credential) => Turn::Send(Some(credential), false),
                 Err(NoCredential::Missing) => Turn::Fail("no_credentials"),
                 Err(NoCredential::Sealed) => Turn::Fail("credentials_sealed"),
             }
         };
         let most = self.settings.deliveries_per_day_max;
-        let is_counted = matches!(turn, Turn::Send(..)) && most > 0 && is_first == Some(true);
+        let passes = self.jobs.get(&number).and_then(Job::spec);
+        let passes = passes.is_some_and(|it| it.intent.passes_quota);
+        let is_counted =
+            matches!(turn, Turn::Send(..)) && most > 0 && is_first == Some(true) && !passes;
         let turn = match is_counted.then(|| self.use_quota(&lane.app, most, now, out)) {
             None | Some(Some(true)) => turn,
             Some(Some(false)) => Turn::Quota,
@@ -268,7 +271,7 @@ impl Jobs {
         let is_over = job.is_over;
         let is_final = job.progress.state.is_final();
         let Some(item) = self.items.get_mut(&id) else { return };
-        let Delivered { verdict, message_id, status, reason, retry_after } = delivered;
+        let Delivered { verdict, message_id, status, reason, retry_after, gone_at } = delivered;
         let add = |counts: &[std::sync::atomic::AtomicU64; 6]| {
             counts[at].fetch_add(1, Ordering::Relaxed);
         };
@@ -278,6 +281,7 @@ impl Jobs {
                 registry.went(&app, device, went, now, out);
             }
         };
+        let is_back = item.device.as_ref().zip(gone_at).is_some_and(|(it, at)| at <= it.updated_at);
         match verdict {
             Verdict::Taken => {
                 add(&self.counts.delivered);
@@ -288,16 +292,16 @@ impl Jobs {
                 item.attempts += 1;
                 self.finish(id, Fate::Accepted, message_id, reason, status, now);
             }
-            Verdict::Gone => {
+            Verdict::Gone if !is_back => {
                 add(&self.counts.pruned);
                 went(item.device.as_deref(), Went::Gone);
                 item.attempts += 1;
                 self.finish(id, Fate::Gone, message_id, reason, status, now);
             }
-            Verdict::Refused => {
+            Verdict::Refused | Verdict::Unfit | Verdict::Gone => {
                 add(&self.counts.failed);
                 // What makes no sense, is too large, or never left says nothing of the device.
-                if !matches!(status, 0 | 400 | 413) {
+                if verdict != Verdict::Refused || !matches!(status, 0 | 400 | 413) {
                     let reason = reason.clone().unwrap_or_else(|| format!("status {status}"));
                     went(item.device.as_deref(), Went::Badly(reason));
                 }
@@ -462,7 +466,7 @@ impl Jobs {
             job.unwritten += 1;
         }
         let outcome = Outcome {
-            provider: item.provider,
+            provider: Some(item.provider),
             fate,
             attempts: item.attempts,
             message_id,

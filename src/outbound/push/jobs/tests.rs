@@ -81,6 +81,7 @@ pub(super) fn intent(targets: Vec<Target>) -> Intent {
     Intent {
         id: None,
         key: None,
+        key_span: None,
         fingerprint: [7; 16],
         targets,
         content: text("hello"),
@@ -88,6 +89,7 @@ pub(super) fn intent(targets: Vec<Target>) -> Intent {
         not_before: None,
         expires_at: None,
         skip_connected: false,
+        passes_quota: false,
         is_sync: false,
     }
 }
@@ -466,6 +468,9 @@ impl World {
                 );
             }
             for (key, outcome) in &outcomes {
+                if key.starts_with("unknown") {
+                    assert_eq!(outcome.reason.as_deref(), Some("not_registered"), "{id} {key}");
+                }
                 let is_connected = outcome.fate == Fate::Connected;
                 assert!(!is_connected || intent.skip_connected, "{id} {key}");
             }
@@ -595,7 +600,8 @@ fn run(seed: u64) {
         match world.chance.below(100) {
             0..4 => {
                 let id = format!("p{}", world.asked.len());
-                let targets = (0..1 + world.chance.below(3)).map(|_| match world.chance.below(6) {
+                let targets = (0..1 + world.chance.below(3)).map(|_| match world.chance.below(7) {
+                    6 => Target::Device(format!("unknown{}", world.chance.below(3))),
                     0 => Target::Device(all[world.chance.below(60) as usize].clone()),
                     1 => Target::Client(format!("client{}", world.chance.below(8))),
                     2 => Target::Direct(fcm("direct")),
@@ -684,6 +690,7 @@ fn run(seed: u64) {
             22..45 if !world.parcels.is_empty() => {
                 let at = world.chance.below(world.parcels.len() as u64) as usize;
                 let verdict = match world.chance.below(12) {
+                    0 if world.chance.chance(1, 3) => Verdict::Unfit,
                     0 => Verdict::Gone,
                     1 => Verdict::Refused,
                     2 => Verdict::Throttled,

@@ -145,7 +145,7 @@ impl Speak for Apns {
         let (url, body_max) = match recipient {
             Recipient::Apns { token } | Recipient::ApnsLiveActivity { token } => {
                 if !is_token(token) {
-                    return Err(Delivered::not(Verdict::Gone, "BadDeviceToken"));
+                    return Err(Delivered::not(Verdict::Unfit, "BadDeviceToken"));
                 }
                 // A certificate says its topic; a token does not.
                 if !topic.is_empty() {
@@ -200,7 +200,9 @@ impl Speak for Apns {
         let reason = reason_of(answered);
         let verdict = verdict(status, reason.as_deref().unwrap_or_default(), pause.is_some());
         let reason = reason.unwrap_or_else(|| form::said(answered));
-        Delivered { retry_after: pause, ..Delivered::not(verdict, reason).with_status(status) }
+        let gone_at = gone_at(answered).filter(|_| verdict == Verdict::Gone);
+        let delivered = Delivered::not(verdict, reason).with_status(status);
+        Delivered { retry_after: pause, gone_at, ..delivered }
     }
 
     fn check(&self, material: &Material) -> Result<(), String> {
@@ -238,9 +240,9 @@ impl Speak for Apns {
 /// What an answer's reason means; without one, its status.
 fn verdict(status: u16, reason: &str, says_when: bool) -> Verdict {
     match reason {
-        "BadDeviceToken" | "Unregistered" | "ExpiredToken" | "ChannelNotRegistered" => {
-            Verdict::Gone
-        }
+        "Unregistered" | "ExpiredToken" | "ChannelNotRegistered" => Verdict::Gone,
+        // Of the other of the two environments, or of another app: so is every token if the credentials say so wrongly.
+        "BadDeviceToken" | "DeviceTokenNotForTopic" => Verdict::Unfit,
         "ExpiredProviderToken"
         | "InvalidProviderToken"
         | "MissingProviderToken"
@@ -269,6 +271,11 @@ fn verdict(status: u16, reason: &str, says_when: bool) -> Verdict {
 pub(super) fn reason_of(answered: &Answered) -> Option<String> {
     let reason = json::parse(&answered.body).ok()?.member("reason")?.as_str()?;
     Some(form::cut(&reason)).filter(|it| !it.is_empty())
+}
+
+/// When APNs last saw that a token is no more.
+fn gone_at(answered: &Answered) -> Option<u64> {
+    json::parse(&answered.body).ok()?.member("timestamp")?.as_u64()
 }
 
 /// What is sent; none: a Live Activity wants content, and there is none.

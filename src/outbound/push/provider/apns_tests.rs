@@ -255,7 +255,7 @@ fn what_will_never_do_is_refused_by_name() {
         (parcel(material(), device(), large(4000)), None),
         (parcel(material(), device(), voip), None),
         (parcel(material(), device(), large(4096)), Some((Verdict::Refused, "PayloadTooLarge"))),
-        (parcel(material(), none, Message::default()), Some((Verdict::Gone, "BadDeviceToken"))),
+        (parcel(material(), none, Message::default()), Some((Verdict::Unfit, "BadDeviceToken"))),
         (
             parcel(token_material("", "", false), device(), Message::default()),
             Some((Verdict::Refused, "MissingTopic")),
@@ -283,14 +283,13 @@ fn what_will_never_do_is_refused_by_name() {
 fn answers_mean_what_the_documentation_says() {
     for (status, reason, retry_after, verdict) in [
         (200, "", None, Verdict::Taken),
-        (400, "BadDeviceToken", None, Verdict::Gone),
+        (400, "BadDeviceToken", None, Verdict::Unfit),
         (410, "Unregistered", None, Verdict::Gone),
         (410, "ExpiredToken", None, Verdict::Gone),
         (410, "", None, Verdict::Gone),
         (404, "ChannelNotRegistered", None, Verdict::Gone),
         (400, "BadCollapseId", None, Verdict::Refused),
-        // The topic may be what is wrong: then every registration would go.
-        (400, "DeviceTokenNotForTopic", None, Verdict::Refused),
+        (400, "DeviceTokenNotForTopic", None, Verdict::Unfit),
         (400, "TopicDisallowed", None, Verdict::Refused),
         (400, "PayloadEmpty", None, Verdict::Refused),
         (404, "BadPath", None, Verdict::Refused),
@@ -320,6 +319,19 @@ fn answers_mean_what_the_documentation_says() {
         assert_eq!(got.message_id.is_some(), verdict == Verdict::Taken);
         assert_eq!(got.reason.is_some(), verdict != Verdict::Taken);
         assert_eq!(got.retry_after, retry_after.map(|_| Millis(3000)));
+    }
+}
+
+#[test]
+fn who_is_gone_is_so_since_a_moment() {
+    for (status, body, gone_at) in [
+        (410, r#"{"reason":"Unregistered","timestamp":1700000000000}"#, Some(1_700_000_000_000)),
+        (410, r#"{"reason":"Unregistered"}"#, None),
+        (410, r#"{"reason":"Unregistered","timestamp":"soon"}"#, None),
+        (400, r#"{"reason":"BadDeviceToken","timestamp":1}"#, None),
+    ] {
+        let answered = Answered { status, fields: Vec::new(), body: body.into() };
+        assert_eq!(Apns.read(&answered, NOW).gone_at, gone_at, "{body}");
     }
 }
 

@@ -257,9 +257,10 @@ impl<'a> Fault<'a> {
         let code = self.code.as_deref().or(self.status.as_deref()).unwrap_or_default();
         match (code, status) {
             ("UNREGISTERED", _) => Verdict::Gone,
-            ("INVALID_ARGUMENT", _) if self.is_token => Verdict::Gone,
+            ("INVALID_ARGUMENT", _) if self.is_token => Verdict::Unfit,
             // Somebody else's device: of a project whose credentials were changed for another's all of them are.
-            ("SENDER_ID_MISMATCH" | "INVALID_ARGUMENT", _) => Verdict::Refused,
+            ("SENDER_ID_MISMATCH", _) => Verdict::Unfit,
+            ("INVALID_ARGUMENT", _) => Verdict::Refused,
             // About the certificate for devices of Apple or of browsers: others are well.
             ("THIRD_PARTY_AUTH_ERROR", _) => Verdict::Refused,
             ("QUOTA_EXCEEDED" | "RESOURCE_EXHAUSTED", _) if self.is_of_device => {

@@ -151,8 +151,8 @@ impl Speak for Hms {
 /// What a result code means.
 fn verdict_of(code: u64, status: u16) -> Verdict {
     match code {
-        // Of the tokens some, or all, are none; there was one.
-        80_100_000 | 80_300_007 => Verdict::Gone,
+        // Of the tokens some, or all, are none; there was one. It says so of a token of another app, too.
+        80_100_000 | 80_300_007 => Verdict::Unfit,
         // Access that is none, or no more; an app that may not.
         80_200_001 | 80_200_003 | 80_300_002 => Verdict::Unauthorized,
         // It could not ask whether we may, or had an error within.

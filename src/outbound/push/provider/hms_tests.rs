@@ -75,9 +75,9 @@ fn answers_mean_what_the_documentation_says() {
     for (status, body, verdict) in [
         (200, said("80000000"), Verdict::Taken),
         (200, r#"{"code":80000000,"requestId":"r1"}"#.into(), Verdict::Taken),
-        (200, said("80100000"), Verdict::Gone),
-        (200, said("80300007"), Verdict::Gone),
-        (400, said("80300007"), Verdict::Gone),
+        (200, said("80100000"), Verdict::Unfit),
+        (200, said("80300007"), Verdict::Unfit),
+        (400, said("80300007"), Verdict::Unfit),
         (200, said("80100003"), Verdict::Refused),
         (400, said("80100001"), Verdict::Refused),
         (200, said("80300008"), Verdict::Refused),

@@ -80,6 +80,9 @@ pub struct Delivered {
     pub reason: Option<String>,
     /// How long the provider asks to be left alone.
     pub retry_after: Option<Millis>,
+    /// When the provider last saw that the device is no more, in milliseconds since 1970: one that was registered later is
+    /// there again.
+    pub gone_at: Option<u64>,
 }
 
 /// What an answer means.
@@ -91,6 +94,9 @@ pub enum Verdict {
     Gone,
     /// This message for this device will never do.
     Refused,
+    /// The address is none for these credentials. Where the credentials, or which of a provider's servers is asked, are
+    /// the mistake, that is said of every device: it counts against this one, and its registration stays.
+    Unfit,
     /// The provider takes nothing now, from anyone: again later.
     Throttled,
     /// No answer, or the provider failed: this one again later.
@@ -213,7 +219,7 @@ impl Answered {
 impl Delivered {
     /// Taken, under this name.
     pub fn taken(message_id: Option<String>) -> Self {
-        Self { verdict: Verdict::Taken, message_id, status: 0, reason: None, retry_after: None }
+        Self { message_id, reason: None, ..Self::not(Verdict::Taken, "") }
     }
 
     /// Not taken, and why.
@@ -224,6 +230,7 @@ impl Delivered {
             status: 0,
             reason: Some(reason.into()),
             retry_after: None,
+            gone_at: None,
         }
     }
 

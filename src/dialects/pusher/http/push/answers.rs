@@ -330,7 +330,7 @@ pub(super) fn outcome(out: &mut Vec<u8>, key: &str, it: &Outcome) {
             Some(index) => o.number("target", index),
             None => o.text("deviceId", key),
         }
-        o.text("provider", it.provider.as_str());
+        o.text_if("provider", it.provider.map(Provider::as_str));
         o.text("outcome", it.fate.as_str());
         o.number("attempts", u64::from(it.attempts));
         o.text_if("providerMessageId", it.message_id.as_deref());

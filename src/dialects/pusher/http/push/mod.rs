@@ -19,7 +19,12 @@ pub(super) use self::shapes::OF_EVENT;
 pub(super) use self::table::path_field;
 pub use self::table::{OF_BODIES, ROWS};
 
+use crate::auth::sign::fingerprint;
+use crate::base::name::Name;
+use crate::base::time::Millis;
+use crate::broker::IdempotencyKey;
 use crate::config::Config;
+use crate::config::history::History;
 use crate::config::push::{Enabled, PushSettings};
 
 /// What the settings say that requests are read by.
@@ -29,14 +34,38 @@ pub(crate) struct Terms {
     pub is_off: bool,
     /// Addresses on networks that are not public are no matter.
     pub allow_private: bool,
+    /// How long the key of an event is remembered.
+    pub key_window: Millis,
 }
 
 impl Terms {
     /// Those in force.
     pub fn of(config: &Config) -> Self {
         let settings = PushSettings::of(config);
-        Self { is_off: settings.enabled == Enabled::Off, allow_private: settings.allow_private }
+        Self {
+            is_off: settings.enabled == Enabled::Off,
+            allow_private: settings.allow_private,
+            key_window: History::of(config).idempotency_window,
+        }
     }
+}
+
+/// The key of the notification that goes with an event to these channels under this key, and for how many milliseconds it
+/// is remembered. A channel that keeps nothing forgets its keys with the process; the notification is on disk, and whoever
+/// makes the request again then must not send it twice.
+///
+/// No publish of its own can have it: a key that is given has no control characters.
+pub(super) fn key_of_event(
+    key: &IdempotencyKey,
+    channels: &[Name],
+    window: Millis,
+) -> (Option<String>, Option<u64>) {
+    let parts: Vec<&[u8]> = std::iter::once(&*key.name)
+        .chain(channels.iter().map(|it| &**it))
+        .map(str::as_bytes)
+        .collect();
+    let digest = u128::from_be_bytes(fingerprint(&parts));
+    (Some(format!("\u{1}{digest:032x}")), Some(key.span.unwrap_or(window).0))
 }
 
 /// What a request about push notifications is about.

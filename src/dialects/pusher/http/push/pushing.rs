@@ -12,7 +12,7 @@ use super::answers::{self, Accepted};
 use super::content::{self, Around};
 use super::devices::{self, ID_BYTES_MAX, named, parameter};
 use super::members::{Members, check_id, parse};
-use super::{PushRoute, Terms, credentials};
+use super::{PushRoute, Terms, credentials, key_of_event};
 use crate::auth::sign::Query;
 use crate::auth::{App, Finding, Inquiry, Source, TokenSettings, What};
 use crate::base::ids::Ticket;
@@ -40,6 +40,7 @@ pub(in super::super) struct Head {
     capability: Option<Capability>,
     identity: Option<String>,
     is_rotated: bool,
+    passes_quota: bool,
 }
 
 /// In whose name something is asked.
@@ -65,6 +66,8 @@ impl Head {
         Self {
             capability,
             identity: identity.map(str::to_owned),
+            // Whatever it says. Source: Sockudo's push API.
+            passes_quota: request.header("x-sockudo-push-quota-override").is_some(),
             is_rotated: matches!(rotates, Some("1" | "true" | "TRUE" | "yes")),
         }
     }
@@ -151,7 +154,12 @@ impl Pushing {
             step: Step::One,
         };
         let id = &*app.settings.id;
-        let around = Around { app: id, key: asked.key, allow_private: terms.allow_private };
+        let around = Around {
+            app: id,
+            key: asked.key,
+            passes_quota: head.passes_quota,
+            allow_private: terms.allow_private,
+        };
         match asked.route {
             PushRoute::Publish => {
                 let mut intent = content::publish(asked.body, &around)?;
@@ -681,7 +689,7 @@ pub(in super::super) fn with_events(
     let is_batch = events.len() > 1;
     for (n, event) in events.iter_mut().enumerate() {
         let extras = event.meta.as_ref().and_then(|it| it.extras.as_ref());
-        let push = of_extras(extras, &event.channels, app, terms);
+        let push = of_extras(extras, &event.channels, event.key.as_deref(), app, terms);
         event.push = push.map_err(|refusal| match is_batch {
             true => Refusal { text: format!("batch[{n}]: {}", refusal.text).into(), ..refusal },
             false => refusal,
@@ -695,6 +703,7 @@ pub(in super::super) fn with_events(
 pub(in super::super) fn of_extras(
     extras: Option<&Payload>,
     channels: &[Name],
+    key: Option<&IdempotencyKey>,
     app: &App,
     terms: Terms,
 ) -> Result<Option<Payload>, Refusal> {
@@ -702,7 +711,10 @@ pub(in super::super) fn of_extras(
     let extras = extras.and_then(|it| json::parse(&it.0).ok());
     let push = extras.and_then(|it| it.member("push")).filter(|it| !it.is_null());
     let Some(push) = push else { return Ok(None) };
-    let intent = content::of_event(push, channels.iter().map(|it| it.to_string()))?;
+    let mut intent = content::of_event(push, channels.iter().map(|it| it.to_string()))?;
+    if let Some(key) = key {
+        (intent.key, intent.key_span) = key_of_event(key, channels, terms.key_window);
+    }
     let queued = Queued::Publish { app: app.settings.id.clone(), intent: Box::new(intent) };
     Ok(Some(Payload(stored::encode(&queued))))
 }

@@ -26,8 +26,17 @@ const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 fn bench() -> Bench {
     let apps = Apps::new(&[app_settings("1", "k", "s")]);
     let app = apps.with_id("1").expect("it is there").clone();
-    let head = Head { capability: Some(Capability::Admin), identity: None, is_rotated: false };
-    let terms = Terms { is_off: false, allow_private: false };
+    let head = Head {
+        capability: Some(Capability::Admin),
+        identity: None,
+        is_rotated: false,
+        passes_quota: false,
+    };
+    let terms = Terms {
+        is_off: false,
+        allow_private: false,
+        key_window: crate::base::time::Millis(120_000),
+    };
     Bench { app, terms, head, key: None, pushing: None, out: Vec::new() }
 }
 

@@ -24,7 +24,7 @@ fn a_publish_is_answered_when_it_is_on_disk() {
     let mut it = bench();
     it.ask(PushRoute::Publish, "", "mode=sync", PUBLISH).unwrap();
     let outcome = Outcome {
-        provider: Provider::Fcm,
+        provider: Some(Provider::Fcm),
         fate: Fate::Accepted,
         attempts: 1,
         message_id: Some("m".into()),
@@ -201,7 +201,7 @@ fn extras_of_events_become_publishes_to_their_channels() {
     let it = bench();
     let of = |extras: &str| {
         let extras = Payload(Bytes::copy_from_slice(extras.as_bytes()));
-        of_extras(Some(&extras), &["a".into(), "b".into()], &it.app, it.terms)
+        of_extras(Some(&extras), &["a".into(), "b".into()], None, &it.app, it.terms)
     };
     let push = of(
         r#"{"headers":{},"push":{"title":"t","skip_connected":true,"expiresAtMs":9,"providerOverrides":{"fcm":{}}}}"#,
@@ -224,4 +224,45 @@ fn extras_of_events_become_publishes_to_their_channels() {
         let refusal = of(wrong).unwrap_err();
         assert!(refusal.status == 400 && refusal.text.contains(part), "{wrong}: {refusal:?}");
     }
+}
+
+#[test]
+fn what_goes_with_an_event_has_a_key_of_its_own_if_the_event_has_one() {
+    let it = bench();
+    let extras = Payload(Bytes::from_static(br#"{"push":{"title":"t"}}"#));
+    let key_of = |key: Option<&str>, channels: &[&str]| {
+        let channels: Vec<Name> = channels.iter().map(|it| Name::from(*it)).collect();
+        let key =
+            key.map(|name| IdempotencyKey { name: name.into(), fingerprint: [0; 16], span: None });
+        let push = of_extras(Some(&extras), &channels, key.as_ref(), &it.app, it.terms);
+        let Some(Queued::Publish { intent, .. }) = stored::decode(&push.unwrap().unwrap().0) else {
+            panic!("it is a publish")
+        };
+        (intent.key, intent.key_span)
+    };
+    assert_eq!(key_of(None, &["a"]), (None, None));
+    let (key, span) = key_of(Some("k"), &["a", "b"]);
+    assert_eq!(span, Some(120_000), "no longer than the event's");
+    assert_eq!(key_of(Some("k"), &["a", "b"]).0, key);
+    for (name, channels) in [("l", &["a", "b"][..]), ("k", &["a"]), ("k", &["ab"]), ("ka", &["b"])]
+    {
+        assert_ne!(key_of(Some(name), channels).0, key, "{name} {channels:?}");
+    }
+    // None that a publish of its own can have.
+    let key = key.unwrap();
+    assert!(crate::dialects::pusher::http::push::members::check_id(&key, 128).is_err());
+}
+
+#[test]
+fn a_publish_passes_the_daily_bound_where_its_head_says_so() {
+    let ask = |passes_quota| {
+        let mut it = bench();
+        it.head.passes_quota = passes_quota;
+        it.ask(PushRoute::Publish, "", "", PUBLISH).unwrap();
+        let Order::Publish(intent) = it.order() else { panic!("it is a publish") };
+        *intent
+    };
+    let (without, with) = (ask(false), ask(true));
+    assert!(with.passes_quota && !without.passes_quota);
+    assert_eq!(with.fingerprint, without.fingerprint, "it is the same request all the same");
 }
