@@ -107,12 +107,7 @@ fn parcel(provider: Provider, material: Material, recipient: Recipient) -> Parce
         app: "app".into(),
         publish_id: "publish".into(),
         provider,
-        credential: Some(Arc::new(Credential {
-            app: "app".into(),
-            id: "default".into(),
-            version: 1,
-            material,
-        })),
+        credential: Some(Arc::new(Credential::new("app", "default", 1, material))),
         address: Address::Recipient(recipient),
         message: Arc::new(Message { text, data, ..Message::default() }),
         expires_at: None,

@@ -62,7 +62,7 @@ fuzz_target!(|input: Input<'_>| {
         },
     };
     let is_good = provider::check(&material).is_ok();
-    let credential = Credential { app: "a".into(), id: "i".into(), version: 1, material };
+    let credential = Credential::new("a", "i", 1, material);
     let recipient = match provider {
         Provider::Fcm => Recipient::Fcm { token: one.into() },
         Provider::Hms => Recipient::Hms { token: one.into() },

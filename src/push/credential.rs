@@ -1,8 +1,9 @@
 //! What an application shows providers to send in its name. Kept sealed; nobody is ever told the secret parts again.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::Provider;
+use super::{Provider, stored};
 
 /// The id of credentials that are given without one.
 pub const DEFAULT_ID: &str = "default";
@@ -61,6 +62,29 @@ pub struct Credential {
     pub version: u64,
     /// The rest.
     pub material: Material,
+    fingerprint: Fingerprint,
+}
+
+/// SHA-256 of the secret part. What is remembered of credentials is remembered under it: their version begins anew when
+/// they were removed.
+pub type Fingerprint = [u8; 32];
+
+impl Credential {
+    /// Credentials of an app.
+    pub fn new(
+        app: impl Into<String>,
+        id: impl Into<String>,
+        version: u64,
+        material: Material,
+    ) -> Self {
+        let fingerprint = Sha256::digest(stored::encode(&material)).into();
+        Self { app: app.into(), id: id.into(), version, material, fingerprint }
+    }
+
+    /// The same for the same material, and for no other.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
 }
 
 /// What may be told of credentials.

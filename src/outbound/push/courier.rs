@@ -7,7 +7,7 @@ mod accesses;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -24,7 +24,7 @@ use crate::config::push::PushSettings;
 use crate::observe::log;
 use crate::outbound::lines::{Lines, Silence};
 use crate::push::Provider;
-use crate::push::credential::{Credential, Material};
+use crate::push::credential::{Credential, Fingerprint, Material};
 use crate::push::device::Recipient;
 use crate::push::order::{Refused, Told};
 use crate::reactor::machine;
@@ -68,14 +68,16 @@ struct Office {
     settings: Arc<PushSettings>,
     counts: Arc<Counts>,
     lines: Lines,
-    /// Lines on which a certificate says who we are: app, credentials, their version.
-    named: Mutex<HashMap<(String, String, u64), Lines>>,
+    named: Mutex<Named>,
     /// Parcels under way, by provider. Who sends them has the same bound: this one holds if it errs.
     gates: [Semaphore; Provider::ALL.len()],
     accesses: [Accesses; Provider::ALL.len()],
     /// Held for the time of a push or a copy; the tasks of one thread meet here.
     logged: Mutex<VecDeque<String>>,
 }
+
+/// Lines on which a certificate says who we are, by app, credentials and what is secret of them; and who used them last.
+type Named = HashMap<(String, String, Fingerprint), (Weak<Credential>, Lines)>;
 
 impl Courier {
     /// What these settings say, counting here.
@@ -139,7 +141,7 @@ impl Office {
             Ok(access) => access,
             Err(delivered) => return Ok(delivered),
         };
-        let lines = match self.lines(parcel.credential.as_deref()) {
+        let lines = match self.lines(parcel.credential.as_ref()) {
             Ok(lines) => lines,
             Err(error) => return Ok(Delivered::not(Verdict::Unauthorized, error)),
         };
@@ -183,26 +185,27 @@ impl Office {
     }
 
     /// Lines on which we are who these credentials say. The error says what is wrong with them.
-    fn lines(&self, credential: Option<&Credential>) -> Result<Lines, String> {
+    fn lines(&self, credential: Option<&Arc<Credential>>) -> Result<Lines, String> {
         let Some(credential) = credential else { return Ok(self.lines.clone()) };
         let Material::ApnsCertificate { p12, password, .. } = &credential.material else {
             return Ok(self.lines.clone());
         };
-        let key = (credential.app.clone(), credential.id.clone(), credential.version);
+        let key = (credential.app.clone(), credential.id.clone(), credential.fingerprint());
         let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lines) = named.get(&key) {
+        if let Some((user, lines)) = named.get_mut(&key) {
+            *user = Arc::downgrade(credential);
             return Ok(lines.clone());
         }
         let lines = Lines::new(Some(identity::open(p12, password)?));
-        // An older version of the same is not used again.
-        named.retain(|(app, id, _), _| (app, id) != (&key.0, &key.1));
+        // What was changed or removed since is not used again.
+        named.retain(|_, (user, _)| user.strong_count() > 0);
         if named.len() >= NAMED_MAX {
             // Any of them: it is made again when it is needed.
             if let Some(any) = named.keys().next().cloned() {
                 named.remove(&any);
             }
         }
-        named.insert(key, lines.clone());
+        named.insert(key, (Arc::downgrade(credential), lines.clone()));
         Ok(lines)
     }
 
@@ -233,7 +236,7 @@ impl Office {
     async fn let_in(
         &self,
         speak: &dyn Speak,
-        credential: &Credential,
+        credential: &Arc<Credential>,
         realm: String,
         ask: impl FnOnce(Now) -> Result<Access, Delivered>,
     ) -> Result<Option<(Arc<Slot>, Arc<Kept>)>, Delivered> {
@@ -310,7 +313,7 @@ impl Office {
     }
 
     async fn broadcast(&self, ask: BroadcastAsk) -> Result<Told, Refused> {
-        let (urls, credential) = (&self.settings.urls, &*ask.credential);
+        let (urls, credential) = (&self.settings.urls, &ask.credential);
         let speak = provider::speaker(ask.provider);
         let speak = speak.ok_or_else(|| Refused::invalid("there is no such provider"))?;
         let lines = self.lines(Some(credential)).map_err(Refused::invalid)?;

@@ -77,7 +77,7 @@ fn courier(url: &str, allow_private: bool) -> Courier {
 }
 
 fn parcel(recipient: Recipient, material: Material) -> Parcel {
-    let credential = Credential { app: "a".into(), id: "default".into(), version: 1, material };
+    let credential = Credential::new("a", "default", 1, material);
     let text = Text { title: Some("T".into()), body: Some("B".into()), ..Text::default() };
     Parcel {
         app: "a".into(),
@@ -146,6 +146,39 @@ fn many_parcels_need_one_access_token() {
         assert_eq!((it.verdict, it.message_id.as_deref()), (Verdict::Taken, Some("m")), "{it:?}");
     }
     assert_eq!(counted.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn what_another_secret_was_let_in_with_is_not_used() {
+    let (url, asked) = server(|_, path| match path {
+        "/token" => answer(200, "", GIVEN),
+        _ => answer(200, "", ""),
+    });
+    let courier = courier(&url, true);
+    // Credentials that were removed and given again: their version is what it was.
+    for (secret, requests) in [("s", 2), ("s", 3), ("t", 5), ("t", 6)] {
+        let material = Material::Wns { package_sid: "s".into(), client_secret: secret.into() };
+        let parcel = parcel(Recipient::Wns { uri: format!("{url}/wns") }, material);
+        // As the registry does.
+        let _known = parcel.credential.clone();
+        assert_eq!(run(courier.deliver(parcel)).verdict, Verdict::Taken);
+        assert_eq!(asked.load(Ordering::SeqCst), requests, "{secret}");
+    }
+    let pem = include_str!("../../../tests/data/certificates/chain-first.pem");
+    let certificate = |p12: String| {
+        let (password, topic) = (String::new(), "org.x".to_owned());
+        let material = Material::ApnsCertificate { p12, password, topic, is_sandbox: false };
+        Arc::new(Credential::new("a", "default", 1, material))
+    };
+    let (old, new) = (certificate(pem.into()), certificate(format!("{pem}\n")));
+    let named = || courier.0.named.lock().unwrap().len();
+    for (credential, lines) in [(&old, 1), (&old, 1), (&new, 2), (&old, 2)] {
+        courier.0.lines(Some(credential)).unwrap();
+        assert_eq!(named(), lines);
+    }
+    drop((old, new));
+    courier.0.lines(Some(&certificate(format!("{pem}\n\n")))).unwrap();
+    assert_eq!(named(), 1, "what is gone is not kept");
 }
 
 #[test]

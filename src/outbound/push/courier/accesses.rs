@@ -1,14 +1,14 @@
 //! What lets one in at one provider, by credentials and realm: remembered, bounded.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::Mutex as Turn;
 
 use crate::base::time::{Millis, Nanos};
 use crate::outbound::push::provider::Delivered;
-use crate::push::credential::Credential;
+use crate::push::credential::{Credential, Fingerprint};
 
 /// Kept for one provider, at most; the one that was used the longest ago goes first. Origins of Web Push are what comes
 /// in numbers.
@@ -21,11 +21,19 @@ pub(super) const RENEWED_TOLD: Duration = Duration::from_millis(200);
 /// What is asked for is used until so long before its end, or a tenth of its time.
 const MARGIN: Duration = Duration::from_secs(60);
 
-/// App, credentials, their version, realm.
-type Key = (String, String, u64, String);
+/// App, credentials, what is secret of them, realm. Not their version: that begins anew when they were removed.
+type Key = (String, String, Fingerprint, String);
 
 #[derive(Default)]
-pub(super) struct Accesses(Mutex<HashMap<Key, (Nanos, Arc<Slot>)>>);
+pub(super) struct Accesses(Mutex<HashMap<Key, Place>>);
+
+/// Where one of them is.
+struct Place {
+    used: Nanos,
+    /// Who asked for it last. It goes with the credentials when these were changed or removed.
+    credential: Weak<Credential>,
+    slot: Arc<Slot>,
+}
 
 /// One of them, perhaps still to be got.
 #[derive(Default)]
@@ -65,18 +73,30 @@ pub(super) fn used_for(life: Millis) -> Duration {
 }
 
 impl Accesses {
-    pub(super) fn slot(&self, credential: &Credential, realm: String, now: Nanos) -> Arc<Slot> {
-        let key = (credential.app.clone(), credential.id.clone(), credential.version, realm);
-        let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.len() >= KEPT_MAX && !slots.contains_key(&key) {
-            let oldest = slots.iter().min_by_key(|(_, (used, _))| *used);
+    pub(super) fn slot(
+        &self,
+        credential: &Arc<Credential>,
+        realm: String,
+        now: Nanos,
+    ) -> Arc<Slot> {
+        let key = (credential.app.clone(), credential.id.clone(), credential.fingerprint(), realm);
+        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get_mut(&key) {
+            place.used = now;
+            place.credential = Arc::downgrade(credential);
+            return Arc::clone(&place.slot);
+        }
+        places.retain(|_, place| place.credential.strong_count() > 0);
+        if places.len() >= KEPT_MAX {
+            let oldest = places.iter().min_by_key(|(_, place)| place.used);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-                slots.remove(&oldest);
+                places.remove(&oldest);
             }
         }
-        let (used, slot) = slots.entry(key).or_default();
-        *used = now;
-        Arc::clone(slot)
+        let slot = Arc::<Slot>::default();
+        let credential = Arc::downgrade(credential);
+        places.insert(key, Place { used: now, credential, slot: Arc::clone(&slot) });
+        slot
     }
 }
 

@@ -7,9 +7,9 @@ fn at(seconds: u64) -> Now {
     Now { steady: Nanos(seconds * 1_000_000_000), wall: UnixMillis(0) }
 }
 
-fn credential(app: &str, version: u64) -> Credential {
-    let material = Material::Wns { package_sid: String::new(), client_secret: String::new() };
-    Credential { app: app.into(), id: "default".into(), version, material }
+fn credential(app: &str, secret: &str) -> Arc<Credential> {
+    let material = Material::Wns { package_sid: String::new(), client_secret: secret.into() };
+    Arc::new(Credential::new(app, "default", 1, material))
 }
 
 fn kept(text: &str, made: u64, life_s: u64) -> Kept {
@@ -58,7 +58,8 @@ fn what_is_stale_is_forgotten_once_and_not_too_soon() {
 #[test]
 fn the_oldest_goes_when_there_are_too_many() {
     let accesses = Accesses::default();
-    let slot = |n: u64, realm: &str| accesses.slot(&credential("a", 1), realm.into(), Nanos(n));
+    let credentials = credential("a", "s");
+    let slot = |n: u64, realm: &str| accesses.slot(&credentials, realm.into(), Nanos(n));
     let first = slot(0, "first");
     for n in 1..KEPT_MAX as u64 {
         slot(n, &n.to_string());
@@ -67,8 +68,25 @@ fn the_oldest_goes_when_there_are_too_many() {
     slot(5_001, "one more");
     assert_eq!(accesses.0.lock().unwrap().len(), KEPT_MAX);
     assert!(Arc::ptr_eq(&first, &slot(5_002, "first")));
-    // Others' are others, and so is a later version.
-    let other = accesses.slot(&credential("b", 1), "first".into(), Nanos(6_000));
-    let later = accesses.slot(&credential("a", 2), "first".into(), Nanos(6_001));
-    assert!(!Arc::ptr_eq(&first, &other) && !Arc::ptr_eq(&first, &later));
+}
+
+#[test]
+fn it_is_that_of_the_same_secret_alone_and_goes_with_the_credentials() {
+    let accesses = Accesses::default();
+    let slot = |it: &Arc<Credential>, realm: &str| accesses.slot(it, realm.into(), Nanos(0));
+    let (old, other) = (credential("a", "s"), credential("b", "s"));
+    let (first, others) = (slot(&old, "r"), slot(&other, "r"));
+    assert!(!Arc::ptr_eq(&first, &others), "another app's");
+    // They were read again: the same.
+    let read = credential("a", "s");
+    assert!(Arc::ptr_eq(&first, &slot(&read, "r")));
+    drop(old);
+    // Removed and given again, with another secret: their version is what it was.
+    let new = credential("a", "t");
+    assert!(new.version == read.version && !Arc::ptr_eq(&first, &slot(&new, "r")));
+    assert_eq!(accesses.0.lock().unwrap().len(), 3);
+    drop(read);
+    slot(&new, "another");
+    assert_eq!(accesses.0.lock().unwrap().len(), 3, "what was removed is not kept");
+    assert!(Arc::ptr_eq(&others, &slot(&other, "r")));
 }

@@ -34,7 +34,7 @@ fn token_material(private_key: &str, topic: &str, is_sandbox: bool) -> Material 
 }
 
 fn parcel(material: Material, recipient: Recipient, message: Message) -> Parcel {
-    let credential = Credential { app: "a".into(), id: "default".into(), version: 1, material };
+    let credential = Credential::new("a", "default", 1, material);
     Parcel {
         app: "a".into(),
         publish_id: "p".into(),

@@ -26,7 +26,7 @@ fn account_with(key: &str) -> String {
 
 fn parcel(service_account: String, message: Message, address: Address) -> Parcel {
     let material = Material::Fcm { service_account };
-    let credential = Credential { app: "a".into(), id: "default".into(), version: 1, material };
+    let credential = Credential::new("a", "default", 1, material);
     Parcel {
         app: "a".into(),
         publish_id: "p".into(),

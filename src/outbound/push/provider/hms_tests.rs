@@ -9,7 +9,7 @@ const NOW: Now = Now { steady: Nanos(1), wall: UnixMillis(1_700_000_000_000) };
 
 fn parcel(message: Message) -> Parcel {
     let material = Material::Hms { app_id: "104".into(), client_secret: "s&1".into() };
-    let credential = Credential { app: "a".into(), id: "default".into(), version: 1, material };
+    let credential = Credential::new("a", "default", 1, material);
     Parcel {
         app: "a".into(),
         publish_id: "p".into(),

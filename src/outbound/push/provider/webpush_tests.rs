@@ -124,7 +124,7 @@ fn parcel(message: Message, expires_at: Option<u64>) -> Parcel {
         private_key: OURS.into(),
         subject: "mailto:a@b.example".into(),
     };
-    let credential = Credential { app: "a".into(), id: "default".into(), version: 1, material };
+    let credential = Credential::new("a", "default", 1, material);
     Parcel {
         app: "a".into(),
         publish_id: "p".into(),

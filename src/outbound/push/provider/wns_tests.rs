@@ -10,7 +10,7 @@ const URI: &str = "https://db5p.notify.windows.com/?token=AwYA";
 
 fn parcel(uri: &str, message: Message) -> Parcel {
     let material = Material::Wns { package_sid: "ms-app://s".into(), client_secret: "s+".into() };
-    let credential = Credential { app: "a".into(), id: "default".into(), version: 1, material };
+    let credential = Credential::new("a", "default", 1, material);
     Parcel {
         app: "a".into(),
         publish_id: "p".into(),

@@ -20,6 +20,8 @@ use crate::store::{self, Answer, Ask, Shelf};
 
 /// Credentials of one app; further ones are refused.
 pub const CREDENTIALS_OF_APP_MAX: u64 = 100;
+/// How far above the last one a version may be that is given: it goes up for ever.
+const VERSION_STEP_MAX: u64 = 1_000_000;
 /// How many credentials an app has.
 const COUNT_OF_CREDENTIALS: &[u8] = b"credentials";
 /// Credentials read at once at the start.
@@ -186,8 +188,7 @@ impl Vault {
 }
 
 fn opened(app: &str, facts: &CredentialFacts, material: Material) -> Arc<Credential> {
-    let (app, id, version) = (app.to_owned(), facts.id.clone(), facts.version);
-    Arc::new(Credential { app, id, version, material })
+    Arc::new(Credential::new(app, &*facts.id, facts.version, material))
 }
 
 /// Why nothing can be sent in an app's name.
@@ -240,9 +241,16 @@ impl Registry {
         {
             return Ok(Act::tell(Told::Credential(old.clone())));
         }
+        let before = old.map_or(0, |it| it.version);
+        if version.is_some_and(|it| it.saturating_sub(before) > VERSION_STEP_MAX) {
+            let text = format!("version is at most {VERSION_STEP_MAX} above the last, {before}");
+            return Err(Refused::invalid(text).into());
+        }
+        let next = before.checked_add(1).ok_or_else(|| {
+            Refused::invalid("version cannot go up any more: remove the credentials first")
+        })?;
         // Only now: it may take a while, and all above is gone through more than once.
         provider::check(material).map_err(Refused::invalid)?;
-        let next = old.map_or(1, |it| it.version.saturating_add(1));
         let facts = CredentialFacts {
             provider,
             id: id.to_owned(),

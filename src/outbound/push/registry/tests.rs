@@ -527,6 +527,13 @@ fn credentials_that_cannot_be_used_and_too_many_are_refused() {
     let refused = world.order(put("more", None, hms("s"))).unwrap_err();
     assert_eq!(refused.code, "limit_exceeded");
     assert_eq!(facts(world.order(put("7", None, hms("t")))).version, 2);
+    // A version is never so high that none is left above it.
+    for version in [1_000_003, u64::MAX] {
+        let refused = world.order(put("7", Some(version), hms("u"))).unwrap_err();
+        assert!(refused.status == 400 && refused.text.contains("version"), "{}", refused.text);
+    }
+    assert_eq!(facts(world.order(put("7", Some(1_000_002), hms("u")))).version, 1_000_002);
+    assert_eq!(facts(world.order(put("7", None, hms("v")))).version, 1_000_003);
     assert_eq!(listed(&mut world).len() as u64, CREDENTIALS_OF_APP_MAX);
 }
 
@@ -611,7 +618,7 @@ fn broadcast_channels_are_asked_for_with_the_apps_own_credentials() {
     };
     let facts =
         CredentialFacts { provider: Provider::Apns, id: "a".into(), version: 1, updated_at: 0 };
-    let credential = Credential { app: APP.into(), id: "a".into(), version: 1, material };
+    let credential = Credential::new(APP, "a", 1, material);
     world.registry.vault.put(&APP.into(), facts, Arc::new(credential));
     let caller = world.send(list);
     let (who, ask) = world.broadcasts.pop().expect("asked of the provider");
