@@ -9,6 +9,7 @@ use crate::base::time::{Millis, Now, UnixMillis};
 use crate::broker::Mode;
 use crate::broker::rules::Rules;
 use crate::config::Config;
+use crate::config::push::{Enabled, PushSettings};
 use crate::observe::log;
 use crate::reactor::machine;
 use crate::shard::mesh::Doorbell;
@@ -54,6 +55,11 @@ pub(super) fn open(
     let shards = usize::from(config.shards);
     let back_ready = BackBell::default();
     if !rules.any_durable() && !is_needed {
+        if let Some(at) = unused(config) {
+            let what = "push.encryption_key, or push.enabled = \"on\", opens what push notifications keep there";
+            let fields: [log::Field<'_>; 2] = [("at", &at.display()), ("what", &what)];
+            log::warn(machine::now().wall, "store_unused", &fields);
+        }
         let keepers = (0..shards).map(|_| Box::new(NoStore::default()) as Box<dyn Keeper>);
         let keepers = keepers.collect();
         return Ok(Kept { store: None, keepers, back: None, post: None, back_ready });
@@ -120,6 +126,13 @@ pub(super) fn open(
     Ok(Kept { store: Some(store), keepers, back, post, back_ready })
 }
 
+/// A store that is there and that nobody opens, unless push notifications are off as said: devices and publishes may be
+/// in it, and a key that was forgotten would turn them off without a word.
+fn unused(config: &Config) -> Option<PathBuf> {
+    let at = path(&config.data);
+    (PushSettings::of(config).enabled != Enabled::Off && at.is_dir()).then_some(at)
+}
+
 fn note(note: Note) {
     let now = machine::now().wall;
     let what: &dyn std::fmt::Display = &note;
@@ -133,5 +146,20 @@ fn note(note: Note) {
         }
         Note::Cut(_) => log::warn(now, "store_cut", &[("what", what)]),
         Note::Room | Note::Reopened => log::info(now, "store_recovered", &[("what", what)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_nobody_opens_is_seen() {
+        let data = std::env::temp_dir().join(format!("ringmain-unused-{}", std::process::id()));
+        let config = Config { data: data.clone(), ..Config::from_defaults() };
+        assert_eq!(unused(&config), None);
+        std::fs::create_dir_all(path(&data)).unwrap();
+        assert_eq!(unused(&config), Some(path(&data)));
+        std::fs::remove_dir_all(&data).unwrap();
     }
 }
