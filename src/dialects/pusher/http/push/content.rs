@@ -91,14 +91,11 @@ fn intent(body: Raw<'_>, around: &Around<'_>, key: Option<String>) -> Result<Int
     check_content(&intent.content)?;
     timing(&members, &mut intent)?;
     intent.id = members.id(&["publishId"], ID_BYTES_MAX)?;
-    intent.key = match members.id(&["idempotencyKey"], KEY_BYTES_MAX)? {
-        Some(own) => Some(own),
-        None => key,
-    };
-    if let Some(key) = &intent.key {
-        super::members::check_id(key, KEY_BYTES_MAX + 8)
+    if let Some(key) = around.key {
+        super::members::check_id(key, KEY_BYTES_MAX)
             .map_err(|why| Refusal::invalid(format!("X-Idempotency-Key {why}")))?;
     }
+    intent.key = members.id(&["idempotencyKey"], KEY_BYTES_MAX)?.or(key);
     intent.credential_id = members.id(&["credentialId"], ID_BYTES_MAX)?;
     intent.skip_connected |= members.switch(&["skipConnected"])?;
     intent.is_sync = members.switch(&["sync"])?;

@@ -101,9 +101,24 @@ impl<'a> Members<'a> {
         }
     }
 
+    /// A string that names something: half of a surrogate pair, which would become the same character as any other half,
+    /// is refused.
+    pub fn whole(&self, names: &[&str]) -> Result<Option<String>, Refusal> {
+        const LOST: char = '\u{fffd}';
+        let Some(text) = self.text(names)? else { return Ok(None) };
+        let lost = text.matches(LOST).count();
+        if lost > 0 {
+            let raw = self.any(names).map(|it| it.text().to_ascii_lowercase()).unwrap_or_default();
+            if lost > raw.matches(LOST).count() + raw.matches("\\ufffd").count() {
+                return Err(self.wrong(Self::first(names), "has half of a surrogate pair"));
+            }
+        }
+        Ok(Some(text))
+    }
+
     /// What something is called: 1 to `bytes_max` bytes without control characters.
     pub fn id(&self, names: &[&str], bytes_max: usize) -> Result<Option<String>, Refusal> {
-        let Some(text) = self.text(names)? else { return Ok(None) };
+        let Some(text) = self.whole(names)? else { return Ok(None) };
         check_id(&text, bytes_max).map_err(|why| self.wrong(Self::first(names), why))?;
         Ok(Some(text))
     }
