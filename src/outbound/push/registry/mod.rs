@@ -44,8 +44,9 @@ pub const ORDERS_MAX: usize = 2_048;
 pub const ORDERS_WAITING_MAX: usize = 8_192;
 /// What sending did to devices waits up to here; more of it is forgotten, and the next publish finds it out again.
 pub const WENT_WAITING_MAX: usize = 8_192;
-/// How often an order may find out that it claims too little.
-const ROUNDS_MAX: u32 = 16;
+/// How often an order may find out that it claims too little: where devices take one address from each other, each of
+/// a line finds out with each of them whose it is now.
+const ROUNDS_MAX: u32 = 2 * claims::LINE_MAX as u32;
 /// The tag of credentials that are read; orders' own begin behind it.
 const TAG_CREDENTIALS: u64 = 0;
 /// The kind of the report that a registration is gone though its application did not remove it.

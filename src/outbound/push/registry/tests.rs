@@ -430,6 +430,21 @@ fn a_record_that_cannot_be_read_is_left_out_of_lists_and_named() {
     registered(world.register(device("c", "other")));
 }
 
+#[test]
+fn devices_that_take_one_address_at_once_all_register() {
+    let mut world = World::new(settings(), 1);
+    world.settle();
+    let callers: Vec<u64> = (0..claims::LINE_MAX)
+        .map(|n| world.send(Order::Register(Box::new(device(&format!("d{n}"), "same")), admin())))
+        .collect();
+    world.settle();
+    assert_eq!(world.told.len(), callers.len());
+    for (_, told) in std::mem::take(&mut world.told) {
+        registered(told);
+    }
+    assert_eq!(device_list(&mut world, &DeviceFilter::default(), 100).len(), 1);
+}
+
 fn hms(secret: &str) -> Box<Material> {
     Box::new(Material::Hms { app_id: "1".into(), client_secret: secret.into() })
 }
