@@ -47,9 +47,67 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     }
 }
 
+/// Whether a host of a URL, an address without its brackets or a name, leads nowhere public whatever anyone is asked
+/// about it. Names are looked up when something is sent there.
+pub fn is_private_host(host: &str) -> bool {
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    let is_local = ["localhost", "local", "internal"]
+        .iter()
+        .any(|it| name.strip_suffix(it).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+    // What begins like a number is an address in one of its odd spellings to somebody: no top-level domain does.
+    let is_number = |name: &str| {
+        let last = name.rsplit('.').next().unwrap_or_default();
+        last.is_empty() || last.as_bytes()[0].is_ascii_digit()
+    };
+    // A zone, or something that is only a host when it is spelled out.
+    is_local
+        || name.contains('%')
+        || match name.parse::<IpAddr>() {
+            Ok(address) => is_private(address),
+            Err(_) => is_number(&name),
+        }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_that_are_private_are_seen_in_odd_spellings() {
+        for host in [
+            "127.0.0.1",
+            "127.0.0.1.",
+            "127.1",
+            "2130706433",
+            "0x7f000001",
+            "0x7f.1",
+            "127.0.0.0x1",
+            "127.0.0.1e",
+            "127.0.0.1%2e",
+            "%6cocalhost",
+            "::1",
+            "fe80::1%25lo",
+            "fe80::1",
+            "localhost",
+            "LOCALHOST.",
+            "a.local",
+            "metadata.google.internal",
+            "",
+            "a..",
+        ] {
+            assert!(is_private_host(host), "{host}");
+        }
+        for host in [
+            "example.com",
+            "a.example.",
+            "1.1.1.1",
+            "2606:4700::1111",
+            "1e100.net",
+            "mylocalhost.com",
+        ] {
+            assert!(!is_private_host(host), "{host}");
+        }
+    }
 
     #[test]
     fn somebodys_own_addresses_are_told_from_public_ones() {

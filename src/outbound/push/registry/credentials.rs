@@ -9,7 +9,9 @@ use super::claims::Claim;
 use super::order::{Act, Effect, Running, Then, add, later, put, remove};
 use super::seen::{Need, Range};
 use super::{NoCredential, Registry, keys};
+use crate::base::address::is_private_host;
 use crate::base::time::{Millis, Nanos, Now};
+use crate::outbound::push::provider::form;
 use crate::outbound::push::seal::{Key, NONCE_BYTES, Sealed};
 use crate::outbound::push::{Note, Step, provider};
 use crate::push::Provider;
@@ -17,6 +19,7 @@ use crate::push::credential::{Credential, CredentialFacts, DEFAULT_ID, Material}
 use crate::push::order::{Refused, Told};
 use crate::push::stored;
 use crate::store::{self, Answer, Ask, Shelf};
+use crate::wire::json;
 
 /// Credentials of one app; further ones are refused.
 pub const CREDENTIALS_OF_APP_MAX: u64 = 100;
@@ -251,6 +254,7 @@ impl Registry {
         })?;
         // Only now: it may take a while, and all above is gone through more than once.
         provider::check(material).map_err(Refused::invalid)?;
+        self.check_urls(material)?;
         let facts = CredentialFacts {
             provider,
             id: id.to_owned(),
@@ -271,6 +275,26 @@ impl Registry {
             effect: Effect::Credential(facts, credential),
             unreadable: Vec::new(),
         })
+    }
+
+    /// Checks where credentials would have us go: as devices may not, they may not name our own network.
+    pub(super) fn check_urls(&self, material: &Material) -> Result<(), Refused> {
+        let Material::Fcm { service_account } = material else { return Ok(()) };
+        let url = json::parse_str(service_account).ok();
+        let url = url.and_then(|it| it.member("token_uri")?.as_str().map(|it| it.into_owned()));
+        let Some(url) = url else { return Ok(()) };
+        let is_configured = form::origin(&self.settings.urls.fcm) == form::origin(&url);
+        let host = url.parse::<hyper::Uri>().ok().and_then(|it| it.host().map(str::to_owned));
+        let is_private = host.is_none_or(|it| {
+            let host = it.strip_prefix('[').and_then(|it| it.strip_suffix(']')).unwrap_or(&it);
+            is_private_host(host)
+        });
+        match is_private && !is_configured && !self.settings.allow_private {
+            true => Err(Refused::invalid(
+                "the service account's token_uri is on a private network (the setting push.allow_private)",
+            )),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn remove_credential(

@@ -529,6 +529,26 @@ fn credentials_are_sealed_opened_and_forgotten() {
 }
 
 #[test]
+fn a_token_uri_is_public_or_configured() {
+    let mut world = World::new(settings(), 1);
+    let fcm = |uri: &str| Material::Fcm { service_account: format!(r#"{{"token_uri":"{uri}"}}"#) };
+    for private in
+        ["http://169.254.169.254/", "https://[::1]:1/", "https://0x7f.1/", "https://localhost/t"]
+    {
+        let refused = world.registry.check_urls(&fcm(private)).unwrap_err();
+        assert!(refused.status == 400 && refused.text.contains("token_uri"), "{private}");
+    }
+    assert_eq!(world.registry.check_urls(&fcm("https://oauth2.googleapis.com/token")), Ok(()));
+    world.settings.urls.fcm = "http://127.0.0.1:99".into();
+    world.crash();
+    assert_eq!(world.registry.check_urls(&fcm("http://127.0.0.1:99/token")), Ok(()));
+    assert!(world.registry.check_urls(&fcm("http://127.0.0.1:98/token")).is_err());
+    world.settings.allow_private = true;
+    world.crash();
+    assert_eq!(world.registry.check_urls(&fcm("http://127.0.0.1:98/token")), Ok(()));
+}
+
+#[test]
 fn credentials_that_cannot_be_used_and_too_many_are_refused() {
     let mut world = World::new(settings(), 1);
     world.settle();

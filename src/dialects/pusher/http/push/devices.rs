@@ -1,10 +1,8 @@
 //! Registrations of devices and their subscriptions, as bodies and queries say them.
 
-use std::net::IpAddr;
-
 use super::members::{Members, check_id, snake};
 use crate::auth::sign::Query;
-use crate::base::address::is_private;
+use crate::base::address::is_private_host;
 use crate::dialects::api::Refusal;
 use crate::push::Provider;
 use crate::push::device::{Device, DeviceRate, DeviceState, Recipient};
@@ -328,27 +326,16 @@ pub(super) fn check_url(url: &str, allow_private: bool) -> Result<&str, &'static
         },
     };
     let is_port = |it: &str| it.parse::<u16>().is_ok_and(|port| port > 0);
-    if host.is_empty() || !(port.is_empty() || port.strip_prefix(':').is_some_and(is_port)) {
+    if host.is_empty()
+        || host.contains('%')
+        || !(port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
+    {
         return Err("has no good host");
     }
-    if !allow_private && is_known_private(host) {
+    if !allow_private && is_private_host(host) {
         return Err("is on a private network (the setting push.allow_private)");
     }
     Ok(host)
-}
-
-/// Whether a host is private whatever anyone is asked about it; names are looked up when something is sent there.
-fn is_known_private(host: &str) -> bool {
-    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    let is_local = ["localhost", "local", "internal"]
-        .iter()
-        .any(|it| name.strip_suffix(it).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
-    // What looks like a number is an address in one of its odd spellings to whoever connects.
-    let is_number = name.rsplit('.').next().is_some_and(|last| {
-        last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit())
-    });
-    let address = name.parse::<IpAddr>();
-    is_local || address.map_or(is_number, is_private)
 }
 
 /// Reads a subscription.
@@ -360,7 +347,7 @@ pub(super) fn subscribe(
 ) -> Result<Order, Refusal> {
     let members = Members::of_body(body)?;
     members.check_app(app)?;
-    let channel = members.text(&["channel"])?;
+    let channel = members.whole(&["channel"])?;
     let channel = channel.ok_or_else(|| members.wrong("channel", "is missing"))?;
     check_channel(&channel)?;
     Ok(Order::Subscribe {
