@@ -50,8 +50,11 @@ pub(super) static OF_PUBLISH: &[Field] = &[
     ),
 ];
 
-const LIMIT: Field =
-    may("limit", Kind::Whole(1), "How many, at most; 100 unless it is said, never more than 1000.");
+const LIMIT: Field = may(
+    "limit",
+    Kind::Whole(1),
+    "How many, at most: 1 to 1000, anything else is refused; 100 unless it is said.",
+);
 const CURSOR: Field = may("cursor", TEXT, "`next_cursor` of the page before.");
 
 /// A page.
