@@ -288,7 +288,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             2_048,
             16,
             1_000_000,
-            "Devices read from the store and not finished, over all publishes: this bounds memory."
+            "Devices read from the store and not finished, over all publishes: this bounds memory. One app has three quarters of it, at most; devices that are tried again in a second or later are not counted."
         ),
         number!(
             "push.concurrency_max",
@@ -297,7 +297,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             256,
             1,
             10_000,
-            "Requests under way with one provider."
+            "Requests under way with one provider; one app has three quarters of them, at most."
         ),
         number!("push.requests_per_second_max", requests_per_second_max, Count, 0, 1, 1_000_000, zero: Some("any number"), "Requests in a second to one provider."),
         number!(

@@ -215,4 +215,6 @@ pub struct Item {
     pub sent: Nanos,
     /// What is next.
     pub stage: Stage,
+    /// It waits for so long that its device and where that is were let go: they are read again when its time has come.
+    pub is_asleep: bool,
 }

@@ -58,6 +58,10 @@ impl Jobs {
                     break;
                 }
                 let Some(number) = self.sending[provider as usize].pop() else { break };
+                let app = self.jobs.get(&number).map(|it| Arc::clone(&it.app));
+                if app.is_some_and(|app| !self.may_send(&app, number, provider as usize)) {
+                    continue;
+                }
                 self.send_one(number, provider, registry, now, out);
             }
         }
@@ -122,7 +126,7 @@ impl Jobs {
                 if let Some(lane) = self.lanes.get_mut(&lane_key) {
                     lane.sent(id);
                 }
-                self.flying[at] += 1;
+                self.take_off(&lane_key.app, at);
                 self.counts.in_flight[at].fetch_add(1, Ordering::Relaxed);
                 let rate = self.rate();
                 self.rates[at].spend(rate, now.steady);
@@ -264,7 +268,9 @@ impl Jobs {
         item.stage = Stage::Ready;
         let (number, provider, sent) = (item.job, item.provider, item.sent);
         let at = provider as usize;
-        self.flying[at] -= 1;
+        if let Some(app) = self.jobs.get(&number).map(|it| Arc::clone(&it.app)) {
+            self.land(&app, at);
+        }
         self.counts.in_flight[at].fetch_sub(1, Ordering::Relaxed);
         self.hear_lane(id, number, provider, sent, &delivered, now, out);
         let Some(job) = self.jobs.get_mut(&number) else { return };
@@ -336,6 +342,7 @@ impl Jobs {
                 if let Some(job) = self.jobs.get_mut(&number) {
                     job.retrying += 1;
                 }
+                self.fall_asleep(id, pause);
             }
         }
     }
@@ -404,11 +411,14 @@ impl Jobs {
                 break;
             }
             self.retries.remove(&(at, id));
-            let number = self.items.get(&id).map(|it| it.job);
-            if let Some(job) = number.and_then(|it| self.jobs.get_mut(&it)) {
+            let item = self.items.get(&id).map(|it| (it.job, it.is_asleep));
+            if let Some(job) = item.and_then(|it| self.jobs.get_mut(&it.0)) {
                 job.retrying -= 1;
             }
-            self.ready_again(id);
+            match item {
+                Some((_, true)) => self.wake_device(id),
+                _ => self.ready_again(id),
+            }
         }
         while let Some((at, number)) = self.ends.first().copied() {
             if at > now.wall.0 {
@@ -439,7 +449,7 @@ impl Jobs {
     }
 
     /// A device can be sent to.
-    fn ready_again(&mut self, id: u64) {
+    pub(super) fn ready_again(&mut self, id: u64) {
         let Some(item) = self.items.get_mut(&id) else { return };
         item.stage = Stage::Ready;
         let (number, provider) = (item.job, item.provider);
@@ -450,7 +460,7 @@ impl Jobs {
     }
 
     /// A device has its outcome, which is to be written.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         id: u64,
         fate: Fate,
@@ -459,7 +469,7 @@ impl Jobs {
         status: u16,
         now: Now,
     ) {
-        let Some(item) = self.items.remove(&id) else { return };
+        let Some(item) = self.take_item(id) else { return };
         if let Some(job) = self.jobs.get_mut(&item.job) {
             job.live.insert(item.key.clone(), None);
             job.items -= 1;
@@ -485,7 +495,7 @@ impl Jobs {
 
     /// A device gets nothing, and nothing is said of it.
     fn drop_item(&mut self, id: u64) {
-        let Some(item) = self.items.remove(&id) else { return };
+        let Some(item) = self.take_item(id) else { return };
         let Some(job) = self.jobs.get_mut(&item.job) else { return };
         job.live.remove(&item.key);
         job.items -= 1;

@@ -65,7 +65,8 @@ impl Settling {
 impl Jobs {
     /// Something waits to be written.
     fn has_news(&self) -> bool {
-        !self.finished.is_empty() || !self.dirty.is_empty() || !self.done.is_empty()
+        let is_over = self.dead.len() as u64 > self.settings.dead_letters_max;
+        !self.finished.is_empty() || !self.dirty.is_empty() || !self.done.is_empty() || is_over
     }
 
     /// When it is to be written, if there is something.
