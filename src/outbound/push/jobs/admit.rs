@@ -168,7 +168,7 @@ impl Jobs {
             let found = registry.credential(app, provider, id);
             has_named |= found.as_ref().is_ok_and(|it| Some(it.id.as_str()) == id);
             has_named |= found == Err(NoCredential::NotYet);
-            found.is_ok() || found == Err(NoCredential::NotYet) || self.is_logged(false)
+            found.is_ok() || found == Err(NoCredential::NotYet) || self.settings.is_logged(false)
         };
         // All are asked: each may be whom the credentials are named for.
         let able = Provider::ALL[..5].iter().filter(|it| could(**it)).count();
@@ -188,15 +188,6 @@ impl Jobs {
             false => Err(Refused::unavailable(
                 "push admission unavailable: there are no credentials for any provider that it needs",
             )),
-        }
-    }
-
-    /// Whether a message is logged instead of being sent.
-    pub(super) fn is_logged(&self, has_credential: bool) -> bool {
-        match self.settings.log {
-            Logging::On => true,
-            Logging::Off => false,
-            Logging::Auto => self.settings.is_development && !has_credential,
         }
     }
 
@@ -504,7 +495,7 @@ impl Jobs {
         let id = spec.intent.credential_id.as_deref();
         let could = |it: &&Provider| {
             **it != Provider::Realtime
-                && (self.is_logged(false) || registry.credential(app, **it, id).is_ok())
+                && (self.settings.is_logged(false) || registry.credential(app, **it, id).is_ok())
         };
         let default = spec.template.as_ref().map_or("", |it| it.default_locale.as_str());
         let asked = render::locale_asked(spec);

@@ -168,7 +168,7 @@ impl Jobs {
             let found = registry.credential(&lane.app, lane.provider, lane.credential.as_deref());
             match found {
                 Err(NoCredential::NotYet) => Turn::Hold,
-                found if self.is_logged(found.is_ok()) => Turn::Send(None, true),
+                found if self.settings.is_logged(found.is_ok()) => Turn::Send(None, true),
                 Ok(credential) => Turn::Send(Some(credential), false),
                 Err(NoCredential::Missing) => Turn::Fail("no_credentials"),
                 Err(NoCredential::Sealed) => Turn::Fail("credentials_sealed"),
