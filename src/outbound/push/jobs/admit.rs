@@ -312,6 +312,9 @@ impl Jobs {
             let expires = UnixMillis(now.wall.0.saturating_add(span));
             changes.push((Shelf::Push, Change::PutNew { key, value, expires }));
         }
+        if progress.state.is_final() {
+            changes.extend(self.report_end(app, id, progress, now));
+        }
         if let Some(entry) = entry {
             changes.push((Shelf::PushQueue, Change::Remove { key: entry.clone() }));
         }
@@ -363,6 +366,9 @@ impl Jobs {
         let Some(progress) = progress else { return };
         if entry.is_some() {
             self.queue_open -= 1;
+        }
+        if progress.state.is_final() {
+            self.has_finished(app.to_string(), progress.status(&id, (0, 0, 0)), out);
         }
         let place = Place { app: &app, id: &id };
         let is_sync = spec.intent.is_sync && caller.is_some();

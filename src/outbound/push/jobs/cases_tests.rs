@@ -457,6 +457,29 @@ fn what_is_tried_again_was_handed_out() {
 }
 
 #[test]
+fn what_came_from_the_queue_and_cannot_be_accepted_fails_as_others_do() {
+    let mut world = world(1);
+    let none = Content { template_id: Some("none".into()), ..Content::default() };
+    let large = super::tests::text(&"x".repeat(300));
+    for (n, content) in [none, large].into_iter().enumerate() {
+        let id = format!("p{n}");
+        let intent = Box::new(Intent { content, ..named(&id) });
+        world.queue(Queued::Publish { app: APP.into(), intent });
+        world.finish();
+        let progress = world.progress(&id).expect("it is on record");
+        assert!(progress.state == State::Failed && progress.error_reason.is_some());
+        let finished = &world.counts.finished[State::Failed as usize];
+        assert_eq!(finished.load(Ordering::Relaxed), n as u64 + 1);
+        let reports = world.values(Shelf::Outbox, b"");
+        assert_eq!(reports.len(), n + 1);
+        let is_said =
+            |it: &Note| matches!(it, Note::Finished(_, of, State::Failed, 0, 0) if *of == id);
+        assert!(world.notes.iter().any(is_said));
+    }
+    assert!(world.values(Shelf::PushQueue, b"").is_empty());
+}
+
+#[test]
 fn a_daily_bound_is_kept_across_a_crash() {
     let settings = PushSettings { deliveries_per_day_max: 5, ..settings() };
     let mut world = World::new(settings, 1);

@@ -7,7 +7,7 @@ use super::*;
 use crate::base::ids::AppIndex;
 use crate::broker::{Payload, Report};
 use crate::outbound::push::outbox_value;
-use crate::push::publish::{Fate, State};
+use crate::push::publish::{Counters, Fate, State, Status};
 use crate::store::{Change, NEVER};
 use crate::wire::json;
 
@@ -254,20 +254,11 @@ impl Jobs {
         let is_final = progress.state.is_final();
         job.written = progress;
         if is_final && !was_final {
-            let it = &job.written;
-            self.counts.finished[it.state as usize].fetch_add(1, Ordering::Relaxed);
-            let counters = it.counters;
-            let (app, id) = (job.app.to_string(), job.id.to_string());
-            let note = Note::Finished(app, id, it.state, counters.planned, counters.succeeded);
-            out.push(Step::Say(note));
+            let (app, status) = (job.app.to_string(), job.status_written());
             for caller in std::mem::take(&mut job.cancellers) {
                 out.push(Step::Tell(caller, Ok(Told::Cancelled(true))));
             }
-            let (app, status) = (job.app.to_string(), job.written.status(&job.id, (0, 0, 0)));
-            if self.shown.len() >= SHOWN_MAX {
-                self.shown.pop_front();
-            }
-            self.shown.push_back(Shown { app, status });
+            self.has_finished(app, status, out);
             let Some(job) = self.jobs.get_mut(&number) else { return };
             let waiters = std::mem::take(&mut job.waiters);
             if !waiters.is_empty() {
@@ -283,6 +274,18 @@ impl Jobs {
         if is_final && is_quiet {
             self.forget(number);
         }
+    }
+
+    /// Nothing more comes of a publish, and that is on disk.
+    pub(super) fn has_finished(&mut self, app: String, status: Status, out: &mut Vec<Step>) {
+        self.counts.finished[status.state as usize].fetch_add(1, Ordering::Relaxed);
+        let Counters { planned, succeeded, .. } = status.counters;
+        let note = Note::Finished(app.clone(), status.id.clone(), status.state, planned, succeeded);
+        out.push(Step::Say(note));
+        if self.shown.len() >= SHOWN_MAX {
+            self.shown.pop_front();
+        }
+        self.shown.push_back(Shown { app, status });
     }
 
     /// A publish is not needed here any more.
@@ -328,7 +331,8 @@ impl Jobs {
         Some(report(kind, app, body, now))
     }
 
-    fn report_end(
+    /// A report that nothing more comes of a publish, if somebody wants it.
+    pub(super) fn report_end(
         &self,
         app: &str,
         id: &str,
@@ -359,7 +363,7 @@ impl Jobs {
 
 impl Job {
     /// As it is on disk.
-    fn status_written(&self) -> crate::push::publish::Status {
+    fn status_written(&self) -> Status {
         self.written.status(&self.id, (0, 0, 0))
     }
 }
