@@ -64,6 +64,8 @@ pub struct Intent {
     pub expires_at: Option<u64>,
     /// Devices whose client has a connection here are left out.
     pub skip_connected: bool,
+    /// The app's daily bound does not hold it up.
+    pub passes_quota: bool,
     /// The answer waits for what comes of it, if it is small.
     pub is_sync: bool,
 }

@@ -146,6 +146,7 @@ impl PushRules {
             not_before: None,
             expires_at: None,
             skip_connected: rule.skip_connected,
+            passes_quota: false,
             is_sync: false,
         };
         intent.fingerprint = fingerprint(&[&stored::encode(&intent)]);

@@ -496,6 +496,10 @@ fn a_daily_bound_is_kept_across_a_crash() {
     world.finish();
     assert_eq!(state(&mut world, "q"), State::QuotaExceeded);
     assert_eq!(world.outcomes("q").len(), 1);
+    // One that is more important than the bound.
+    world.publish(Intent { passes_quota: true, ..named("s") });
+    world.finish();
+    assert_eq!((state(&mut world, "s"), world.outcomes("s").len()), (State::Succeeded, 4));
     world.pass(86_400_000);
     world.publish(named("r"));
     world.finish();

@@ -24,6 +24,7 @@ fn spec(content: Content, locales: &[(&str, &str)]) -> Spec {
         not_before: None,
         expires_at: None,
         skip_connected: false,
+        passes_quota: false,
         is_sync: false,
     };
     Spec { intent, template }

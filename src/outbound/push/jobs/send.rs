@@ -175,7 +175,10 @@ impl Jobs {
             }
         };
         let most = self.settings.deliveries_per_day_max;
-        let is_counted = matches!(turn, Turn::Send(..)) && most > 0 && is_first == Some(true);
+        let passes = self.jobs.get(&number).and_then(Job::spec);
+        let passes = passes.is_some_and(|it| it.intent.passes_quota);
+        let is_counted =
+            matches!(turn, Turn::Send(..)) && most > 0 && is_first == Some(true) && !passes;
         let turn = match is_counted.then(|| self.use_quota(&lane.app, most, now, out)) {
             None | Some(Some(true)) => turn,
             Some(Some(false)) => Turn::Quota,

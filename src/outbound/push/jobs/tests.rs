@@ -89,6 +89,7 @@ pub(super) fn intent(targets: Vec<Target>) -> Intent {
         not_before: None,
         expires_at: None,
         skip_connected: false,
+        passes_quota: false,
         is_sync: false,
     }
 }

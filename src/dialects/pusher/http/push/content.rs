@@ -38,6 +38,8 @@ pub(super) struct Around<'a> {
     pub app: &'a str,
     /// The key of the request, if its head has one.
     pub key: Option<&'a str>,
+    /// The app's daily bound is to hold nothing up.
+    pub passes_quota: bool,
     /// Addresses on networks that are not public are no matter.
     pub allow_private: bool,
 }
@@ -100,6 +102,7 @@ fn intent(body: Raw<'_>, around: &Around<'_>, key: Option<String>) -> Result<Int
     intent.credential_id = members.id(&["credentialId"], ID_BYTES_MAX)?;
     intent.skip_connected |= members.switch(&["skipConnected"])?;
     intent.is_sync = members.switch(&["sync"])?;
+    intent.passes_quota = around.passes_quota;
     Ok(digested(intent))
 }
 
@@ -121,7 +124,8 @@ pub(super) fn of_event(
 
 /// With the digest of what it says.
 fn digested(mut intent: Intent) -> Intent {
-    let nameless = Intent { id: None, key: None, is_sync: false, ..intent.clone() };
+    let nameless =
+        Intent { id: None, key: None, is_sync: false, passes_quota: false, ..intent.clone() };
     intent.fingerprint = fingerprint(&[&stored::encode(&nameless)]);
     intent
 }
@@ -147,6 +151,7 @@ fn part(payload: &Members<'_>) -> Result<Intent, Refusal> {
         not_before: None,
         expires_at: None,
         skip_connected: payload.switch(&["skipConnected"])?,
+        passes_quota: false,
         is_sync: false,
     })
 }

@@ -40,6 +40,7 @@ pub(in super::super) struct Head {
     capability: Option<Capability>,
     identity: Option<String>,
     is_rotated: bool,
+    passes_quota: bool,
 }
 
 /// In whose name something is asked.
@@ -65,6 +66,8 @@ impl Head {
         Self {
             capability,
             identity: identity.map(str::to_owned),
+            // Whatever it says. Source: Sockudo's push API.
+            passes_quota: request.header("x-sockudo-push-quota-override").is_some(),
             is_rotated: matches!(rotates, Some("1" | "true" | "TRUE" | "yes")),
         }
     }
@@ -151,7 +154,12 @@ impl Pushing {
             step: Step::One,
         };
         let id = &*app.settings.id;
-        let around = Around { app: id, key: asked.key, allow_private: terms.allow_private };
+        let around = Around {
+            app: id,
+            key: asked.key,
+            passes_quota: head.passes_quota,
+            allow_private: terms.allow_private,
+        };
         match asked.route {
             PushRoute::Publish => {
                 let mut intent = content::publish(asked.body, &around)?;

@@ -24,7 +24,12 @@ const AUTH: &str = "BTBZMqHH6r4Tts7J_aSIgg";
 fn bench() -> Bench {
     let apps = Apps::new(&[app_settings("1", "k", "s")]);
     let app = apps.with_id("1").expect("it is there").clone();
-    let head = Head { capability: Some(Capability::Admin), identity: None, is_rotated: false };
+    let head = Head {
+        capability: Some(Capability::Admin),
+        identity: None,
+        is_rotated: false,
+        passes_quota: false,
+    };
     let terms = Terms {
         is_off: false,
         allow_private: false,
@@ -944,4 +949,18 @@ fn what_goes_with_an_event_has_a_key_of_its_own_if_the_event_has_one() {
     // None that a publish of its own can have.
     let key = key.unwrap();
     assert!(super::super::members::check_id(&key, 128).is_err());
+}
+
+#[test]
+fn a_publish_passes_the_daily_bound_where_its_head_says_so() {
+    let ask = |passes_quota| {
+        let mut it = bench();
+        it.head.passes_quota = passes_quota;
+        it.ask(PushRoute::Publish, "", "", PUBLISH).unwrap();
+        let Order::Publish(intent) = it.order() else { panic!("it is a publish") };
+        *intent
+    };
+    let (without, with) = (ask(false), ask(true));
+    assert!(with.passes_quota && !without.passes_quota);
+    assert_eq!(with.fingerprint, without.fingerprint, "it is the same request all the same");
 }

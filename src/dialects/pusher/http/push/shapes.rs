@@ -40,7 +40,15 @@ pub(super) static OF_REGISTRATION: &[Field] = &[
     ),
 ];
 /// The head of a publish.
-pub(super) static OF_PUBLISH: &[Field] = &[CAPABILITY, KEY];
+pub(super) static OF_PUBLISH: &[Field] = &[
+    CAPABILITY,
+    KEY,
+    may(
+        "X-Sockudo-Push-Quota-Override",
+        TEXT,
+        "Whatever it says: `push.deliveries_per_day_max` does not hold it up.",
+    ),
+];
 
 const LIMIT: Field =
     may("limit", Kind::Whole(1), "How many, at most; 100 unless it is said, never more than 1000.");
