@@ -14,6 +14,25 @@ use crate::sign;
 const SETTINGS: &str = "[push]\nenabled = \"on\"\nlog = \"on\"\n\
                         encryption_key = \"a key of the tests, of more than 32 bytes\"\n";
 
+/// What nothing here answers with, and where it is seen; the name is a part of a row's.
+const ELSEWHERE: &[(&str, u16, &str)] = &[
+    // There are no servers of APNs here: `tests/clients/push.test.js`, and `provider/broadcast_tests.rs`.
+    ("roadcast", 200, ""),
+    ("roadcast", 201, ""),
+    ("roadcast", 204, ""),
+    ("roadcast", 404, "not_found"),
+    ("roadcast", 502, "provider_unauthorized"),
+    ("roadcast", 502, "provider_error"),
+    // A provider must have failed for long: `tests/clients/push.test.js`.
+    ("replayDeadLetter", 202, ""),
+    // It takes very many: `outbound/push/registry/tests.rs` ...
+    ("registerDevice", 400, "limit_exceeded"),
+    ("subscribeDevice", 400, "limit_exceeded"),
+    ("putCredential", 400, "limit_exceeded"),
+    // ... and `outbound/push/jobs/cases_tests.rs`.
+    ("publishPush", 429, "too_many_publishes"),
+];
+
 /// The head of a device that does not show who it is.
 const DEVICE: &str = "X-Sockudo-Push-Capability: push-subscribe\r\n";
 
@@ -154,6 +173,27 @@ fn every_route_about_push_notifications_answers_with_every_status_it_names() {
         }
     }
     assert!(seen.faults.is_empty(), "{}", seen.faults.join("\n"));
+    let told = ROWS.iter().flat_map(|row| {
+        let good = row.good.iter().map(|status| (row.name, *status, String::new()));
+        // That they are off is seen below.
+        let bad = row.failures[1..].iter().map(|it| (row.name, it.status, it.code.to_owned()));
+        good.chain(bad)
+    });
+    let is_elsewhere = |name: &str, status: u16, code: &str| {
+        ELSEWHERE.iter().any(|it| name.contains(it.0) && (it.1, it.2) == (status, code))
+    };
+    let missing: Vec<_> =
+        told.filter(|it| !seen.answers.contains(it) && !is_elsewhere(it.0, it.1, &it.2)).collect();
+    assert!(missing.is_empty(), "never seen: {missing:#?}");
+    let needless: Vec<_> = ELSEWHERE
+        .iter()
+        .filter(|it| {
+            seen.answers.iter().any(|(name, status, code)| {
+                name.contains(it.0) && (*status, &**code) == (it.1, it.2)
+            })
+        })
+        .collect();
+    assert!(needless.is_empty(), "seen here: {needless:#?}");
 }
 
 #[test]

@@ -145,6 +145,23 @@ fn a_rate_is_kept() {
 }
 
 #[test]
+fn so_many_are_open_and_one_more_is_sent_away() {
+    let settings = PushSettings { publishes_open_max: 1, ..settings() };
+    let mut world = World::new(settings, 1);
+    world.device("d000", None, fcm("d000"));
+    let to =
+        |id: &str| Intent { id: Some(id.into()), ..intent(vec![Target::Device("d000".into())]) };
+    world.publish(to("a"));
+    let caller = world.publish(to("b"));
+    let refused = world.told[&caller].clone().unwrap_err();
+    assert_eq!((refused.status, refused.code), (429, "too_many_publishes"));
+    assert!(refused.retry_after.is_some());
+    world.finish();
+    let caller = world.publish(to("b"));
+    assert!(world.told[&caller].is_ok());
+}
+
+#[test]
 fn who_waits_is_told_what_came_of_each_device() {
     let mut world = world(3);
     let caller = world.publish(Intent { is_sync: true, ..named("p") });
