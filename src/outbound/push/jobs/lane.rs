@@ -1,13 +1,27 @@
 //! Lanes: one for each app, provider and credentials. What a provider says to all of one's requests closes the lane, not
 //! one device.
 
+use std::sync::Arc;
+
 use crate::base::prng::Prng;
 use crate::base::time::{Millis, Nanos};
 use crate::config::push::PushSettings;
 use crate::outbound::push::provider::{Delivered, Verdict};
+use crate::push::Provider;
 
 /// The longest pause that a provider is granted.
 const PAUSE_LONGEST: Millis = Millis(86_400_000);
+
+/// Which lane: app, provider, and which credentials were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneKey {
+    /// The id of the app.
+    pub app: Arc<str>,
+    /// Who brings it.
+    pub provider: Provider,
+    /// The id of the credentials; none: the provider's usual ones.
+    pub credential: Option<String>,
+}
 
 /// Whether something can be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,7 +40,7 @@ impl Jobs {
                 || Provider::ALL.into_iter().filter(|it| !job.ready[*it as usize].is_empty());
             let opens = |provider: Provider| {
                 let (app, credential) = (Arc::clone(&job.app), credential.clone());
-                let key = lane_key::LaneKey { app, provider, credential };
+                let key = LaneKey { app, provider, credential };
                 self.lanes.get(&key).and_then(|it| it.opens_at(now))
             };
             let paused = providers().map(opens).collect::<Option<Vec<_>>>();

@@ -39,7 +39,7 @@ use crate::store::{Answer, Ask, Shelf};
 use admit::{Admission, Bucket};
 use errand::{Asked as AskedErrand, Errand};
 use job::{Item, Job, Rendered};
-use lane::Lane;
+use lane::{Lane, LaneKey};
 use list::Listing;
 use plan::{Page, PickedPage};
 use settle::Settling;
@@ -154,7 +154,7 @@ pub struct Jobs {
     sending: [Turns; 6],
     flying: [u64; 6],
     rates: [Bucket; 6],
-    lanes: HashMap<lane_key::LaneKey, Lane>,
+    lanes: HashMap<LaneKey, Lane>,
     retries: BTreeSet<(Nanos, u64)>,
 
     /// Outcomes that wait to be written.
@@ -563,20 +563,7 @@ impl Jobs {
     }
 }
 
-mod lane_key {
-    use super::{super::super::super::push::Provider, Arc};
-
-    /// Which lane: app, provider, and which credentials were asked for.
-    #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-    pub struct LaneKey {
-        pub app: Arc<str>,
-        pub provider: Provider,
-        pub credential: Option<String>,
-    }
-}
-
 #[cfg(test)]
-#[path = "cases_tests.rs"]
-mod cases;
+mod cases_tests;
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,7 @@
 
 use super::admit::Bucket;
 use super::job::Stage;
-use super::lane::{Gate, back_off};
-use super::lane_key::LaneKey;
+use super::lane::{Gate, LaneKey, back_off};
 use super::record::Quota;
 use super::settle::{Finished, Used};
 use super::*;

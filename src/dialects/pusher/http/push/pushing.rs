@@ -720,5 +720,4 @@ pub(in super::super) fn of_extras(
 }
 
 #[cfg(test)]
-#[path = "pushing_tests.rs"]
 mod tests;
