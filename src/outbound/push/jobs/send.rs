@@ -13,6 +13,8 @@ use crate::push::publish::{Fate, State};
 
 /// Who waits for something that is being read asks again after so long.
 const HOLD_PAUSE: Millis = Millis(50);
+/// Why a device gets nothing whose provider's credentials cannot be opened.
+const SEALED: &str = "credentials_sealed";
 /// Lanes remembered that nobody waits for.
 const LANES_MAX: usize = 65_536;
 
@@ -27,6 +29,8 @@ enum Turn {
     Send(Option<Arc<crate::push::credential::Credential>>, bool),
     /// Not now.
     Hold,
+    /// Not with credentials that cannot be opened.
+    Sealed,
     /// Never.
     Fail(&'static str),
     /// No more of this publish: the app's daily bound is met.
@@ -137,6 +141,22 @@ impl Jobs {
                 self.lanes.entry(lane_key).or_default().stalled.push(number);
                 return;
             }
+            // As credentials that are refused: another key or other credentials may come, and a dead letter can be
+            // replayed.
+            Turn::Sealed => {
+                let refused = Delivered::not(Verdict::Unauthorized, SEALED);
+                let Some(id) = job_mut(&mut self.jobs, number).ready[at].pop_front() else {
+                    return;
+                };
+                self.hear_lane(id, number, provider, now.steady, &refused, now, out);
+                let Some(item) = self.items.get_mut(&id) else { return };
+                item.attempts += 1;
+                if item.attempts < self.settings.attempts_max {
+                    return self.ready_again(id);
+                }
+                self.counts.dead[at].fetch_add(1, Ordering::Relaxed);
+                self.finish(id, Fate::DeadLettered, None, Some(SEALED.to_owned()), 0, now);
+            }
             Turn::Fail(reason) => {
                 let Some(id) = job_mut(&mut self.jobs, number).ready[at].pop_front() else {
                     return;
@@ -171,10 +191,11 @@ impl Jobs {
             let found = registry.credential(&lane.app, lane.provider, lane.credential.as_deref());
             match found {
                 Err(NoCredential::NotYet) => Turn::Hold,
+                // What is sealed is there: nothing is logged in its place.
+                Err(NoCredential::Sealed) if !self.settings.is_logged(true) => Turn::Sealed,
                 found if self.settings.is_logged(found.is_ok()) => Turn::Send(None, true),
                 Ok(credential) => Turn::Send(Some(credential), false),
-                Err(NoCredential::Missing) => Turn::Fail("no_credentials"),
-                Err(NoCredential::Sealed) => Turn::Fail("credentials_sealed"),
+                Err(_) => Turn::Fail("no_credentials"),
             }
         };
         let most = self.settings.deliveries_per_day_max;
