@@ -6,8 +6,10 @@ use super::App;
 use super::Section;
 use super::history::History;
 use super::load::Loaded;
+use super::push::PushSettings;
 use super::table::{APP_SETTINGS, SETTINGS};
 use super::value::{Kind, Unit};
+use super::webhooks::Webhooks;
 
 /// Every setting in force with where it was given, then the apps; secrets as `***`.
 pub fn describe(loaded: &Loaded, sections: &[&dyn Section]) -> String {
@@ -41,7 +43,7 @@ pub fn describe(loaded: &Loaded, sections: &[&dyn Section]) -> String {
         let _ = writeln!(out, "app {}: {}", app.id, describe_app(app));
     }
     for row in &History::of(config).channels {
-        let whose = if row.app.is_empty() { "every app" } else { row.app.as_str() };
+        let whose = whose(&row.app);
         let bound = |unit: Unit, number: u64| match number {
             0 => "any number".to_owned(),
             number => unit.spell(number),
@@ -58,10 +60,39 @@ pub fn describe(loaded: &Loaded, sections: &[&dyn Section]) -> String {
             row.pattern, row.mode
         );
     }
+    for row in &PushSettings::of(config).rules {
+        let whose = whose(&row.app);
+        let events = row.events.join(", ");
+        let says = match row.template.as_str() {
+            "" => String::new(),
+            template => format!(", template {template}"),
+        };
+        let skips = if row.skip_connected { ", skip_connected" } else { "" };
+        let _ = writeln!(
+            out,
+            "push rule for {} in {whose}: events {events}, at most {} in a second{says}{skips}",
+            row.pattern, row.per_second_max
+        );
+    }
+    for row in &Webhooks::of(config).receivers {
+        let (whose, format) = (whose(&row.app), row.format.as_str());
+        let types = if row.types.is_empty() { "all".to_owned() } else { row.types.join(", ") };
+        // What is behind the host may be a secret: many receivers have one in their path.
+        let host = row.url.split('/').take(3).collect::<Vec<_>>().join("/");
+        let _ = writeln!(
+            out,
+            "webhook receiver {} of {whose}: {host}, format {format}, types {types}",
+            row.name
+        );
+    }
     if config.development {
         out.push_str("No app is configured: the development app serves loopback addresses only.\n");
     }
     out
+}
+
+fn whose(app: &str) -> &str {
+    if app.is_empty() { "every app" } else { app }
 }
 
 /// A secret that was not given is not hidden: there is none.

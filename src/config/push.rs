@@ -288,7 +288,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             2_048,
             16,
             1_000_000,
-            "Devices read from the store and not finished, over all publishes: this bounds memory."
+            "Devices read from the store and not finished, over all publishes: this bounds memory. One app has three quarters of it, at most; devices that are tried again in a second or later are not counted."
         ),
         number!(
             "push.concurrency_max",
@@ -297,7 +297,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             256,
             1,
             10_000,
-            "Requests under way with one provider."
+            "Requests under way with one provider; one app has three quarters of them, at most."
         ),
         number!("push.requests_per_second_max", requests_per_second_max, Count, 0, 1, 1_000_000, zero: Some("any number"), "Requests in a second to one provider."),
         number!(
@@ -316,7 +316,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             SECOND,
             10,
             3_600 * SECOND,
-            "The pause after a first failure; each further one is twice as long, up to push.retry_longest_s. Retry-After counts."
+            "The pause after a first failure; each further one is twice as long, up to push.retry_longest_s; up to half of it is left out by chance. Retry-After counts instead, of browsers' push services up to push.retry_longest_s."
         ),
         number!(
             "push.retry_longest_s",
@@ -325,7 +325,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             300 * SECOND,
             10,
             DAY,
-            "The longest pause."
+            "The longest pause of one device, and how long credentials rest that were refused."
         ),
         number!(
             "push.attempts_max",
@@ -334,7 +334,7 @@ pub static SECTION: SectionOf<PushSettings> = SectionOf {
             5,
             1,
             100,
-            "Tries for one device, the first included; then there is a dead letter. Throttling does not count as one."
+            "Tries for one device, the first included; then there is a dead letter. A provider that throttles takes none, but a browser's push service does: each device chooses its own."
         ),
         number!(
             "push.failures_max",

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::start::Started;
 use crate::config::history::History;
-use crate::config::push::PushSettings;
+use crate::config::push::{Enabled, PushSettings};
 
 /// What the command to copy publishes: the README's subscribers read its `text`.
 const DATA: &str = r#"{"text":"hi"}"#;
@@ -35,9 +35,7 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "  listens     unix:{}", listener.path().display())?;
     }
     writeln!(out, "  store       {}", store(started))?;
-    if let Some(push) = push(started) {
-        writeln!(out, "  push        {push}")?;
-    }
+    writeln!(out, "  push        {}", push(started))?;
     writeln!(
         out,
         "  limits      {} connections, {} per outbox, {} of outboxes per shard",
@@ -111,20 +109,20 @@ fn about(started: &Started, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Who gets push notifications; none: nobody does.
-fn push(started: &Started) -> Option<&'static str> {
+/// Who gets push notifications, or why nobody does.
+fn push(started: &Started) -> &'static str {
     let settings = PushSettings::of(&started.config);
     let has_key = settings.encryption_key.is_some();
-    let text = match (started.pushes, settings.is_logged(false), has_key) {
-        (false, ..) => return None,
+    match (started.pushes, settings.is_logged(false), has_key) {
+        (false, ..) if settings.enabled == Enabled::Off => "off: push.enabled",
+        (false, ..) => "off: nothing is kept on disk; push.enabled = \"on\" opens the store for it",
         (true, true, false) => {
             "notifications are logged, here and in the console; docs/push.md says how devices get them"
         }
         (true, true, true) => "notifications without credentials for their provider are logged",
         (true, false, true) => "devices get notifications through the providers with credentials",
         (true, false, false) => "no credentials are taken before push.encryption_key is set",
-    };
-    Some(text)
+    }
 }
 
 /// What is kept, and where.

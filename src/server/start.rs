@@ -302,6 +302,7 @@ fn run_shard(
         .keeping(home::Keeping {
             // Without a store there is nothing to be done later.
             shard: common.health.as_ref().map(|_| id),
+            has_pushes: common.health.is_some(),
             ..home::Keeping::configured(
                 config,
                 Arc::clone(&common.rules),

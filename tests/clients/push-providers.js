@@ -591,7 +591,8 @@ function apnsDevice(said, [, token]) {
   if (!/^([0-9a-f]{2}){32,100}$/i.test(token)) return found(apns(400, 'BadDeviceToken'))
   const wrong = apnsWrong(said, said.headers['apns-push-type'] === 'voip' ? 5120 : 4096)
   if (wrong) return found(wrong)
-  if (this.isGone('apns', token)) return found(apns(410, 'Unregistered', {}, { timestamp: Date.now() - 1000 }))
+  // It went just now: one that went before its registration is there again.
+  if (this.isGone('apns', token)) return found(apns(410, 'Unregistered', {}, { timestamp: Date.now() }))
   const [status, reason] = APNS_BY_NAME[token.slice(0, 4)] ?? []
   if (status) return found(apns(status, reason, {}, status === 410 ? { timestamp: Date.now() - 1000 } : {}))
   return found(answer(200, undefined, { 'apns-unique-id': crypto.randomUUID() }))

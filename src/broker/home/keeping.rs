@@ -28,6 +28,8 @@ pub struct Keeping {
     pub rules: Arc<Rules>,
     /// Which shard's home this is, if it does what is to be done later: there is a store then.
     pub shard: Option<ShardId>,
+    /// Push notifications go with events: there is a store to keep them. Else what says one is published alone.
+    pub has_pushes: bool,
     /// When the clock of retention started; the store's starts at the same moment.
     pub origin: Now,
     /// Makes epochs and ids; differs from process to process and from shard to shard.
@@ -73,6 +75,7 @@ impl Default for Keeping {
         Self {
             rules: Arc::default(),
             shard: None,
+            has_pushes: true,
             origin: Now::default(),
             seed: 0,
             bytes_max: 64 << 20,

@@ -70,11 +70,12 @@ impl Home {
     pub(super) fn publish(
         &mut self,
         origin: Origin,
-        publish: Publish,
+        mut publish: Publish,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        publish.push = publish.push.filter(|_| self.keeping.has_pushes);
         let channel = &publish.channel;
         let keep_last = publish.keep_last.filter(|_| !publish.guarded);
         let is_ephemeral = publish.ephemeral || publish.guarded;

@@ -272,11 +272,12 @@ impl Home {
     pub(super) fn mutate(
         &mut self,
         asker: Asker,
-        mutate: Mutate,
+        mut mutate: Mutate,
         now: Now,
         render: &dyn Render,
         out: &mut Vec<(ShardId, Down)>,
     ) {
+        mutate.push = mutate.push.filter(|_| self.keeping.has_pushes);
         let origin = Origin::of(asker, false);
         let refuse = |refusal| Reply::Refused(refusal);
         let Some(number) = self.find(&mutate.channel) else {

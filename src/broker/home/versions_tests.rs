@@ -308,6 +308,22 @@ fn a_key_gives_one_version_and_its_report_goes_with_it() {
 }
 
 #[test]
+fn without_push_notifications_a_version_is_told_alone() {
+    let mut bench = Bench::new();
+    bench.home.keeping.has_pushes = false;
+    let message = bench.publish(MEMORY, "\"\"");
+    let pushing = Mutate {
+        push: Some(json("a notification")),
+        data: Patch::Set(json("\"x\"")),
+        ..appending(MEMORY, message)
+    };
+    bench.answers.clear();
+    bench.up(Command::Mutate(Box::new(pushing)));
+    assert!(matches!(bench.answers[..], [Reply::Published(_)]), "{:?}", bench.answers);
+    assert_eq!(bench.data(MEMORY, message), "\"x\"");
+}
+
+#[test]
 fn a_notification_is_on_disk_before_its_version_is_told() {
     for name in [MEMORY, DURABLE] {
         let mut bench = Bench::new();

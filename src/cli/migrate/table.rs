@@ -42,7 +42,7 @@ pub enum To {
 pub type Row = (&'static str, To);
 
 const CLUSTER: &str = "one process serves all connections; several nodes are not joined yet";
-const PROVIDERS: &str = "each app gives its credentials over HTTP, and a provider that it gave some for is used: docs/push.md";
+const PROVIDERS: &str = "each app gives its credentials over HTTP, and a provider that it gave some for is used; devices, credentials and templates are not carried over and have to be given again: docs/push.md";
 const STORES: &str = "durable state is in the server's own store (`data`)";
 
 /// Settings, the first row that fits.

@@ -58,7 +58,8 @@ impl Format {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// As it is spelled in the settings.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Ringmain => "ringmain",
             Self::Sockudo => "sockudo",

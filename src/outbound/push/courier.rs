@@ -160,7 +160,7 @@ impl Office {
         let allow_private = self.settings.allow_private || !is_devices_own(&parcel.address);
         let answered = match self.send(&lines, &request, allow_private).await {
             Ok(answered) => answered,
-            Err(silence) => return Ok(unsent(silence)),
+            Err(silence) => return Ok(unsent(silence, &request.url)),
         };
         let now = machine::now();
         let delivered = completed(speak.read(&answered, now), &answered, now);
@@ -266,7 +266,8 @@ impl Office {
 
     async fn exchange(&self, speak: &dyn Speak, request: &Request) -> Result<Kept, Delivered> {
         let allow_private = self.settings.allow_private || self.is_configured(&request.url);
-        let answered = self.send(&self.lines, request, allow_private).await.map_err(unsent)?;
+        let answered = self.send(&self.lines, request, allow_private).await;
+        let answered = answered.map_err(|silence| unsent(silence, &request.url))?;
         let now = machine::now();
         let (text, life) = speak
             .read_access(&answered, now)
@@ -371,12 +372,19 @@ fn where_to(address: &Address) -> String {
 }
 
 /// What no answer means.
-fn unsent(silence: Silence) -> Delivered {
+fn unsent(silence: Silence, url: &str) -> Delivered {
     let verdict = match silence {
         Silence::Malformed | Silence::Private => Verdict::Refused,
         Silence::Unreachable | Silence::Broken | Silence::Late => Verdict::Unavailable,
     };
-    Delivered::not(verdict, silence.as_str())
+    match (silence, form::origin(url)) {
+        // Where to, but no path: at push services that is all it takes to send.
+        (Silence::Unreachable, Some(origin)) => {
+            let host = origin.split_once("://").map_or("", |it| it.1);
+            Delivered::not(verdict, format!("unreachable {host}"))
+        }
+        _ => Delivered::not(verdict, silence.as_str()),
+    }
 }
 
 /// What every provider says in the same way.

@@ -239,7 +239,7 @@ fn silence_is_told_by_name() {
     let delivered = run(super::tests::courier(&closed, true).deliver(wns(&closed)));
     assert_eq!(
         (delivered.verdict, delivered.reason.as_deref()),
-        (Verdict::Unavailable, Some("unreachable"))
+        (Verdict::Unavailable, Some(&*closed.replace("http://", "unreachable ")))
     );
 }
 

@@ -61,10 +61,15 @@ pub struct Looking {
 /// Something a person may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A publish is finished: app, publish, how, devices planned, taken.
-    Finished(String, String, State, u64, u64),
+    /// A publish is finished: app, publish, how, devices planned, taken, and what was said most often where it was
+    /// not taken.
+    Finished(String, String, State, u64, u64, Option<String>),
     /// A provider does not take our credentials: app, provider, why.
     CredentialRefused(String, Provider, String),
+    /// Credentials cannot be opened: app and provider of each, why.
+    CredentialsSealed(String, &'static str),
+    /// A publish that nobody waits for could not be accepted: app, publish, why.
+    NotAccepted(String, String, String),
     /// A provider asks to be left alone or does not answer: provider, why, milliseconds.
     Paused(Provider, String, u64),
     /// It takes something again.

@@ -420,27 +420,37 @@ fn event(publish_id: &str, message: &Message) -> Bytes {
 
 fn say(note: &Note, now: Now) {
     match note {
-        Note::Finished(app, publish, state, planned, taken) => {
+        Note::Finished(app, publish, state, planned, taken, why) => {
             let how = state.as_str();
-            let fields: [log::Field<'_>; 5] = [
+            let fields: [log::Field<'_>; 6] = [
                 ("app", app),
                 ("publish", publish),
                 ("state", &how),
                 ("devices", planned),
                 ("taken", taken),
+                ("why", why.as_ref().map_or(&"" as &dyn std::fmt::Display, |it| it)),
             ];
+            let fields = if why.is_some() { &fields[..] } else { &fields[..5] };
             let is_bad =
                 matches!(state, State::Failed | State::DeadLettered | State::QuotaExceeded);
             match is_bad {
-                true => log::warn(now.wall, "push_finished", &fields),
+                true => log::warn(now.wall, "push_finished", fields),
                 // The path of an event is counted, never logged; each publish is one.
-                false => log::debug(now.wall, "push_finished", &fields),
+                false => log::debug(now.wall, "push_finished", fields),
             }
         }
         Note::CredentialRefused(app, provider, why) => {
             let provider = provider.as_str();
             let fields: [log::Field<'_>; 3] = [("app", app), ("provider", &provider), ("why", why)];
             log::warn(now.wall, "push_credential_refused", &fields);
+        }
+        Note::CredentialsSealed(whose, why) => {
+            let fields: [log::Field<'_>; 2] = [("whose", whose), ("why", why)];
+            log::warn(now.wall, "push_credentials_sealed", &fields);
+        }
+        Note::NotAccepted(app, publish, why) => {
+            let fields: [log::Field<'_>; 3] = [("app", app), ("publish", publish), ("why", why)];
+            log::warn(now.wall, "push_dropped", &fields);
         }
         Note::Paused(provider, why, millis) => {
             let provider = provider.as_str();

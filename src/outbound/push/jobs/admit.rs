@@ -22,6 +22,8 @@ use crate::store::{Change, Fault};
 const BUCKETS_MAX: usize = 4096;
 /// How often an admission begins again because another one was faster.
 const ROUNDS_MAX: u32 = 4;
+/// How far ahead a publish may be, in milliseconds: 366 days.
+const AHEAD_MAX: u64 = 366 * 86_400_000;
 
 /// A publish that wants to be accepted.
 pub struct Admission {
@@ -135,6 +137,12 @@ impl Jobs {
         {
             return Err(Refused::invalid("expiresAtMs is over before anything could be sent"));
         }
+        // Seconds or microseconds taken for milliseconds, most often.
+        if intent.not_before.is_some_and(|it| it > now.wall.0.saturating_add(AHEAD_MAX)) {
+            return Err(Refused::invalid(
+                "notBeforeMs is more than 366 days ahead (it counts milliseconds since 1970)",
+            ));
+        }
         if self.admissions >= ADMISSIONS_MAX {
             return Err(Refused::unavailable("too many publishes at once"));
         }
@@ -160,15 +168,18 @@ impl Jobs {
     /// Whether a provider could take something of it.
     fn is_available(&self, app: &str, intent: &Intent, registry: &Registry) -> Result<(), Refused> {
         let id = intent.credential_id.as_deref();
-        let mut has_named = false;
+        let (mut has_named, mut is_sealed) = (false, false);
         let mut could = |provider: Provider| {
             if provider == Provider::Realtime {
                 return true;
             }
             let found = registry.credential(app, provider, id);
             has_named |= found.as_ref().is_ok_and(|it| Some(it.id.as_str()) == id);
-            has_named |= found == Err(NoCredential::NotYet);
-            found.is_ok() || found == Err(NoCredential::NotYet) || self.settings.is_logged(false)
+            has_named |= matches!(found, Err(NoCredential::NotYet | NoCredential::Sealed));
+            is_sealed |= found == Err(NoCredential::Sealed);
+            // What is sealed is there: nothing is logged in its place.
+            matches!(found, Ok(_) | Err(NoCredential::NotYet))
+                || self.settings.is_logged(found != Err(NoCredential::Missing))
         };
         // All are asked: each may be whom the credentials are named for.
         let able = Provider::ALL[..5].iter().filter(|it| could(**it)).count();
@@ -185,6 +196,9 @@ impl Jobs {
         }
         match is_one {
             true => Ok(()),
+            false if is_sealed => Err(Refused::unavailable(
+                "push admission unavailable: its credentials cannot be opened: push.encryption_key is missing or another one",
+            )),
             false => Err(Refused::unavailable(
                 "push admission unavailable: there are no credentials for any provider that it needs",
             )),
@@ -368,7 +382,9 @@ impl Jobs {
             self.queue_open -= 1;
         }
         if progress.state.is_final() {
-            self.has_finished(app.to_string(), progress.status(&id, (0, 0, 0)), out);
+            let why = progress.error_reason.clone().unwrap_or_default();
+            out.push(Step::Say(Note::NotAccepted(app.to_string(), id.clone(), why)));
+            self.has_finished(app.to_string(), progress.status(&id, (0, 0, 0)), None, out);
         }
         let place = Place { app: &app, id: &id };
         let is_sync = spec.intent.is_sync && caller.is_some();
@@ -501,7 +517,10 @@ impl Jobs {
         let id = spec.intent.credential_id.as_deref();
         let could = |it: &&Provider| {
             **it != Provider::Realtime
-                && (self.settings.is_logged(false) || registry.credential(app, **it, id).is_ok())
+                && match registry.credential(app, **it, id) {
+                    Ok(_) => true,
+                    Err(why) => self.settings.is_logged(why != NoCredential::Missing),
+                }
         };
         let default = spec.template.as_ref().map_or("", |it| it.default_locale.as_str());
         let asked = render::locale_asked(spec);

@@ -230,8 +230,8 @@ fn one_for_later_waits_and_can_be_called_off() {
 fn a_provider_that_asks_for_a_pause_gets_it() {
     let mut world = world(30);
     world.publish(named("p"));
-    assert_eq!(world.parcels.len(), 8);
-    for _ in 0..8 {
+    assert_eq!(world.parcels.len(), 6);
+    for _ in 0..6 {
         world.answer(0, Verdict::Throttled, Some(3_000));
     }
     world.settle();
@@ -245,7 +245,7 @@ fn a_provider_that_asks_for_a_pause_gets_it() {
     assert_eq!(world.parcels.len(), 1, "one goes first");
     world.answer(0, Verdict::Taken, None);
     world.settle();
-    assert_eq!(world.parcels.len(), 8);
+    assert_eq!(world.parcels.len(), 6);
     world.finish();
     let outcomes = world.outcomes("p");
     assert!(outcomes.values().all(|it| it.fate == Fate::Accepted && it.attempts == 1));
@@ -490,8 +490,11 @@ fn what_came_from_the_queue_and_cannot_be_accepted_fails_as_others_do() {
         let reports = world.values(Shelf::Outbox, b"");
         assert_eq!(reports.len(), n + 1);
         let is_said =
-            |it: &Note| matches!(it, Note::Finished(_, of, State::Failed, 0, 0) if *of == id);
+            |it: &Note| matches!(it, Note::Finished(_, of, State::Failed, 0, 0, None) if *of == id);
         assert!(world.notes.iter().any(is_said));
+        let is_dropped =
+            |it: &Note| matches!(it, Note::NotAccepted(_, of, why) if *of == id && !why.is_empty());
+        assert!(world.notes.iter().any(is_dropped));
     }
     assert!(world.values(Shelf::PushQueue, b"").is_empty());
 }
@@ -600,7 +603,7 @@ fn a_store_without_room_loses_nothing() {
 fn a_crowd_of_one_provider_does_not_hold_up_another() {
     let mut world = world(200);
     world.publish(named("p"));
-    for _ in 0..8 {
+    for _ in 0..6 {
         world.answer(0, Verdict::Throttled, Some(500_000));
     }
     world.settle();
@@ -615,4 +618,85 @@ fn a_crowd_of_one_provider_does_not_hold_up_another() {
     world.pass(500_000);
     world.finish();
     assert_eq!(world.outcomes("p").len(), 200);
+}
+
+#[test]
+fn who_waits_for_long_keeps_nobody_else_waiting() {
+    let mut world = world(200);
+    world.publish(named("p"));
+    // More of them are to be tried again later than there is room for in memory.
+    let mut failed = 0;
+    while !world.parcels.is_empty() {
+        world.answer(0, Verdict::Unavailable, Some(300_000));
+        world.settle();
+        failed += 1;
+    }
+    assert!(failed > 32, "{failed} were tried");
+    let target = Target::Direct(Recipient::Wns { uri: "https://w.example/".into() });
+    world.publish(Intent { id: Some("q".into()), ..intent(vec![target]) });
+    assert_eq!(world.parcels.len(), 1);
+    world.answer(0, Verdict::Taken, None);
+    world.settle();
+    assert_eq!(state(&mut world, "q"), State::Succeeded);
+    world.pass(300_000);
+    world.finish();
+    let outcomes = world.outcomes("p");
+    assert_eq!(outcomes.len(), 200);
+    assert!(outcomes.values().all(|it| it.fate == Fate::Accepted));
+    assert!(outcomes.values().any(|it| it.attempts == 2));
+}
+
+#[test]
+fn a_publish_is_at_most_366_days_ahead() {
+    let mut world = world(1);
+    let now = world.now.wall.0;
+    let caller = world.publish(Intent { not_before: Some(now + 366 * 86_400_000), ..named("p") });
+    world.settle();
+    assert!(world.told[&caller].is_ok());
+    let caller = world.publish(Intent { not_before: Some(now * 1000), ..named("q") });
+    world.settle();
+    let refused = world.told[&caller].clone().unwrap_err();
+    assert_eq!(refused.status, 400);
+    assert!(refused.text.contains("notBeforeMs") && refused.text.contains("milliseconds"));
+}
+
+#[test]
+fn credentials_that_cannot_be_opened_are_waited_for_and_end_as_dead_letters() {
+    use crate::outbound::push::seal::Key;
+    use crate::push::Provider;
+    use crate::push::credential::{CredentialFacts, Material};
+    let set = PushSettings { log: Logging::Auto, is_development: true, ..settings() };
+    let mut world = World::new(set, 1);
+    world.finish();
+    world.device("d0", None, super::tests::fcm("d0"));
+    let facts = CredentialFacts {
+        provider: Provider::Fcm,
+        id: "default".into(),
+        version: 1,
+        updated_at: 0,
+    };
+    let material = Material::Fcm { service_account: "{}".into() };
+    let sealed = Key::parse(&"k".repeat(32)).unwrap().seal(APP, facts, &material, [0; 12]).unwrap();
+    let key = keys::key(keys::CREDENTIAL, APP, &[&[Provider::Fcm as u8], b"default"], true);
+    assert!(world.change(vec![put(key, &sealed)]));
+    world.crash();
+    world.finish();
+    let intent = Box::new(Intent { targets: vec![Target::Device("d0".into())], ..named("p") });
+    world.queue(Queued::Publish { app: APP.into(), intent });
+    world.settle();
+    assert!(world.parcels.is_empty(), "nothing is logged in place of being sent");
+    assert!(world.outcomes("p").is_empty(), "it is waited for");
+    for _ in 0..5 {
+        world.pass(60_001);
+        world.settle();
+    }
+    let outcome = world.outcomes("p").remove("d0").expect("it is given up");
+    assert_eq!(outcome.fate, Fate::DeadLettered);
+    assert_eq!(outcome.reason.as_deref(), Some("credentials_sealed"));
+    let refused = Intent { targets: vec![Target::Direct(super::tests::fcm("x"))], ..named("r") };
+    let caller = world.publish(refused);
+    world.settle();
+    // Others would be logged; these are sealed.
+    let refused = world.told[&caller].clone().unwrap_err();
+    assert!(refused.status == 503 && refused.text.contains("push.encryption_key"), "{refused:?}");
 }

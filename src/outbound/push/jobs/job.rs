@@ -86,6 +86,8 @@ pub struct Job {
     pub is_over: bool,
     /// Its time is over: in milliseconds since 1970.
     pub ends_at: u64,
+    /// Why devices were not taken, and how many each; for the log alone.
+    pub reasons: Vec<(String, u64)>,
     /// Who waits for its end.
     pub waiters: Vec<u64>,
     /// What they are told that devices get.
@@ -122,6 +124,7 @@ impl Job {
             is_parked: false,
             is_over: false,
             ends_at: u64::MAX,
+            reasons: Vec::new(),
             waiters: Vec::new(),
             rendered: Vec::new(),
             cancellers: Vec::new(),
@@ -215,4 +218,6 @@ pub struct Item {
     pub sent: Nanos,
     /// What is next.
     pub stage: Stage,
+    /// It waits for so long that its device and where that is were let go: they are read again when its time has come.
+    pub is_asleep: bool,
 }

@@ -15,6 +15,7 @@ mod list;
 mod plan;
 pub mod record;
 pub mod render;
+mod room;
 mod send;
 mod settle;
 mod turns;
@@ -42,6 +43,7 @@ use job::{Item, Job, Rendered};
 use lane::{Lane, LaneKey};
 use list::Listing;
 use plan::{Page, PickedPage};
+use room::Held;
 use settle::Settling;
 use turns::Turns;
 
@@ -80,6 +82,8 @@ enum Asked {
     Page(u64, Page),
     /// What these devices are.
     Picked(u64, PickedPage),
+    /// What devices of an app are that were asleep.
+    Woken(Arc<str>, Vec<(u64, Bytes)>),
     /// Outcomes are written.
     Settled,
     /// How many devices an app was sent something for.
@@ -149,6 +153,10 @@ pub struct Jobs {
     looks: HashMap<u64, plan::Looked>,
     /// Devices by number.
     items: HashMap<u64, Item>,
+    /// Those of them that are asleep.
+    asleep: usize,
+    /// What each app has of memory and requests.
+    held: BTreeMap<Arc<str>, Held>,
     device_rates: HashMap<(Arc<str>, String), Bucket>,
 
     sending: [Turns; 6],
@@ -219,6 +227,8 @@ impl Jobs {
             reserved: 0,
             looks: HashMap::new(),
             items: HashMap::new(),
+            asleep: 0,
+            held: BTreeMap::new(),
             device_rates: HashMap::new(),
             sending: Default::default(),
             flying: [0; 6],
@@ -317,6 +327,7 @@ impl Jobs {
         }
         if self.start == Start::Done {
             self.run_errands(now, out);
+            self.read_woken(now, out);
             self.plan(now, out);
         }
         self.send(registry, now, out);
@@ -420,6 +431,7 @@ impl Jobs {
             Asked::Body(number) => self.loaded(number, answer, now, out),
             Asked::Page(number, page) => self.paged(number, page, answer, now, out),
             Asked::Picked(number, page) => self.picked(number, page, answer, now, out),
+            Asked::Woken(app, woken) => self.woken(&app, woken, answer, now),
             Asked::Settled => self.settled(answer, now, out),
             Asked::Quota(app) => self.quota_read(app, answer, now),
             Asked::Errands(group) => self.errands_read(group, answer, registry, now, out),

@@ -52,10 +52,10 @@ pub struct Looked {
 }
 
 impl Jobs {
-    /// Devices in memory: read, and not known to be written.
+    /// Devices in memory: read, awake, and not known to be written.
     pub(super) fn pending(&self) -> usize {
         let writing = self.settling.as_ref().map_or(0, |it| it.outcomes());
-        self.items.len() + self.finished.len() + writing
+        self.items.len() - self.asleep + self.finished.len() + writing
     }
 
     /// Lets a publish wait for a turn to read on, if it has reason to.
@@ -73,6 +73,7 @@ impl Jobs {
 
     /// Reads pages as long as there is room for what they bring.
     pub(super) fn plan(&mut self, now: Now, out: &mut Vec<Step>) {
+        self.plan_again(ROOM_MIN);
         while self.pages < PAGES_MAX && now.steady >= self.store_at && !self.planning.is_empty() {
             let taken = self.pending() + self.reserved;
             let room = (self.settings.pending_max as usize).saturating_sub(taken);
@@ -91,8 +92,15 @@ impl Jobs {
             match &job.body {
                 Body::Coming => {}
                 Body::Here(spec, _) => {
-                    let spec = Arc::clone(spec);
-                    self.read_page(number, &spec, room.min(PAGE_DEVICES as usize), now, out);
+                    let (spec, app) = (Arc::clone(spec), Arc::clone(&job.app));
+                    let room = room.min(self.room_of(&app)).min(PAGE_DEVICES as usize);
+                    if self.has_room(&app, ROOM_MIN) {
+                        self.read_page(number, &spec, room, now, out);
+                    } else if self.make_room(now) {
+                        self.planning.push(&app, number);
+                    } else {
+                        self.wait_for_room(&app, number);
+                    }
                 }
                 Body::Absent if self.bodies_bytes > BODIES_BYTES_MAX => {
                     self.planning.push(&job.app, number);
@@ -175,7 +183,10 @@ impl Jobs {
         job.is_reading = true;
         self.pages += 1;
         self.reserved += rows;
+        let app = Arc::clone(&job.app);
         let start = job.next.clone();
+        self.hold(&app, rows);
+        let Some(job) = self.jobs.get_mut(&number) else { return };
         let targets = &spec.intent.targets;
         let prefix = match targets.get(start.target as usize) {
             Some(Target::Client(id)) => {
@@ -319,7 +330,9 @@ impl Jobs {
             };
             let (sent, stage) = (Nanos(0), Stage::Ready);
             let job = number;
-            let item = Item { job, run, key, provider, address, device, attempts: 0, sent, stage };
+            let (attempts, is_asleep) = (0, false);
+            let item =
+                Item { job, run, key, provider, address, device, attempts, sent, stage, is_asleep };
             match reason {
                 Some(reason) => skipped.push((item, reason)),
                 None => items.push(item),
@@ -418,6 +431,8 @@ impl Jobs {
             job.items += 1;
             let provider = item.provider;
             job.ready[provider as usize].push_back(id);
+            let app = Arc::clone(&job.app);
+            self.hold(&app, 1);
             self.items.insert(id, item);
             self.want_send(number, provider);
         }
@@ -428,6 +443,9 @@ impl Jobs {
     fn page_over(&mut self, number: u64, rows: usize) {
         self.pages -= 1;
         self.reserved -= rows;
+        if let Some(app) = self.jobs.get(&number).map(|it| Arc::clone(&it.app)) {
+            self.release(&app, rows);
+        }
         if let Some(job) = self.jobs.get_mut(&number) {
             (job.is_reading, job.is_in_plan) = (false, false);
             job.fresh.clear();
@@ -454,7 +472,7 @@ impl Jobs {
             if job.is_reading || job.is_over {
                 continue;
             }
-            let mut kept = VecDeque::new();
+            let (mut kept, mut let_go) = (VecDeque::new(), Vec::new());
             for id in std::mem::take(&mut job.ready[provider as usize]) {
                 let Some(item) = self.items.get(&id) else { continue };
                 if item.attempts > 0 {
@@ -469,10 +487,13 @@ impl Jobs {
                 }
                 job.items -= 1;
                 (job.is_parked, has_made) = (true, true);
-                self.items.remove(&id);
+                let_go.push(id);
             }
             job.runs.retain(|it| it.open > 0);
             job.ready[provider as usize] = kept;
+            for id in let_go {
+                self.take_item(id);
+            }
         }
         has_made
     }

@@ -13,6 +13,8 @@ use crate::push::publish::{Fate, State};
 
 /// Who waits for something that is being read asks again after so long.
 const HOLD_PAUSE: Millis = Millis(50);
+/// Why a device gets nothing whose provider's credentials cannot be opened.
+const SEALED: &str = "credentials_sealed";
 /// Lanes remembered that nobody waits for.
 const LANES_MAX: usize = 65_536;
 
@@ -27,6 +29,8 @@ enum Turn {
     Send(Option<Arc<crate::push::credential::Credential>>, bool),
     /// Not now.
     Hold,
+    /// Not with credentials that cannot be opened.
+    Sealed,
     /// Never.
     Fail(&'static str),
     /// No more of this publish: the app's daily bound is met.
@@ -58,6 +62,10 @@ impl Jobs {
                     break;
                 }
                 let Some(number) = self.sending[provider as usize].pop() else { break };
+                let app = self.jobs.get(&number).map(|it| Arc::clone(&it.app));
+                if app.is_some_and(|app| !self.may_send(&app, number, provider as usize)) {
+                    continue;
+                }
                 self.send_one(number, provider, registry, now, out);
             }
         }
@@ -122,7 +130,7 @@ impl Jobs {
                 if let Some(lane) = self.lanes.get_mut(&lane_key) {
                     lane.sent(id);
                 }
-                self.flying[at] += 1;
+                self.take_off(&lane_key.app, at);
                 self.counts.in_flight[at].fetch_add(1, Ordering::Relaxed);
                 let rate = self.rate();
                 self.rates[at].spend(rate, now.steady);
@@ -132,6 +140,22 @@ impl Jobs {
                 job_mut(&mut self.jobs, number).is_in_send[at] = true;
                 self.lanes.entry(lane_key).or_default().stalled.push(number);
                 return;
+            }
+            // As credentials that are refused: another key or other credentials may come, and a dead letter can be
+            // replayed.
+            Turn::Sealed => {
+                let refused = Delivered::not(Verdict::Unauthorized, SEALED);
+                let Some(id) = job_mut(&mut self.jobs, number).ready[at].pop_front() else {
+                    return;
+                };
+                self.hear_lane(id, number, provider, now.steady, &refused, now, out);
+                let Some(item) = self.items.get_mut(&id) else { return };
+                item.attempts += 1;
+                if item.attempts < self.settings.attempts_max {
+                    return self.ready_again(id);
+                }
+                self.counts.dead[at].fetch_add(1, Ordering::Relaxed);
+                self.finish(id, Fate::DeadLettered, None, Some(SEALED.to_owned()), 0, now);
             }
             Turn::Fail(reason) => {
                 let Some(id) = job_mut(&mut self.jobs, number).ready[at].pop_front() else {
@@ -167,10 +191,11 @@ impl Jobs {
             let found = registry.credential(&lane.app, lane.provider, lane.credential.as_deref());
             match found {
                 Err(NoCredential::NotYet) => Turn::Hold,
+                // What is sealed is there: nothing is logged in its place.
+                Err(NoCredential::Sealed) if !self.settings.is_logged(true) => Turn::Sealed,
                 found if self.settings.is_logged(found.is_ok()) => Turn::Send(None, true),
                 Ok(credential) => Turn::Send(Some(credential), false),
-                Err(NoCredential::Missing) => Turn::Fail("no_credentials"),
-                Err(NoCredential::Sealed) => Turn::Fail("credentials_sealed"),
+                Err(_) => Turn::Fail("no_credentials"),
             }
         };
         let most = self.settings.deliveries_per_day_max;
@@ -264,7 +289,9 @@ impl Jobs {
         item.stage = Stage::Ready;
         let (number, provider, sent) = (item.job, item.provider, item.sent);
         let at = provider as usize;
-        self.flying[at] -= 1;
+        if let Some(app) = self.jobs.get(&number).map(|it| Arc::clone(&it.app)) {
+            self.land(&app, at);
+        }
         self.counts.in_flight[at].fetch_sub(1, Ordering::Relaxed);
         self.hear_lane(id, number, provider, sent, &delivered, now, out);
         let Some(job) = self.jobs.get_mut(&number) else { return };
@@ -336,6 +363,7 @@ impl Jobs {
                 if let Some(job) = self.jobs.get_mut(&number) {
                     job.retrying += 1;
                 }
+                self.fall_asleep(id, pause);
             }
         }
     }
@@ -404,11 +432,14 @@ impl Jobs {
                 break;
             }
             self.retries.remove(&(at, id));
-            let number = self.items.get(&id).map(|it| it.job);
-            if let Some(job) = number.and_then(|it| self.jobs.get_mut(&it)) {
+            let item = self.items.get(&id).map(|it| (it.job, it.is_asleep));
+            if let Some(job) = item.and_then(|it| self.jobs.get_mut(&it.0)) {
                 job.retrying -= 1;
             }
-            self.ready_again(id);
+            match item {
+                Some((_, true)) => self.wake_device(id),
+                _ => self.ready_again(id),
+            }
         }
         while let Some((at, number)) = self.ends.first().copied() {
             if at > now.wall.0 {
@@ -439,7 +470,7 @@ impl Jobs {
     }
 
     /// A device can be sent to.
-    fn ready_again(&mut self, id: u64) {
+    pub(super) fn ready_again(&mut self, id: u64) {
         let Some(item) = self.items.get_mut(&id) else { return };
         item.stage = Stage::Ready;
         let (number, provider) = (item.job, item.provider);
@@ -450,7 +481,7 @@ impl Jobs {
     }
 
     /// A device has its outcome, which is to be written.
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         id: u64,
         fate: Fate,
@@ -459,7 +490,7 @@ impl Jobs {
         status: u16,
         now: Now,
     ) {
-        let Some(item) = self.items.remove(&id) else { return };
+        let Some(item) = self.take_item(id) else { return };
         if let Some(job) = self.jobs.get_mut(&item.job) {
             job.live.insert(item.key.clone(), None);
             job.items -= 1;
@@ -485,7 +516,7 @@ impl Jobs {
 
     /// A device gets nothing, and nothing is said of it.
     fn drop_item(&mut self, id: u64) {
-        let Some(item) = self.items.remove(&id) else { return };
+        let Some(item) = self.take_item(id) else { return };
         let Some(job) = self.jobs.get_mut(&item.job) else { return };
         job.live.remove(&item.key);
         job.items -= 1;

@@ -15,6 +15,8 @@ use crate::wire::json;
 const OUTCOMES_MAX: usize = 1024;
 /// Publishes whose records are written in one commit beside those that have outcomes in it.
 const JOBS_MAX: usize = 1024;
+/// Different reasons of one publish that are counted, for its line in the log.
+const REASONS_MAX: usize = 8;
 /// Commits are no closer than this, so that each carries more: what is answered meanwhile is sent again after a crash.
 const SETTLE_PAUSE: Millis = Millis(20);
 
@@ -65,7 +67,8 @@ impl Settling {
 impl Jobs {
     /// Something waits to be written.
     fn has_news(&self) -> bool {
-        !self.finished.is_empty() || !self.dirty.is_empty() || !self.done.is_empty()
+        let is_over = self.dead.len() as u64 > self.settings.dead_letters_max;
+        !self.finished.is_empty() || !self.dirty.is_empty() || !self.done.is_empty() || is_over
     }
 
     /// When it is to be written, if there is something.
@@ -126,6 +129,7 @@ impl Jobs {
         let Some(job) = self.jobs.get_mut(&number) else { return };
         job.unwritten -= 1;
         job.progress.count(&outcome, true);
+        job.note_reason(&outcome);
         if let Some(run) = job.runs.iter_mut().find(|it| it.number == run) {
             run.open -= 1;
         }
@@ -258,7 +262,8 @@ impl Jobs {
             for caller in std::mem::take(&mut job.cancellers) {
                 out.push(Step::Tell(caller, Ok(Told::Cancelled(true))));
             }
-            self.has_finished(app, status, out);
+            let why = job.commonest_reason();
+            self.has_finished(app, status, why, out);
             let Some(job) = self.jobs.get_mut(&number) else { return };
             let waiters = std::mem::take(&mut job.waiters);
             if !waiters.is_empty() {
@@ -277,10 +282,18 @@ impl Jobs {
     }
 
     /// Nothing more comes of a publish, and that is on disk.
-    pub(super) fn has_finished(&mut self, app: String, status: Status, out: &mut Vec<Step>) {
+    pub(super) fn has_finished(
+        &mut self,
+        app: String,
+        status: Status,
+        why: Option<String>,
+        out: &mut Vec<Step>,
+    ) {
         self.counts.finished[status.state as usize].fetch_add(1, Ordering::Relaxed);
         let Counters { planned, succeeded, .. } = status.counters;
-        let note = Note::Finished(app.clone(), status.id.clone(), status.state, planned, succeeded);
+        let (id, state) = (status.id.clone(), status.state);
+        let why = why.filter(|_| succeeded < planned);
+        let note = Note::Finished(app.clone(), id, state, planned, succeeded, why);
         out.push(Step::Say(note));
         if self.shown.len() >= SHOWN_MAX {
             self.shown.pop_front();
@@ -362,6 +375,29 @@ impl Jobs {
 }
 
 impl Job {
+    /// Remembers why a device was not taken, as far as there is room for another reason.
+    fn note_reason(&mut self, outcome: &Outcome) {
+        if matches!(outcome.fate, Fate::Accepted | Fate::Delivered) {
+            return;
+        }
+        let provider = outcome.provider.map_or("unknown", |it| it.as_str());
+        let reason = outcome.reason.as_deref().unwrap_or(outcome.fate.as_str());
+        let said = match outcome.status {
+            0 => format!("{provider} {reason}"),
+            status => format!("{provider} {status} {reason}"),
+        };
+        if let Some((_, devices)) = self.reasons.iter_mut().find(|it| it.0 == said) {
+            *devices += 1;
+        } else if self.reasons.len() < REASONS_MAX {
+            self.reasons.push((said, 1));
+        }
+    }
+
+    /// Why most devices were not taken, of those that this process heard of.
+    fn commonest_reason(&self) -> Option<String> {
+        self.reasons.iter().max_by_key(|it| it.1).map(|it| it.0.clone())
+    }
+
     /// As it is on disk.
     fn status_written(&self) -> Status {
         self.written.status(&self.id, (0, 0, 0))

@@ -153,7 +153,9 @@ impl World {
         }
         let jobs = &self.push.jobs;
         assert!(jobs.pending() <= self.settings.pending_max as usize, "devices are bounded");
-        assert!(jobs.pages <= PAGES_MAX);
+        assert!(jobs.pages <= PAGES_MAX && jobs.asleep <= room::ASLEEP_MAX);
+        let asleep = jobs.items.values().filter(|it| it.is_asleep).count();
+        assert_eq!(jobs.asleep, asleep, "who is asleep is counted");
     }
 
     /// A parcel leaves: nothing may be known of it.
@@ -493,6 +495,7 @@ impl World {
         assert_eq!(jobs.flying, [0; 6]);
         assert_eq!(jobs.dead.len(), dead);
         assert!(jobs.asks.is_empty() && jobs.looks.is_empty());
+        assert!(jobs.held.is_empty() && jobs.asleep == 0, "{:?}", jobs.held);
     }
 }
 
@@ -528,7 +531,7 @@ fn a_publish_reaches_every_device_once_and_says_so() {
     };
     assert_eq!((status.expected, status.state), (121, State::Accepted));
     assert!(rendered[0].1.contains(r#""title":"hello""#), "{rendered:?}");
-    assert_eq!(world.parcels.len(), 8);
+    assert_eq!(world.parcels.len(), 6, "three quarters of the requests are one app's");
     world.finish();
     assert_eq!(world.outcomes("p").len(), 100);
     let caller = world.order(Order::Status("p".into()));

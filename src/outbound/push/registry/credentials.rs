@@ -29,6 +29,8 @@ const VERSION_STEP_MAX: u64 = 1_000_000;
 const COUNT_OF_CREDENTIALS: &[u8] = b"credentials";
 /// Credentials read at once at the start.
 const PAGE: u32 = 256;
+/// Apps with providers that a line names whose credentials cannot be opened.
+const SEALED_NAMED_MAX: usize = 32;
 /// After the store failed.
 const STORE_PAUSE: Millis = Millis(1_000);
 
@@ -119,21 +121,35 @@ impl Vault {
             let app = Arc::<str>::from(app);
             let material = self.key.as_ref().and_then(|it| it.open(&app, &sealed));
             let facts = sealed.facts;
-            if material.is_none() {
-                let why = match self.key {
-                    Some(_) => "another push.encryption_key sealed them",
-                    None => "there is no push.encryption_key to open them with",
-                };
-                let note = Note::CredentialRefused(app.to_string(), facts.provider, why.into());
-                out.push(Step::Say(note));
-            }
             let opened = material.map(|it| opened(&app, &facts, it));
             found.entry((app, facts.provider)).or_default().insert(facts.id, opened);
         }
         if !has_more {
             self.opened = self.reading.take().unwrap_or_default();
+            out.extend(self.sealed().map(Step::Say));
             (self.is_read, self.is_changed) = (true, true);
         }
+    }
+
+    /// What there is to say of credentials that cannot be opened: all of it at once, as one line.
+    fn sealed(&self) -> Option<Note> {
+        let is_sealed = |(_, ids): &(_, &BTreeMap<_, Option<_>>)| ids.values().any(Option::is_none);
+        let sealed = self.opened.iter().filter(is_sealed).map(|(of, _)| of);
+        let mut names: Vec<_> = sealed.map(|(app, it)| format!("{app}/{}", it.as_str())).collect();
+        if names.is_empty() {
+            return None;
+        }
+        names.sort();
+        let left = names.len().saturating_sub(SEALED_NAMED_MAX);
+        names.truncate(SEALED_NAMED_MAX);
+        if left > 0 {
+            names.push(format!("{left} more"));
+        }
+        let why = match self.key {
+            Some(_) => "another push.encryption_key sealed them",
+            None => "there is no push.encryption_key to open them with",
+        };
+        Some(Note::CredentialsSealed(names.join(", "), why))
     }
 
     pub(super) fn take_changed(&mut self) -> bool {

@@ -515,9 +515,8 @@ fn credentials_are_sealed_opened_and_forgotten() {
     world.settle();
     assert_eq!(find(&world, None), Err(NoCredential::Sealed));
     assert_eq!(listed(&mut world).len(), 2);
-    let refused =
-        |it: &&Note| matches!(it, Note::CredentialRefused(app, Provider::Hms, _) if app == APP);
-    assert_eq!(world.notes.iter().filter(refused).count(), 2, "a person hears of it");
+    let sealed = |it: &&Note| matches!(it, Note::CredentialsSealed(of, _) if of == "app/hms");
+    assert_eq!(world.notes.iter().filter(sealed).count(), 1, "a person hears of it");
     assert_eq!(facts(world.order(put(DEFAULT_ID, None, hms("d")))).version, 2);
     assert_eq!(find(&world, None), of(DEFAULT_ID, 2));
     // Without a key none are taken.
