@@ -261,9 +261,10 @@ impl Plan {
             Http::open(address)?.ask(&request)?;
         }
         self.fill(address, "push/deviceRegistrations", registration)?;
-        let last = self.devices.saturating_sub(1);
-        // Those that are on their way when enough were sent say the last one again.
-        self.fill(address, "push/channelSubscriptions", move |at| subscription(at.min(last)))?;
+        let devices = self.devices.max(1);
+        // Those that are on their way when enough were sent say the first ones again: not one of them all at once, which
+        // is refused.
+        self.fill(address, "push/channelSubscriptions", move |at| subscription(at % devices))?;
 
         let mut load = self.load(address, None, true)?;
         load.open(self.subscribers, 64, 64)?;
