@@ -22,8 +22,8 @@ use crate::store::{Change, Fault};
 const BUCKETS_MAX: usize = 4096;
 /// How often an admission begins again because another one was faster.
 const ROUNDS_MAX: u32 = 4;
-/// How far ahead a publish may be, in milliseconds: 366 days.
-const AHEAD_MAX: u64 = 366 * 86_400_000;
+/// How far ahead a publish may be, in milliseconds: a hundred years. Whoever counts in microseconds is beyond.
+const AHEAD_MAX: u64 = 36_525 * 86_400_000;
 
 /// A publish that wants to be accepted.
 pub struct Admission {
@@ -140,7 +140,7 @@ impl Jobs {
         // Seconds or microseconds taken for milliseconds, most often.
         if intent.not_before.is_some_and(|it| it > now.wall.0.saturating_add(AHEAD_MAX)) {
             return Err(Refused::invalid(
-                "notBeforeMs is more than 366 days ahead (it counts milliseconds since 1970)",
+                "notBeforeMs is more than a hundred years ahead (it counts milliseconds since 1970)",
             ));
         }
         if self.admissions >= ADMISSIONS_MAX {
