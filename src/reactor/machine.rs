@@ -44,15 +44,11 @@ pub fn pin(core: usize) -> io::Result<()> {
     check(unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) }).map(drop)
 }
 
-/// Lets other threads go before the calling one where there is not enough for all, by so many steps of `nice` (0 to 19) from
-/// where it is: a server that somebody put before others is in the same order within.
+/// Lets other threads go before the calling one where there is not enough for all, by so many steps of `nice` (0 to 19).
 pub fn yield_to_others(steps: i32) -> io::Result<()> {
-    // On Linux it is the thread's own number, in spite of the name. -1 may be one, so that an error is not told from it:
-    // there is none for the thread that asks. Source: setpriority(2), "C library/kernel differences".
+    // On Linux it is the thread's own number, in spite of the name. Source: setpriority(2), "C library/kernel differences".
     // SAFETY: no pointers are passed.
-    let own = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    // SAFETY: as above.
-    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, own + steps.clamp(0, 19)) }).map(drop)
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, steps.clamp(0, 19)) }).map(drop)
 }
 
 /// Raises the number of descriptors this process may open as far as it may; returns that number.

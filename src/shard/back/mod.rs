@@ -260,10 +260,6 @@ pub fn start(
     });
     let post = post.transpose()?;
     let thread = std::thread::Builder::new().name("back".into()).spawn(move || {
-        if post.is_some() {
-            // A hint: it works all the same.
-            let _ = machine::yield_to_others(post::NICENESS);
-        }
         let teller = telling.map(|it| Teller::new(it, out.clone(), ways.clone()));
         runtime.block_on(async {
             let followings = plans.into_iter().enumerate().map(|(index, plan)| {

@@ -1,5 +1,5 @@
-//! Push notifications, driven: what [`Push`] decides, done. Requests to providers are made on a thread of their own. Both
-//! yield to the shards: planning and encrypting for a hundred thousand browsers must not be felt by who listens.
+//! Push notifications, driven: what [`Push`] decides, done. Requests to providers are made on a thread of their own,
+//! which yields to the shards: encrypting for a hundred thousand browsers must not be felt by who listens.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -37,9 +37,8 @@ const TAKEN_PER_TURN: usize = 128;
 const LOOK_MAX: Millis = Millis(1_000);
 /// When nothing more has come for so long, what came last is written: the jobs gather outcomes for less.
 const QUIET: Millis = Millis(100);
-/// How much the threads that plan and that make requests yield to others, as `nice` counts. As much each: they hand each
-/// other every device, and where one goes before the other it takes the core from it for each of them.
-pub(super) const NICENESS: i32 = 10;
+/// How much the thread that makes requests yields to others, as `nice` counts.
+const NICENESS: i32 = 10;
 /// What an event is called that a socket gets as a device.
 const EVENT: &str = "push";
 
