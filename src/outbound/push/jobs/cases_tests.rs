@@ -650,7 +650,8 @@ fn who_waits_for_long_keeps_nobody_else_waiting() {
 fn a_publish_is_at_most_a_hundred_years_ahead() {
     let mut world = world(1);
     let now = world.now.wall.0;
-    let caller = world.publish(Intent { not_before: Some(now + 36_525 * 86_400_000), ..named("p") });
+    let caller =
+        world.publish(Intent { not_before: Some(now + 36_525 * 86_400_000), ..named("p") });
     world.settle();
     assert!(world.told[&caller].is_ok());
     let caller = world.publish(Intent { not_before: Some(now * 1000), ..named("q") });
