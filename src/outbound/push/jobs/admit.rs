@@ -535,7 +535,11 @@ impl Jobs {
 }
 
 fn conflict(what: &str) -> Refused {
-    Refused::new(409, "conflict", format!("another publish, which says something else, has this {what}"))
+    Refused::new(
+        409,
+        "conflict",
+        format!("another publish, which says something else, has this {what}"),
+    )
 }
 
 fn key_key(app: &str, key: &str) -> Bytes {

@@ -1,9 +1,9 @@
 //! Publishes: accepted, planned, sent, tried again, accounted for.
 //!
-//! A publish is accepted when it is on disk ([`record`], [`admit`]). Then its targets are gone through page by page
-//! ([`plan`]); what a page finds is sent in turn ([`turns`], [`send`]) within what its provider takes ([`lane`]); what came of
-//! each device is written together with how far the publish is ([`settle`]). What else changes a publish, wherever that is,
-//! is an [`errand`]; what is only looked at, a [`list`]. Memory is bounded by devices that are read and not written
+//! A publish is accepted when it is on disk (`record`, `admit`). Then its targets are gone through page by page
+//! (`plan`); what a page finds is sent in turn (`turns`, `send`) within what its provider takes (`lane`); what came of
+//! each device is written together with how far the publish is (`settle`). What else changes a publish, wherever that is,
+//! is an `errand`; what is only looked at, a `list`. Memory is bounded by devices that are read and not written
 //! (`push.pending_max`), by bytes of publishes that are here ([`BODIES_BYTES_MAX`]), and by a few words for each publish that is
 //! not finished (`push.publishes_open_max`).
 
@@ -187,6 +187,8 @@ pub struct Jobs {
 
     /// Publishes may be open that are not known here.
     is_open_stale: bool,
+    /// And came when those that are open were being read, perhaps behind what was read by then.
+    is_open_missed: bool,
     queue: Scan,
     queue_is_stale: bool,
     /// An entry is left where it is because there is no room for it: read again when something was finished.
@@ -247,6 +249,7 @@ impl Jobs {
             errands_open: 0,
             done: Vec::new(),
             is_open_stale: true,
+            is_open_missed: false,
             queue: Scan::default(),
             queue_is_stale: true,
             queue_is_waiting: false,
@@ -410,8 +413,10 @@ impl Jobs {
     fn look_again(&mut self, now: Now) {
         self.store_at = now.steady + STORE_PAUSE;
         self.is_open_stale = true;
-        if self.start == Start::Done && !self.scan.is_reading {
-            self.scan.after = None;
+        match self.scan.is_reading {
+            true => self.is_open_missed = true,
+            false if self.start == Start::Done => self.scan.after = None,
+            false => {}
         }
     }
 
@@ -495,7 +500,7 @@ impl Jobs {
                 }
                 if !has_more {
                     (self.start, self.scan.after) = (Start::Done, None);
-                    self.is_open_stale = false;
+                    self.is_open_stale = std::mem::take(&mut self.is_open_missed);
                 }
             }
             Asked::Queue => {

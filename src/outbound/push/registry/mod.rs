@@ -1,10 +1,10 @@
 //! Devices, subscriptions, credentials and templates.
 //!
 //! Thousands of orders are under way at once. Each is decided by a function that says what the order comes to, given what
-//! it has read ([`seen`]), or what it misses; after each answer of the store it is asked again. What changes a device
-//! claims it first ([`claims`]) and reads it then, so orders of one device come one after the other and those of others
+//! it has read (`seen`), or what it misses; after each answer of the store it is asked again. What changes a device
+//! claims it first (`claims`) and reads it then, so orders of one device come one after the other and those of others
 //! share commits. All that an order changes is one commit; one that ends a channel's subscriptions or removes a client's
-//! devices is a row of them, each whole. Read [`Registry::step`] first.
+//! devices is a row of them, each whole. Read `Registry::step` first.
 
 mod claims;
 mod credentials;

@@ -1,7 +1,7 @@
 //! Push notifications in the HTTP API: what a request says becomes an order ([`crate::push::order`]), which the back shard
 //! carries out, and what it tells becomes the answer.
 //!
-//! Read `pushing` first. Bodies are read in two spellings ([`members`]): that of running Sockudo and that of its
+//! Read `pushing` first. Bodies are read in two spellings (`members`): that of running Sockudo and that of its
 //! documentation; answers have both. Source: Sockudo's push API.
 
 mod answers;
