@@ -259,6 +259,14 @@ fn targets(members: &Members<'_>, around: &Around<'_>) -> Result<Vec<Target>, Re
 
 fn target(item: Raw<'_>, around: &Around<'_>) -> Result<Target, Refusal> {
     let members = Members::of(item, "it", "")?;
+    // What its type does not need is looked at all the same: it may be meant for another one.
+    for name in ["deviceId", "clientId", "channel", "topic", "condition"] {
+        members.text(&[name])?;
+    }
+    members.provider(&["provider"])?;
+    if members.any(&["recipient"]).is_some_and(|it| it.kind() != Kind::Object) {
+        return Err(members.wrong("recipient", "is not an object"));
+    }
     let kind = members.text(&["type"])?.ok_or_else(|| members.wrong("type", "is missing"))?;
     let of_provider = |name: &'static str| {
         let provider = members.provider(&["provider"])?.unwrap_or(Provider::Fcm);
