@@ -260,7 +260,10 @@ fn targets(members: &Members<'_>, around: &Around<'_>) -> Result<Vec<Target>, Re
 fn target(item: Raw<'_>, around: &Around<'_>) -> Result<Target, Refusal> {
     let members = Members::of(item, "it", "")?;
     // What its type does not need is looked at all the same: it may be meant for another one.
-    for name in ["deviceId", "clientId", "channel", "topic", "condition"] {
+    for name in ["deviceId", "clientId", "channel"] {
+        members.id(&[name], ID_BYTES_MAX)?;
+    }
+    for name in ["topic", "condition"] {
         members.text(&[name])?;
     }
     members.provider(&["provider"])?;
