@@ -53,9 +53,9 @@ class RoutesTest(unittest.TestCase):
             file.write_text(json.dumps(document))
             config = pathlib.Path(folder, "schemathesis.toml")
             config.write_text(
-                # Too large is a way to be wrong.
+                # Too large is a way to be wrong, and so is something else under a key that was used.
                 '[checks]\nnegative_data_rejection.expected-statuses = '
-                '["400", "401", "403", "404", "406", "413", "422", "428", "429", "5xx"]\n'
+                '["400", "401", "403", "404", "406", "409", "413", "422", "428", "429", "5xx"]\n'
                 '[parameters]\n"path.app_id" = "app-id"\n'
                 '[[operations]]\ninclude-path-regex = "/messages/"\n[operations.parameters]\n"path.app_id" = "app-id"\n'
                 f'"path.channel_name" = "letters"\n"path.message_serial" = "{message}"\n'
