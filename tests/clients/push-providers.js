@@ -325,10 +325,15 @@ export class PushProviders {
     const stream = response.stream
     if (!stream) return request.socket.destroy()
     if (kind === 'refuse') return stream.close(http2.constants.NGHTTP2_REFUSED_STREAM)
-    // Those before this one are answered; then the connection ends.
-    stream.session.goaway(http2.constants.NGHTTP2_NO_ERROR, Math.max(0, stream.id - 2))
-    stream.session.close()
-    stream.on('error', () => {}).close(http2.constants.NGHTTP2_REFUSED_STREAM)
+    const { session, id } = stream.on('error', () => {})
+    const bye = (last) => {
+      session.goaway(http2.constants.NGHTTP2_NO_ERROR, last)
+      session.close()
+    }
+    // Those before this one are answered; then the connection ends. The first has none before it that a good-bye could name.
+    // A stream closed beside the good-bye damages Node's heap (Node 20).
+    if (id > 1) return bye(id - 2)
+    stream.once('close', () => bye(0)).close(http2.constants.NGHTTP2_REFUSED_STREAM)
   }
 
   faulty(fault, route, said) {
