@@ -38,6 +38,8 @@ use super::keep::{self, Kept};
 const CLAIM_TRIES: u32 = 40;
 /// Between two tries.
 const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+/// How long a shard goes on while other threads want its core: the shortest that there is.
+const SHARD_TURN: Duration = Duration::from_micros(100);
 
 /// A running server.
 pub struct Started {
@@ -257,6 +259,8 @@ fn run_shard(
         // A hint: a shard that may not choose its core runs all the same.
         let _ = machine::pin(common.cores[id.index() % common.cores.len()]);
     }
+    // A hint, too: who was published to is told before the threads beside go on.
+    let _ = machine::ask_short_turns(SHARD_TURN);
     let options =
         reactor::Options::new(config.limits.receive_buffers, config.limits.receive_buffer_bytes);
     let opened = reactor::open(config.driver, options)
