@@ -40,6 +40,14 @@ pub fn nice(value: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets the calling thread run only where nobody else wants to.
+pub fn only_when_idle() -> io::Result<()> {
+    // SAFETY: plain data, zero is the priority that this policy wants.
+    let param: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local that outlives the call.
+    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) }).map(drop)
+}
+
 /// Raises the limit of open descriptors to the hard limit and returns it.
 pub fn raise_descriptors() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
