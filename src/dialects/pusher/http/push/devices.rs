@@ -1,5 +1,7 @@
 //! Registrations of devices and their subscriptions, as bodies and queries say them.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
+
 use super::members::{Members, check_id, snake};
 use crate::auth::sign::Query;
 use crate::base::address::is_private_host;
@@ -250,8 +252,9 @@ fn web(members: &Members<'_>, allow_private: bool) -> Result<Recipient, Refusal>
     let endpoint = endpoint.ok_or_else(|| members.wrong("endpoint", "is missing"))?;
     check_url(&endpoint, allow_private).map_err(|why| members.wrong("endpoint", why))?;
     let ((p256dh, point), (auth, _)) = (key("p256dh", 65)?, key("auth", 16)?);
-    // An uncompressed point (SEC 1, section 2.3.3); whether it lies on the curve shows when something is encrypted.
-    if point.first() != Some(&4) {
+    // An uncompressed point (SEC 1, section 2.3.3). One beside the curve would only be refused when something is encrypted.
+    if point.first() != Some(&4) || ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).is_err()
+    {
         return Err(members.wrong("p256dh", "is not an uncompressed point of P-256"));
     }
     Ok(Recipient::Web { endpoint, p256dh, auth })

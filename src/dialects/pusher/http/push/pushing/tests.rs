@@ -267,6 +267,7 @@ fn a_registration_that_makes_no_sense_is_refused() {
         (web("https://push.example/x y"), 400, "characters"),
         (web("https://push.example/").replace(P256DH, "BAAA"), 400, "p256dh is not 65 bytes"),
         (web("https://push.example/").replace("\"BCV", "\"ACV"), 400, "not an uncompressed point"),
+        (web("https://push.example/").replace("\"BCV", "\"BCW"), 400, "p256dh is not an uncompressed point of P-256"),
         (web("https://push.example/").replace(AUTH, "AAAA"), 400, "auth is not 16 bytes"),
         (
             r#"{"id":"d","push":{"recipient":{"transportType":"wns","channelUri":"https://evil.example/"}}}"#.into(),
