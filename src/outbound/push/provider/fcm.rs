@@ -88,14 +88,7 @@ impl<'a> Account<'a> {
             .raw("exp", &(from + ASSERTION_LASTS_S).to_string())
             .end();
         let assertion = self.signer()?.token(&head, &claims).ok_or("cannot sign")?;
-        let form = form::urlencoded(&[("grant_type", GRANT), ("assertion", &assertion)]);
-        Ok(Request {
-            method: "POST",
-            url: self.token_url.clone().into_owned(),
-            fields: vec![("content-type", "application/x-www-form-urlencoded".to_owned())],
-            body: Bytes::from(form),
-            is_http2: false,
-        })
+        Ok(form::exchange(&self.token_url, &[("grant_type", GRANT), ("assertion", &assertion)]))
     }
 }
 

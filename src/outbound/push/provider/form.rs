@@ -1,7 +1,9 @@
 //! Texts of requests and answers that several providers have in common: JSON objects as they are written, forms, origins
 //! of addresses, access tokens as they are given out.
 
-use super::{Answered, Delivered, Message, Verdict};
+use bytes::Bytes;
+
+use super::{Answered, Delivered, Message, Request, Verdict};
 use crate::base::time::{Millis, Now};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -213,6 +215,17 @@ pub fn cut(text: &str) -> String {
         }
     }
     out
+}
+
+/// The request that is answered with an access token: a form with these names and values. Source: RFC 6749, section 4.4.2.
+pub fn exchange(url: &str, pairs: &[(&str, &str)]) -> Request {
+    Request {
+        method: "POST",
+        url: url.to_owned(),
+        fields: vec![("content-type", "application/x-www-form-urlencoded".to_owned())],
+        body: Bytes::from(urlencoded(pairs)),
+        is_http2: false,
+    }
 }
 
 /// What goes into `Authorization` for an answer that gives out an access token, and for how long. Source: RFC 6749,

@@ -51,18 +51,11 @@ impl Speak for Hms {
 
     fn access(&self, parcel: &Parcel, urls: &ProviderUrls, _: Now) -> Result<Access, Delivered> {
         let (id, secret) = app_of(parcel)?;
-        let form = form::urlencoded(&[
-            ("grant_type", "client_credentials"),
-            ("client_id", id),
-            ("client_secret", secret),
-        ]);
-        Ok(Access::Exchange(Box::new(Request {
-            method: "POST",
-            url: urls.hms_token.clone(),
-            fields: vec![("content-type", "application/x-www-form-urlencoded".to_owned())],
-            body: Bytes::from(form),
-            is_http2: false,
-        })))
+        let exchange = form::exchange(
+            &urls.hms_token,
+            &[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)],
+        );
+        Ok(Access::Exchange(Box::new(exchange)))
     }
 
     fn realm(&self, _: &Parcel) -> String {

@@ -70,19 +70,16 @@ impl Speak for Wns {
         let credential =
             parcel.credential.as_ref().ok_or_else(|| unauthorized("no credentials"))?;
         let (sid, secret) = package(&credential.material).map_err(|why| unauthorized(&why))?;
-        let form = form::urlencoded(&[
-            ("grant_type", "client_credentials"),
-            ("client_id", sid),
-            ("client_secret", secret),
-            ("scope", SCOPE),
-        ]);
-        Ok(Access::Exchange(Box::new(Request {
-            method: "POST",
-            url: urls.wns_token.clone(),
-            fields: vec![("content-type", "application/x-www-form-urlencoded".to_owned())],
-            body: Bytes::from(form),
-            is_http2: false,
-        })))
+        let exchange = form::exchange(
+            &urls.wns_token,
+            &[
+                ("grant_type", "client_credentials"),
+                ("client_id", sid),
+                ("client_secret", secret),
+                ("scope", SCOPE),
+            ],
+        );
+        Ok(Access::Exchange(Box::new(exchange)))
     }
 
     fn realm(&self, _: &Parcel) -> String {
