@@ -1,6 +1,7 @@
 //! The HTTP side of a connection: heads, bodies, answers, pipelining, and the switch to WebSocket.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
@@ -171,7 +172,8 @@ impl Shard {
         if let Some(Err(error)) = &head.websocket {
             return self.refuse_handshake(c, *error, &request);
         }
-        let draining = self.drain.is_some();
+        // Not whether this shard has come to it: once one shard sends peers away, none takes requests.
+        let draining = self.shared.draining.load(Ordering::Relaxed);
         let mut exchange = Box::new(Exchange {
             body: match head.body {
                 BodyKind::None => BodyState::Whole,

@@ -251,7 +251,10 @@ fn drain(seen: &mut Seen) {
         (row, tcp, text)
     });
     let asks: Vec<_> = asks.collect();
+    // One that only waits was accepted, too: nobody closes those that were not.
     let mut idle = server.connect();
+    idle.send(b"GET /live HTTP/1.1\r\nHost: here\r\n\r\n");
+    assert_eq!(idle.answer().status, 200);
     server.signal("TERM");
     assert!(idle.rest().is_empty());
     for (row, mut tcp, text) in asks {
