@@ -234,8 +234,8 @@ pub enum Told {
         is_repeated: bool,
         /// It was to be waited for, and was too large for that, or took too long.
         is_forced_async: bool,
-        /// What came of it device by device, if it was waited for.
-        outcomes: Vec<(String, Outcome)>,
+        /// What came of it device by device, maybe of none; none: it was not waited for.
+        outcomes: Option<Vec<(String, Outcome)>>,
         /// Its time is to come: a schedule must be made for it before it is acknowledged.
         due: Option<u64>,
     },

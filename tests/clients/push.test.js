@@ -255,6 +255,12 @@ describe('push', () => {
     assert.equal(own.sub, other.sub)
   })
 
+  test('who waits is told that there was nobody to send to', async () => {
+    const answer = await api.publish({ recipients: [to.channel(fresh('nobody'))], payload: TEXT, sync: true })
+    assert.equal(answer.status, 'succeeded')
+    assert.deepEqual(answer.outcomes, [])
+  })
+
   test('an APNs token is signed once for many', async () => {
     const all = await Promise.all(Array.from({ length: 10 }, () => device('apns')))
     const { publishId } = await api.publish({ recipients: all.map(({ id }) => to.device(id)), payload: TEXT, sync: true })

@@ -401,7 +401,7 @@ impl Jobs {
                 rendered: rendered.clone(),
                 is_repeated: false,
                 is_forced_async: is_sync,
-                outcomes: Vec::new(),
+                outcomes: None,
                 due,
             };
             out.push(Step::Tell(caller, Ok(told)));
@@ -494,7 +494,7 @@ impl Jobs {
             rendered: Vec::new(),
             is_repeated: true,
             is_forced_async: admission.spec.intent.is_sync,
-            outcomes: Vec::new(),
+            outcomes: None,
         };
         out.push(Step::Tell(caller, Ok(told)));
     }

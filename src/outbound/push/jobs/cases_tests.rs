@@ -168,11 +168,17 @@ fn who_waits_is_told_what_came_of_each_device() {
     assert!(!world.told.contains_key(&caller));
     world.answer(0, Verdict::Refused, None);
     world.finish();
-    let Ok(Told::Published { status, outcomes, is_forced_async: false, .. }) = &world.told[&caller]
-    else {
-        panic!("{:?}", world.told[&caller]);
+    let came = |world: &World, caller| match &world.told[&caller] {
+        Ok(Told::Published {
+            status, outcomes: Some(outcomes), is_forced_async: false, ..
+        }) => (status.state, outcomes.len()),
+        told => panic!("{told:?}"),
     };
-    assert_eq!((status.state, outcomes.len()), (State::PartiallySucceeded, 3));
+    assert_eq!(came(&world, caller), (State::PartiallySucceeded, 3));
+    let to_nobody = intent(vec![channel("nobody")]);
+    let caller = world.publish(Intent { is_sync: true, ..to_nobody });
+    world.finish();
+    assert_eq!(came(&world, caller), (State::Succeeded, 0));
     let caller = world.publish(Intent { is_sync: true, ..named("q") });
     world.pass(5_000);
     let Ok(Told::Published { is_forced_async: true, .. }) = &world.told[&caller] else { panic!() };

@@ -202,7 +202,7 @@ impl Jobs {
                         rendered: rendered.clone(),
                         is_repeated: false,
                         is_forced_async: false,
-                        outcomes: rows.clone(),
+                        outcomes: Some(rows.clone()),
                         due: None,
                     };
                     out.push(Step::Tell(caller, Ok(told)));

@@ -462,7 +462,7 @@ impl Jobs {
                 rendered: job.rendered.clone(),
                 is_repeated: false,
                 is_forced_async: true,
-                outcomes: Vec::new(),
+                outcomes: None,
                 due: None,
             };
             out.push(Step::Tell(caller, Ok(told)));

@@ -376,7 +376,6 @@ impl Pushing {
     /// What a publish came to, as a part of a body.
     fn accepted(&self, told: &Told, body: &mut Vec<u8>) {
         let Told::Published { status, rendered, is_repeated, outcomes, .. } = told else { return };
-        let is_waited_for = is_waited_for(told);
         answers::accepted(
             body,
             &Accepted {
@@ -384,7 +383,7 @@ impl Pushing {
                 status,
                 rendered,
                 is_repeated: *is_repeated,
-                outcomes: is_waited_for.then_some(&**outcomes),
+                outcomes: outcomes.as_deref(),
             },
         );
     }
@@ -645,12 +644,7 @@ fn due(told: &Told) -> Option<u64> {
 
 /// It was to be waited for, and was.
 fn is_waited_for(told: &Told) -> bool {
-    match told {
-        Told::Published { status, is_forced_async, outcomes, .. } => {
-            !is_forced_async && status.state.is_final() && !outcomes.is_empty()
-        }
-        _ => false,
-    }
+    matches!(told, Told::Published { outcomes: Some(_), .. })
 }
 
 /// The schedule of a publish. Each has a channel of its own, so that they are at home on all shards; asked for again it is

@@ -137,7 +137,7 @@ fn published(id: &str, state: State) -> Told {
         rendered: vec![(Provider::Fcm, "{\"a\":1}".into(), false)],
         is_repeated: false,
         is_forced_async: false,
-        outcomes: Vec::new(),
+        outcomes: None,
         due: None,
     }
 }

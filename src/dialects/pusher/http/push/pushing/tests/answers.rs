@@ -34,7 +34,7 @@ fn a_publish_is_answered_when_it_is_on_disk() {
     };
     let mut told = published("p", State::Succeeded);
     if let Told::Published { outcomes, .. } = &mut told {
-        *outcomes = vec![("d".into(), outcome.clone()), ("#1".into(), outcome)];
+        *outcomes = Some(vec![("d".into(), outcome.clone()), ("#1".into(), outcome)]);
     }
     let (found, body) = it.tell(0, Ok(told)).unwrap();
     assert_eq!(found, 200);
@@ -45,6 +45,16 @@ fn a_publish_is_answered_when_it_is_on_disk() {
     ] {
         assert!(body.contains(part), "{part} in {body}");
     }
+    // There was nobody to send to.
+    let mut it = bench();
+    it.ask(PushRoute::Publish, "", "mode=sync", PUBLISH).unwrap();
+    let mut told = published("p", State::Succeeded);
+    if let Told::Published { outcomes, .. } = &mut told {
+        *outcomes = Some(Vec::new());
+    }
+    let (found, body) = it.tell(0, Ok(told)).unwrap();
+    assert_eq!(found, 200);
+    assert!(body.contains(r#""outcomes":[]"#), "{body}");
     // It was not: the head says so.
     let mut it = bench();
     it.ask(PushRoute::Publish, "", "mode=sync", PUBLISH).unwrap();
