@@ -294,9 +294,14 @@ export class PushProviders {
     response.on('error', () => {})
     const parts = []
     let length = 0
-    for await (const part of request) {
-      length += part.length
-      if (length <= BODY_MAX) parts.push(part)
+    try {
+      for await (const part of request) {
+        length += part.length
+        if (length <= BODY_MAX) parts.push(part)
+      }
+    } catch {
+      // Whoever asked is gone.
+      return
     }
     const url = new URL(request.url, this.url)
     const body = Buffer.concat(parts)
