@@ -55,11 +55,11 @@ pub fn ask_short_turns(turn: Duration) -> io::Result<()> {
     check(
         unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut attributes, size, 0) } as i32
     )?;
-    attributes.sched_runtime = turn.as_nanos() as u64;
-    // What is not of the kernel's ordinary policy has given its length a meaning of its own.
+    // Other policies give that length a meaning of their own.
     if attributes.sched_policy != libc::SCHED_OTHER as u32 {
         return Ok(());
     }
+    attributes.sched_runtime = turn.as_nanos() as u64;
     // SAFETY: the kernel reads the size that the attributes name, which `sched_getattr` has set to what they have.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) } as i32)
         .map(drop)
